@@ -1,0 +1,72 @@
+// Package require lets a test say what it needs from the machine.
+//
+// A test that lacks what it needs is skipped with the reason, so that `go test ./...` is useful on any machine. A lane that owns
+// a need (make test does) names it in the environment variable REQUIRE, a comma-separated list of root, docker, qemu, commands,
+// or all: there the missing need is a failure, and nothing can be skipped unseen.
+package require
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Variable is the environment variable that turns skips into failures.
+const Variable = "REQUIRE"
+
+// Root needs the effective user to be root.
+func Root(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		lack(t, "root", "this test changes kernel state and needs root")
+	}
+}
+
+// Docker needs a Docker Engine that answers, and root to make networks for it.
+func Docker(t testing.TB) {
+	t.Helper()
+	Root(t)
+	Command(t, "docker")
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if out, err := exec.CommandContext(ctx, "docker", "info", "--format", "{{.ServerVersion}}").CombinedOutput(); err != nil {
+		lack(t, "docker", "no Docker Engine answers (start it with `make deps`): "+strings.TrimSpace(string(out)))
+	}
+}
+
+// QEMU needs qemu-system-x86_64 and qemu-img.
+func QEMU(t testing.TB) {
+	t.Helper()
+	for _, name := range []string{"qemu-system-x86_64", "qemu-img"} {
+		if _, err := exec.LookPath(name); err != nil {
+			lack(t, "qemu", name+" is not installed (run `make deps`)")
+		}
+	}
+}
+
+// Command needs each named program on the PATH.
+func Command(t testing.TB, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		if _, err := exec.LookPath(name); err != nil {
+			lack(t, "commands", name+" is not installed (run `make deps`)")
+		}
+	}
+}
+
+func lack(t testing.TB, need, reason string) {
+	t.Helper()
+	if owned(need) {
+		t.Fatalf("%s is required here: %s", need, reason)
+	}
+	t.Skip(reason)
+}
+
+func owned(need string) bool {
+	names := strings.Split(os.Getenv(Variable), ",")
+	return slices.Contains(names, "all") || slices.Contains(names, need)
+}
