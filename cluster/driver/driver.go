@@ -1,0 +1,113 @@
+// Package driver is the contract between the launcher and what carries an instance: an engine for containers, QEMU for virtual
+// machines, a shim for processes, a namespace and an agent for a CNCI, or nothing but timing in a simulation.
+//
+// The launcher owns the life cycle: it calls a driver for one instance from one goroutine at a time, and for different instances
+// from many at once. Drivers keep no state of their own that outlives the process except what the carrier itself keeps; after a
+// restart of the launcher, List finds every carrier that bears this node's mark, whoever made it.
+//
+// What a driver guarantees, and drivertest checks: every call may be repeated; a cancelled or failed Create leaves nothing that a
+// Delete does not remove; Delete of what is not there succeeds; Status after a call returned is never older than that call;
+// errors are of a class of package cluster and carry the carrier's own words; a carrier that does not answer yields
+// cluster.ErrUnavailable within the context's deadline and blocks no other instance.
+package driver
+
+import (
+	"context"
+	"io"
+	"net/netip"
+	"time"
+
+	"github.com/ciaocloud/ciao/cluster"
+)
+
+// Instance is all that a driver needs to know of an instance.
+type Instance struct {
+	ID         string
+	Generation uint64
+	Name       string // host name
+	Tenant     string
+	Kind       cluster.Kind
+	Spec       cluster.WorkloadSpec // with its defaults
+	Privileged bool
+	Network    Network
+	Directory  string // the instance's own directory on the node; exists, mode 0700
+}
+
+// Network is the instance's prepared place in its tenant's subnet: the port exists before Create is called.
+type Network struct {
+	Subnet    string
+	Prefix    netip.Prefix
+	Gateway   netip.Addr // also the DNS server
+	Domain    string     // DNS search domain
+	MAC       string
+	Addresses []netip.Addr
+	Port      string // the link that the carrier takes, in the namespace of the engine (containers) or of the node (tap)
+	MTU       int
+}
+
+// Condition is what a carrier does.
+type Condition string
+
+// Conditions of a carrier.
+const (
+	Created Condition = "created" // it exists and has not been started
+	Running Condition = "running"
+	Ended   Condition = "ended" // it ran and does not any more
+	Absent  Condition = "absent"
+)
+
+// Status is a driver's word on one instance.
+type Status struct {
+	ID         string
+	Generation uint64 // of the Create that made the carrier
+	Condition  Condition
+	ExitCode   *int   // when Ended, and known
+	Reason     string // when Ended: the carrier's words, such as out of memory
+	// Interrupted says that the instance did not end by itself: the carrier's engine or the machine went down under it. The
+	// launcher starts such an instance again.
+	Interrupted bool
+	Started     time.Time
+	Finished    time.Time
+}
+
+// Driver runs instances of one kind on one node. All methods may be called from many goroutines.
+type Driver interface {
+	// Kind is the kind of instances that it runs.
+	Kind() cluster.Kind
+
+	// Create makes the carrier without starting it: fetches the image, prepares the disks. What it does is told to progress, which
+	// may be called until Create returns. An existing carrier of the same generation is kept; one of an older generation is
+	// brought to the new one with its disk kept.
+	Create(ctx context.Context, instance Instance, progress func(step, message string)) error
+
+	// Start starts a created or ended carrier; a running one is left alone.
+	Start(ctx context.Context, id string) error
+
+	// Stop asks the carrier to end, kills it after the grace time, and returns when it has ended.
+	Stop(ctx context.Context, id string, grace time.Duration) error
+
+	// Delete removes the carrier, running or not, and all that it owns.
+	Delete(ctx context.Context, id string) error
+
+	// Status looks one instance up; an unknown one is Absent, without an error.
+	Status(ctx context.Context, id string) (Status, error)
+
+	// List finds all carriers of this driver on this node.
+	List(ctx context.Context) ([]Status, error)
+
+	// Watch sends the id of every instance whose status may have changed, until ctx ends; the receiver asks Status. An empty id
+	// means that changes may have been missed: the receiver asks List. The channel is closed when ctx has ended.
+	Watch(ctx context.Context) <-chan string
+}
+
+// Sampler is a driver that knows what its instances use.
+type Sampler interface {
+	// Statistics samples the named instances; those that it cannot sample are left out.
+	Statistics(ctx context.Context, ids []string) ([]cluster.InstanceStatistics, error)
+}
+
+// Logger is a driver that keeps what its instances print.
+type Logger interface {
+	// Logs writes the last lines of what the instance printed to w, and with follow what it prints until it ends or ctx does.
+	Logs(ctx context.Context, id string, lines int, follow bool, w io.Writer) error
+}

@@ -1,0 +1,91 @@
+// Package network is the contract between services and the kernel's network: the wanted state of a node or of a concentrator, and
+// the pure plan that leads from what is there to what is wanted.
+//
+// A caller hands over the whole wanted state, as often as it likes; Apply compares it with what the kernel has and converges. Every
+// link, namespace, table and process that is made carries the mark of its cluster and node, so that Remove, and the collection
+// after a crash, find exactly what is ours and touch nothing else.
+//
+// What is guaranteed when Apply returns without an error: every wanted port exists and is enslaved, and its frames are filtered
+// before the first of them can pass; no port passes a frame whose MAC or IP address is not its own, nor IPv6; no frame of one
+// subnet reaches a port of another; what is no longer wanted is gone. After an error the next Apply goes on from what is there.
+package network
+
+import (
+	"context"
+	"net/netip"
+)
+
+// Node is the wanted network of one node.
+type Node struct {
+	Subnets []Subnet
+	Ports   []Port
+}
+
+// Subnet is a tenant's subnet on a node: one bridge and one VXLAN device (RFC 7348).
+type Subnet struct {
+	ID           string
+	Tenant       string
+	Key          uint32 // VXLAN network identifier
+	Prefix       netip.Prefix
+	Gateway      netip.Addr
+	Concentrator netip.Addr   // the CNCI on the underlay; invalid while it has none
+	Peers        []netip.Addr // other nodes on the underlay that have the subnet
+}
+
+// PortKind says what takes the port.
+type PortKind string
+
+// Kinds of ports.
+const (
+	Veth PortKind = "veth" // containers and processes: one end in the node's namespace, the other where its carrier looks for it
+	Tap  PortKind = "tap"  // virtual machines
+)
+
+// Port is an instance's place on a bridge.
+type Port struct {
+	Instance  string
+	Subnet    string
+	Kind      PortKind
+	MAC       string
+	Addresses []netip.Addr
+}
+
+// NodeFacts is what a node's network turned out to be.
+type NodeFacts struct {
+	Underlay netip.Addr // the node's own address on the underlay
+	MTU      int        // of the tenants' ports
+}
+
+// NodeNetwork keeps one node's network as wanted. Apply may be called from many goroutines; calls are combined.
+type NodeNetwork interface {
+	// Apply converges on wanted.
+	Apply(ctx context.Context, wanted Node) (NodeFacts, error)
+	// Remove removes everything of this node, known or left behind.
+	Remove(ctx context.Context) error
+}
+
+// Concentrator is the wanted network of one CNCI.
+type Concentrator struct {
+	Subnet  Subnet // Peers are the nodes that have the subnet; Concentrator is not used
+	Domain  string // DNS domain of the hosts
+	Hosts   []Host
+	Blocked []netip.Prefix // destinations that tenants must not reach: the underlay's own range
+}
+
+// Host is an instance that gets its address by DHCP and its name by DNS.
+type Host struct {
+	Name      string
+	MAC       string
+	Addresses []netip.Addr
+}
+
+// ConcentratorFacts is what a CNCI's network turned out to be.
+type ConcentratorFacts struct {
+	Underlay netip.Addr
+}
+
+// ConcentratorNetwork keeps one CNCI's network as wanted, from inside its namespace.
+type ConcentratorNetwork interface {
+	Apply(ctx context.Context, wanted Concentrator) (ConcentratorFacts, error)
+	Remove(ctx context.Context) error
+}

@@ -1,0 +1,42 @@
+package cluster
+
+import (
+	"net/netip"
+	"time"
+)
+
+// NodeRole is what a node offers.
+type NodeRole string
+
+// Roles of a node; it may have both.
+const (
+	Compute NodeRole = "compute" // runs tenants' instances
+	Network NodeRole = "network" // runs CNCIs
+)
+
+// NodeState is whether a node can take instances.
+type NodeState string
+
+// States of a node.
+const (
+	NodeReady       NodeState = "ready"
+	NodeFull        NodeState = "full"        // takes nothing new until it has room
+	NodeMaintenance NodeState = "maintenance" // takes nothing new by an operator's wish
+	NodeMissing     NodeState = "missing"     // not connected
+)
+
+// Node is a machine with a launcher, as the cluster last heard of it.
+type Node struct {
+	ID        string       `json:"id"`
+	Hostname  string       `json:"hostname"`
+	Roles     []NodeRole   `json:"roles"`
+	State     NodeState    `json:"state"`
+	Kinds     []Kind       `json:"kinds"` // kinds of instances that it can run
+	Capacity  Resources    `json:"capacity"`
+	Allocated Resources    `json:"allocated"` // sum of what its instances asked for
+	Underlay  []netip.Addr `json:"underlay,omitempty"`
+	Version   string       `json:"version,omitempty"`
+	Instances int          `json:"instances"` // all that are placed on it, without CNCIs
+	Running   int          `json:"running"`   // those that are active
+	Seen      time.Time    `json:"seen"`
+}

@@ -1,0 +1,106 @@
+package payload
+
+import (
+	"net/netip"
+
+	"github.com/ciaocloud/ciao/cluster"
+)
+
+// Place asks the scheduler for a node for each request (controller → scheduler). The answers come as Placed and
+// PlacementFailure; nothing is started by it.
+type Place struct {
+	Requests []PlacementRequest `cbor:"1,keyasint"`
+}
+
+// PlacementRequest is one instance that needs a node.
+type PlacementRequest struct {
+	Instance   string            `cbor:"1,keyasint"`
+	Generation uint64            `cbor:"2,keyasint"`
+	Tenant     string            `cbor:"3,keyasint"`
+	Kind       cluster.Kind      `cbor:"4,keyasint"`
+	Role       cluster.NodeRole  `cbor:"5,keyasint"`
+	Resources  cluster.Resources `cbor:"6,keyasint"`
+	Node       string            `cbor:"7,keyasint,omitempty"` // the only node id that will do
+	Hostname   string            `cbor:"8,keyasint,omitempty"` // the only host name that will do
+	Avoid      []string          `cbor:"9,keyasint,omitempty"` // nodes that have just refused it
+}
+
+// Start wants an instance active on the receiving node (controller → agent, netagent).
+type Start struct {
+	Instance   string               `cbor:"1,keyasint"`
+	Generation uint64               `cbor:"2,keyasint"`
+	Name       string               `cbor:"3,keyasint"`
+	Tenant     string               `cbor:"4,keyasint"`
+	Kind       cluster.Kind         `cbor:"5,keyasint"`
+	Spec       cluster.WorkloadSpec `cbor:"6,keyasint"`
+	Network    Attachment           `cbor:"7,keyasint"`
+	Privileged bool                 `cbor:"8,keyasint,omitempty"` // the controller checked the tenant's permission
+}
+
+// Attachment is an instance's place in its tenant's network.
+type Attachment struct {
+	Subnet    SubnetPaths  `cbor:"1,keyasint"`
+	MAC       string       `cbor:"2,keyasint"`
+	Addresses []netip.Addr `cbor:"3,keyasint"`
+}
+
+// SubnetPaths is what a node must know of a subnet: how frames reach its CNCI and the other nodes that have it.
+type SubnetPaths struct {
+	ID           string       `cbor:"1,keyasint"`
+	Tenant       string       `cbor:"2,keyasint"`
+	Key          uint32       `cbor:"3,keyasint"`
+	Prefix       netip.Prefix `cbor:"4,keyasint"`
+	Gateway      netip.Addr   `cbor:"5,keyasint"`
+	Concentrator netip.Addr   `cbor:"6,keyasint,omitempty"` // the CNCI on the underlay; invalid while it has none
+	Peers        []netip.Addr `cbor:"7,keyasint,omitempty"` // other nodes on the underlay
+	Domain       string       `cbor:"8,keyasint"`           // DNS domain of the tenant's instances
+}
+
+// Stop wants an instance stopped, its disk and addresses kept (controller → agent, netagent).
+type Stop struct {
+	Instance   string           `cbor:"1,keyasint"`
+	Generation uint64           `cbor:"2,keyasint"`
+	Grace      cluster.Duration `cbor:"3,keyasint"`
+}
+
+// Delete wants an instance gone from the node with all it owns (controller → agent, netagent). A node that does not have it
+// answers Gone all the same.
+type Delete struct {
+	Instance   string `cbor:"1,keyasint"`
+	Generation uint64 `cbor:"2,keyasint"`
+}
+
+// Configure is the wanted state of the receiver's networks: of the one subnet of a CNCI (controller → cnciagent), or the paths of
+// subnets that a node already has (controller → agent, netagent).
+type Configure struct {
+	Concentrator *Concentrator `cbor:"1,keyasint,omitempty"`
+	Subnets      []SubnetPaths `cbor:"2,keyasint,omitempty"`
+}
+
+// Concentrator is the wanted state of one CNCI. A revision that is not newer than the applied one changes nothing.
+type Concentrator struct {
+	Revision uint64       `cbor:"1,keyasint"`
+	Subnet   string       `cbor:"2,keyasint"`
+	Tenant   string       `cbor:"3,keyasint"`
+	Key      uint32       `cbor:"4,keyasint"`
+	Prefix   netip.Prefix `cbor:"5,keyasint"`
+	Gateway  netip.Addr   `cbor:"6,keyasint"`
+	Domain   string       `cbor:"7,keyasint"`
+	Hosts    []Host       `cbor:"8,keyasint"`
+	Nodes    []netip.Addr `cbor:"9,keyasint"` // nodes on the underlay that have the subnet
+}
+
+// Host is an instance that the CNCI serves by DHCP and DNS.
+type Host struct {
+	Instance  string       `cbor:"1,keyasint"`
+	Name      string       `cbor:"2,keyasint"`
+	MAC       string       `cbor:"3,keyasint"`
+	Addresses []netip.Addr `cbor:"4,keyasint"`
+}
+
+// Certificate answers a CertificateRequest (controller → netagent).
+type Certificate struct {
+	Instance string `cbor:"1,keyasint"`
+	Chain    []byte `cbor:"2,keyasint"` // PEM, leaf first
+	Refused  string `cbor:"3,keyasint,omitempty"`
+}

@@ -1,0 +1,113 @@
+package payload
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/ciaocloud/ciao/cluster"
+)
+
+// Placed carries the scheduler's decisions (scheduler → controller).
+type Placed struct {
+	Decisions []Decision `cbor:"1,keyasint"`
+}
+
+// Decision is the node chosen for one request.
+type Decision struct {
+	Instance    string `cbor:"1,keyasint"`
+	Generation  uint64 `cbor:"2,keyasint"`
+	Node        string `cbor:"3,keyasint"`
+	Explanation string `cbor:"4,keyasint"`
+}
+
+// PlacementFailure says why no node will do (scheduler → controller).
+type PlacementFailure struct {
+	Instance   string    `cbor:"1,keyasint"`
+	Generation uint64    `cbor:"2,keyasint"`
+	Nodes      int       `cbor:"3,keyasint"` // nodes that were looked at
+	Refusals   []Refusal `cbor:"4,keyasint"`
+	Reason     string    `cbor:"5,keyasint"` // one sentence for the user
+	Permanent  bool      `cbor:"6,keyasint"` // no node of this cluster could ever take it, however empty
+}
+
+// Refusal counts the nodes that one filter refused.
+type Refusal struct {
+	Filter string `cbor:"1,keyasint"`
+	Nodes  int    `cbor:"2,keyasint"`
+}
+
+// NodeStatus is the body of Ready, Full and Maintenance (agent, netagent → scheduler, controllers), and part of Inventory.
+type NodeStatus struct {
+	Hostname  string             `cbor:"1,keyasint"`
+	Roles     []cluster.NodeRole `cbor:"2,keyasint"`
+	Kinds     []cluster.Kind     `cbor:"3,keyasint"`
+	Capacity  cluster.Resources  `cbor:"4,keyasint"`
+	Allocated cluster.Resources  `cbor:"5,keyasint"`
+	Underlay  []netip.Addr       `cbor:"6,keyasint"`
+	Version   string             `cbor:"7,keyasint"`
+}
+
+// Inventory is all that a node has (agent, netagent → scheduler, controllers): sent at every connect and on request. An instance
+// that is not in it is not on the node.
+type Inventory struct {
+	State     cluster.NodeState `cbor:"1,keyasint"`
+	Node      NodeStatus        `cbor:"2,keyasint"`
+	Instances []InstanceReport  `cbor:"3,keyasint"`
+	Part      int               `cbor:"4,keyasint,omitempty"` // a long inventory comes in parts 0 to Parts-1
+	Parts     int               `cbor:"5,keyasint,omitempty"`
+}
+
+// InstanceReport is a node's word on one instance; it is the body of InstanceState (agent, netagent → controllers).
+type InstanceReport struct {
+	Instance   string            `cbor:"1,keyasint"`
+	Generation uint64            `cbor:"2,keyasint"`
+	Tenant     string            `cbor:"3,keyasint"`
+	Kind       cluster.Kind      `cbor:"4,keyasint"`
+	State      cluster.State     `cbor:"5,keyasint"`
+	Reason     string            `cbor:"6,keyasint,omitempty"`
+	ExitCode   *int              `cbor:"7,keyasint,omitempty"`
+	Resources  cluster.Resources `cbor:"8,keyasint"`
+	Retry      bool              `cbor:"9,keyasint,omitempty"` // failed for want of room: another node may do
+}
+
+// Progress tells how far a start has come (agent, netagent → controllers).
+type Progress struct {
+	Instance   string `cbor:"1,keyasint"`
+	Generation uint64 `cbor:"2,keyasint"`
+	Step       string `cbor:"3,keyasint"`           // pull, network, create, start
+	Percent    int    `cbor:"4,keyasint,omitempty"` // -1 is unknown
+	Message    string `cbor:"5,keyasint,omitempty"`
+}
+
+// ConcentratorState is a CNCI's report (cnciagent → controllers): at every connect and after each applied revision.
+type ConcentratorState struct {
+	Concentrator string     `cbor:"1,keyasint"`
+	Revision     uint64     `cbor:"2,keyasint"` // the newest that is applied
+	Underlay     netip.Addr `cbor:"3,keyasint"`
+	Problem      string     `cbor:"4,keyasint,omitempty"`
+}
+
+// CertificateRequest asks for a certificate for a CNCI's agent; its key stays on the node (netagent → controllers).
+type CertificateRequest struct {
+	Instance string `cbor:"1,keyasint"`
+	CSR      []byte `cbor:"2,keyasint"` // PKCS #10, DER (RFC 2986)
+}
+
+// NodeConnected and NodeDisconnected come from the scheduler (scheduler → controllers); the node is the frame's body, for the
+// frame's source is the scheduler.
+type NodeConnected struct {
+	Node  string             `cbor:"1,keyasint"`
+	Roles []cluster.NodeRole `cbor:"2,keyasint"`
+	Time  time.Time          `cbor:"3,keyasint"`
+}
+
+// NodeDisconnected says that a node's connection ended.
+type NodeDisconnected struct {
+	Node string    `cbor:"1,keyasint"`
+	Time time.Time `cbor:"2,keyasint"`
+}
+
+// Statistics is a sample of a node (agent, netagent → scheduler, controllers); a later one replaces an earlier one.
+type Statistics struct {
+	Sample cluster.NodeStatistics `cbor:"1,keyasint"`
+}
