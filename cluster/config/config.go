@@ -1,0 +1,268 @@
+// Package config reads the files that people write: the cluster file, which every daemon is started with, and workload files.
+//
+// A file is decoded strictly (an unknown or repeated key is an error), defaulted, then validated; every problem is reported at once
+// with its line and column. The cluster file is versioned by api_version: a file of a newer version is refused before
+// anything else of it is looked at.
+//
+// What is guaranteed: a Cluster that Load returned is complete, every path in it is absolute, and every address parses. Reading has
+// no effects.
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ciaocloud/ciao/cluster"
+)
+
+// Version is the version of the cluster file that this program reads.
+const Version = "ciao/v1"
+
+// Ports of the daemons (reference: ciao's own).
+const (
+	SSNTPPort = 8888
+	APIPort   = 8889
+)
+
+// maxFile bounds what is read of any file, in bytes.
+const maxFile = 1 << 20
+
+// Cluster is the cluster file.
+type Cluster struct {
+	APIVersion string     `yaml:"api_version"`
+	Name       string     `yaml:"name"` // marks everything that is made on a machine
+	PKI        PKI        `yaml:"pki"`
+	Scheduler  Scheduler  `yaml:"scheduler"`
+	Controller Controller `yaml:"controller"`
+	Launcher   Launcher   `yaml:"launcher"`
+	Network    Network    `yaml:"network"`
+	TimeScale  float64    `yaml:"time_scale"` // multiplies every deadline; 1 on ordinary machines, more on emulated ones
+	LogLevel   string     `yaml:"log_level"`  // debug, info, warn or error
+}
+
+// PKI says where certificates and keys are.
+type PKI struct {
+	Directory string `yaml:"directory"` // ca.pem and NAME.pem, NAME-key.pem for each daemon
+}
+
+// Scheduler configures the scheduler and how it is reached.
+type Scheduler struct {
+	Listen      string   `yaml:"listen"`
+	Addresses   []string `yaml:"addresses"`    // where clients dial, in order of preference
+	CPURatio    float64  `yaml:"cpu_ratio"`    // vCPUs that may be promised for each processor
+	MemoryRatio float64  `yaml:"memory_ratio"` // memory that may be promised for each byte
+	Metrics     string   `yaml:"metrics"`      // address of /metrics over HTTP; empty is none
+}
+
+// Controller configures the controller and its API.
+type Controller struct {
+	Listen    string           `yaml:"listen"`
+	Directory string           `yaml:"directory"` // of the embedded store
+	Store     Store            `yaml:"store"`
+	CNCIIdle  cluster.Duration `yaml:"cnci_idle"`  // a CNCI without instances is removed after this time
+	NodeGrace cluster.Duration `yaml:"node_grace"` // a silent node's instances are missing after this time
+	Queue     cluster.Duration `yaml:"queue"`      // an instance that fits nowhere fails after this time
+}
+
+// Store says where the state is kept.
+type Store struct {
+	Endpoints []string `yaml:"endpoints"` // of an etcd cluster; none is the embedded server
+}
+
+// Launcher configures a node.
+type Launcher struct {
+	Directory         string           `yaml:"directory"`
+	Roles             []string         `yaml:"roles"`
+	Docker            string           `yaml:"docker"`              // address of the Docker Engine
+	MaxParallelStarts int              `yaml:"max_parallel_starts"` // 0 is a default by the number of processors
+	ReserveMemoryMiB  int64            `yaml:"reserve_memory_mib"`  // kept from instances
+	Statistics        cluster.Duration `yaml:"statistics"`          // period of samples
+}
+
+// Network says how a node meets the underlay.
+type Network struct {
+	Underlay string   `yaml:"underlay"` // link that the nodes' and CNCIs' macvlans are put on
+	Address  string   `yaml:"address"`  // of the node, with its prefix length; empty is DHCP
+	Blocked  []string `yaml:"blocked"`  // further destinations that tenants must not reach
+}
+
+// Load reads the cluster file.
+func Load(name string) (Cluster, error) {
+	data, err := readFile(name)
+	if err != nil {
+		return Cluster{}, err
+	}
+	return Parse(name, data)
+}
+
+// Parse reads a cluster file from memory; name is used in messages.
+func Parse(name string, data []byte) (Cluster, error) {
+	if err := checkVersion(name, data); err != nil {
+		return Cluster{}, err
+	}
+	var c Cluster
+	if err := decode(name, data, &c); err != nil {
+		return Cluster{}, err
+	}
+	c.setDefaults()
+	if err := c.validate(); err != nil {
+		return Cluster{}, locate(name, data, err)
+	}
+	return c, nil
+}
+
+// setDefaults fills in what the file left empty.
+func (c *Cluster) setDefaults() {
+	setDefault(&c.PKI.Directory, "/etc/ciao/pki")
+	setDefault(&c.TimeScale, 1)
+	setDefault(&c.LogLevel, "info")
+	setDefault(&c.Scheduler.CPURatio, 16)
+	setDefault(&c.Scheduler.MemoryRatio, 1)
+	setDefault(&c.Scheduler.Listen, ":"+strconv.Itoa(SSNTPPort))
+	setDefault(&c.Controller.Listen, ":"+strconv.Itoa(APIPort))
+	setDefault(&c.Controller.Directory, "/var/lib/ciao/controller")
+	setDefault(&c.Controller.CNCIIdle, cluster.Duration(5*time.Minute))
+	setDefault(&c.Controller.NodeGrace, cluster.Duration(30*time.Second))
+	setDefault(&c.Controller.Queue, cluster.Duration(30*time.Second))
+	setDefault(&c.Launcher.Directory, "/var/lib/ciao/launcher")
+	setDefault(&c.Launcher.Docker, "unix:///var/run/docker.sock")
+	setDefault(&c.Launcher.ReserveMemoryMiB, 512)
+	setDefault(&c.Launcher.Statistics, cluster.Duration(6*time.Second))
+	if len(c.Launcher.Roles) == 0 {
+		c.Launcher.Roles = []string{string(cluster.Compute), string(cluster.Network)}
+	}
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+func (c *Cluster) validate() error {
+	var problems cluster.Problems
+	if !cluster.ValidName(c.Name) {
+		problems.Add("name", "%q is not a name; use lower-case letters, digits and hyphens", c.Name)
+	}
+	if c.TimeScale < 1 || c.TimeScale > 100 {
+		problems.Add("time_scale", "must be from 1 to 100")
+	}
+	c.validatePaths(&problems)
+	c.validateAddresses(&problems)
+	c.validateAmounts(&problems)
+	for i, role := range c.Launcher.Roles {
+		if role != string(cluster.Compute) && role != string(cluster.Network) {
+			problems.Add(fmt.Sprintf("launcher.roles[%d]", i), "%q is not a role of a node; use compute or network", role)
+		}
+	}
+	switch c.LogLevel {
+	case "debug", "info", "warn", "error":
+	default:
+		problems.Add("log_level", "%q is not a level; use debug, info, warn or error", c.LogLevel)
+	}
+	return problems.Err()
+}
+
+func (c *Cluster) validatePaths(problems *cluster.Problems) {
+	for path, value := range map[string]string{
+		"pki.directory":        c.PKI.Directory,
+		"controller.directory": c.Controller.Directory,
+		"launcher.directory":   c.Launcher.Directory,
+	} {
+		if !filepath.IsAbs(value) {
+			problems.Add(path, "%q must be an absolute path", value)
+		}
+	}
+}
+
+func (c *Cluster) validateAddresses(problems *cluster.Problems) {
+	checkHostPort(problems, "scheduler.listen", c.Scheduler.Listen)
+	checkHostPort(problems, "controller.listen", c.Controller.Listen)
+	if c.Scheduler.Metrics != "" {
+		checkHostPort(problems, "scheduler.metrics", c.Scheduler.Metrics)
+	}
+	if len(c.Scheduler.Addresses) == 0 {
+		problems.Add("scheduler.addresses", "needs at least one address, such as 198.51.100.1:%d", SSNTPPort)
+	}
+	for i, address := range c.Scheduler.Addresses {
+		checkHostPort(problems, fmt.Sprintf("scheduler.addresses[%d]", i), address)
+	}
+	if c.Network.Underlay == "" || len(c.Network.Underlay) > 15 || strings.ContainsAny(c.Network.Underlay, "/ ") {
+		problems.Add("network.underlay", "%q is not the name of a link; `ip link` shows them", c.Network.Underlay)
+	}
+	if _, err := netip.ParsePrefix(c.Network.Address); c.Network.Address != "" && err != nil {
+		problems.Add("network.address", "%q is not an address with its prefix length, such as 198.51.100.2/24", c.Network.Address)
+	}
+	for i, prefix := range c.Network.Blocked {
+		if _, err := netip.ParsePrefix(prefix); err != nil {
+			problems.Add(fmt.Sprintf("network.blocked[%d]", i), "%q is not a prefix, such as 10.0.0.0/8", prefix)
+		}
+	}
+}
+
+func (c *Cluster) validateAmounts(problems *cluster.Problems) {
+	if c.Scheduler.CPURatio < 0.1 || c.Scheduler.CPURatio > 1000 {
+		problems.Add("scheduler.cpu_ratio", "must be from 0.1 to 1000")
+	}
+	if c.Scheduler.MemoryRatio < 0.1 || c.Scheduler.MemoryRatio > 16 {
+		problems.Add("scheduler.memory_ratio", "must be from 0.1 to 16")
+	}
+	if c.Launcher.MaxParallelStarts < 0 || c.Launcher.MaxParallelStarts > 1024 {
+		problems.Add("launcher.max_parallel_starts", "must be from 0 to 1024")
+	}
+	if c.Launcher.ReserveMemoryMiB < 0 {
+		problems.Add("launcher.reserve_memory_mib", "must not be negative")
+	}
+	for path, value := range map[string]cluster.Duration{
+		"controller.cnci_idle":  c.Controller.CNCIIdle,
+		"controller.node_grace": c.Controller.NodeGrace,
+		"controller.queue":      c.Controller.Queue,
+		"launcher.statistics":   c.Launcher.Statistics,
+	} {
+		if value < cluster.Duration(100*time.Millisecond) || value > cluster.Duration(24*time.Hour) {
+			problems.Add(path, "must be from 100ms to 24h")
+		}
+	}
+}
+
+func checkHostPort(problems *cluster.Problems, path, value string) {
+	host, port, err := net.SplitHostPort(value)
+	number, numberErr := strconv.ParseUint(port, 10, 16)
+	if err != nil || numberErr != nil || number == 0 || strings.ContainsAny(host, " /") {
+		problems.Add(path, "%q is not an address such as 198.51.100.1:%d", value, SSNTPPort)
+	}
+}
+
+// CertificateFile and KeyFile are where the PKI directory has a daemon's certificate and its key.
+func (p PKI) CertificateFile(name string) string { return filepath.Join(p.Directory, name+".pem") }
+
+// KeyFile is where the PKI directory has the key of CertificateFile.
+func (p PKI) KeyFile(name string) string { return filepath.Join(p.Directory, name+"-key.pem") }
+
+// CAFile is the certificate that everybody in the cluster trusts.
+func (p PKI) CAFile() string { return filepath.Join(p.Directory, "ca.pem") }
+
+// CAKeyFile is the authority's key; only the controller's machine has it.
+func (p PKI) CAKeyFile() string { return filepath.Join(p.Directory, "ca-key.pem") }
+
+func readFile(name string) ([]byte, error) {
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	if info.Size() > maxFile {
+		return nil, fmt.Errorf("read %s: %w: a file of this kind has at most %d bytes", name, cluster.ErrTooLarge, maxFile)
+	}
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	return data, nil
+}

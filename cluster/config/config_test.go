@@ -1,0 +1,110 @@
+package config
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ciaocloud/ciao/cluster"
+)
+
+const minimal = `api_version: ciao/v1
+name: lab
+scheduler:
+  addresses: ["198.51.100.1:8888"]
+network:
+  underlay: ciao_br
+`
+
+func TestMinimalClusterFileGetsDefaults(t *testing.T) {
+	c, err := Parse("cluster.yaml", []byte(minimal))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Controller.Listen != ":8889" || c.Scheduler.CPURatio != 16 || c.TimeScale != 1 {
+		t.Errorf("defaults are missing: %+v", c)
+	}
+	if got := time.Duration(c.Controller.CNCIIdle); got != 5*time.Minute {
+		t.Errorf("cnci_idle = %s, want 5m", got)
+	}
+}
+
+func TestBadClusterFiles(t *testing.T) {
+	for _, test := range []struct{ name, file, want string }{
+		{"empty", "", "api_version is missing"},
+		{"newer version", "api_version: ciao/v2\nfuture: 1\n", "use a program as new as the file"},
+		{"unknown key", minimal + "shceduler: {}\n", `line 7, column 1: unknown field "shceduler"`},
+		{"wrong type", minimal + "time_scale: fast\n", "line 7, column 13"},
+		{"repeated key", minimal + "name: other\n", "name"},
+		{"impossible value", minimal + "time_scale: 1000\n", "line 7, column 13: time_scale: must be from 1 to 100"},
+		{"bad address", strings.Replace(minimal, "198.51.100.1:8888", "198.51.100.1", 1), "line 4, column 15: scheduler.addresses[0]"},
+		{"relative path", minimal + "pki:\n  directory: pki\n", "line 8, column 14: pki.directory"},
+		{"bad duration", minimal + "controller:\n  cnci_idle: soon\n", `"soon" is not a duration`},
+		{"not YAML", "api_version: [", "line"},
+		{"two documents", minimal + "---\nx: 1\n", "one YAML document"},
+		{"role", minimal + "launcher:\n  roles: [storage]\n", `"storage" is not a role of a node`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := Parse("cluster.yaml", []byte(test.file))
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Fatalf("error = %v, want it to contain %q", err, test.want)
+			}
+			if !errors.Is(err, cluster.ErrInvalid) {
+				t.Errorf("error %v is not of class invalid", err)
+			}
+			if strings.Contains(err.Error(), "\n") {
+				t.Errorf("error is not one line: %q", err)
+			}
+		})
+	}
+}
+
+func TestWorkloadFiles(t *testing.T) {
+	const good = "name: web\nkind: container\nimage: busybox\n"
+	workload, err := ParseWorkload("web.yaml", []byte(good+"requirements: {vcpus: 0.5, memory_mib: 64}\nstop_grace: 2s\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if workload.Spec.Requirements.VCPUs != 500 || workload.Spec.Requirements.Pids != cluster.DefaultPids || workload.Visibility != cluster.Private {
+		t.Errorf("workload = %+v", workload)
+	}
+	for _, test := range []struct{ name, file, want string }{
+		{"unknown key", good + "memory: 1\n", `line 4, column 1: unknown field "memory"`},
+		{"unknown kind", "name: web\nkind: pod\nimage: b\n", `line 2, column 7: kind: "pod" is not a kind`},
+		{"no image", "name: web\nkind: container\n", "image: a container needs"},
+		{"too little memory", good + "requirements:\n  memory_mib: 1\n", "line 5, column 15: requirements.memory_mib: must be from"},
+		{"negative memory", good + "requirements:\n  memory_mib: -1\n", "requirements.memory_mib: must be from"},
+		{"bad name", "name: Web!\nkind: container\nimage: b\n", `line 1, column 7: name: "Web!"`},
+		{"wrong type", good + "command: ls\n", "line 4, column 10"},
+		{"bad vcpus", good + "requirements: {vcpus: many}\n", "not a number of vCPUs"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := ParseWorkload("web.yaml", []byte(test.file))
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Fatalf("error = %v, want it to contain %q", err, test.want)
+			}
+		})
+	}
+}
+
+func TestLoadBoundsTheFile(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "huge.yaml")
+	if err := os.WriteFile(name, make([]byte, maxFile+1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(name); !errors.Is(err, cluster.ErrTooLarge) {
+		t.Errorf("error = %v, want too large", err)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(minimal))
+	f.Add([]byte("name: web\nkind: container\nimage: busybox\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		_, _ = Parse("f", data)
+		_, _ = ParseWorkload("f", data)
+	})
+}

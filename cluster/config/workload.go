@@ -1,0 +1,84 @@
+package config
+
+import (
+	"github.com/ciaocloud/ciao/cluster"
+)
+
+// Workload is a workload file: the recipe of instances as a person writes it.
+type Workload struct {
+	Name       string
+	Visibility cluster.Visibility
+	Spec       cluster.WorkloadSpec
+}
+
+// workloadFile is the file's form: name and visibility beside the fields of the spec.
+type workloadFile struct {
+	Name         string                `yaml:"name"`
+	Visibility   cluster.Visibility    `yaml:"visibility"`
+	Kind         cluster.Kind          `yaml:"kind"`
+	Description  string                `yaml:"description"`
+	Image        string                `yaml:"image"`
+	Pull         cluster.PullPolicy    `yaml:"pull"`
+	Command      []string              `yaml:"command"`
+	Environment  map[string]string     `yaml:"environment"`
+	Requirements workloadRequirements  `yaml:"requirements"`
+	Privileged   bool                  `yaml:"privileged"`
+	Restart      cluster.RestartPolicy `yaml:"restart"`
+	StopGrace    cluster.Duration      `yaml:"stop_grace"`
+}
+
+type workloadRequirements struct {
+	VCPUs     cluster.CPU `yaml:"vcpus"`
+	MemoryMiB int64       `yaml:"memory_mib"`
+	Pids      int64       `yaml:"pids"`
+	Node      string      `yaml:"node"`
+	Hostname  string      `yaml:"hostname"`
+}
+
+// LoadWorkload reads a workload file.
+func LoadWorkload(name string) (Workload, error) {
+	data, err := readFile(name)
+	if err != nil {
+		return Workload{}, err
+	}
+	return ParseWorkload(name, data)
+}
+
+// ParseWorkload reads a workload file from memory; name is used in messages.
+func ParseWorkload(name string, data []byte) (Workload, error) {
+	var file workloadFile
+	if err := decode(name, data, &file); err != nil {
+		return Workload{}, err
+	}
+	workload := file.workload()
+	if err := workload.validate(); err != nil {
+		return Workload{}, locate(name, data, err)
+	}
+	return workload, nil
+}
+
+func (f workloadFile) workload() Workload {
+	visibility := f.Visibility
+	if visibility == "" {
+		visibility = cluster.Private
+	}
+	return Workload{Name: f.Name, Visibility: visibility, Spec: cluster.WorkloadSpec{
+		Kind: f.Kind, Description: f.Description, Image: f.Image, Pull: f.Pull, Command: f.Command,
+		Environment: f.Environment, Requirements: cluster.Requirements(f.Requirements),
+		Privileged: f.Privileged, Restart: f.Restart, StopGrace: f.StopGrace,
+	}.WithDefaults()}
+}
+
+func (w Workload) validate() error {
+	var problems cluster.Problems
+	if !cluster.ValidName(w.Name) {
+		problems.Add("name", "%q is not a name; use lower-case letters, digits and hyphens", w.Name)
+	}
+	if w.Visibility != cluster.Public && w.Visibility != cluster.Private {
+		problems.Add("visibility", "%q is not a visibility; use private or public", w.Visibility)
+	}
+	if err, ok := w.Spec.Validate().(cluster.Problems); ok {
+		problems = append(problems, err...)
+	}
+	return problems.Err()
+}
