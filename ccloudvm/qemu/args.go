@@ -1,0 +1,225 @@
+package qemu
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Args returns the arguments for qemu-system-x86_64, without the program's name. The error, if any, names every field that
+// cannot work.
+func (m Machine) Args() ([]string, error) {
+	if err := m.check(); err != nil {
+		return nil, err
+	}
+	var a args
+	a.base(m)
+	a.boot(m)
+	for i, d := range m.Disks {
+		a.disk(i, d, m.Boot.Kernel == "")
+	}
+	a.seed(m.Seed)
+	for i, n := range m.NICs {
+		a.nic(i, n)
+	}
+	for i, s := range m.Shares {
+		a.share(i, s)
+	}
+	a.console(m.Console)
+	a.channels(m.Channels)
+	for i, path := range m.Monitors {
+		id := "qmp" + strconv.Itoa(i)
+		a.add("-chardev", "socket,id="+id+",path="+escape(path)+",server=on,wait=off")
+		a.add("-mon", "chardev="+id+",mode=control")
+	}
+	return a.list, nil
+}
+
+type args struct{ list []string }
+
+func (a *args) add(words ...string) { a.list = append(a.list, words...) }
+
+func (a *args) base(m Machine) {
+	accel, cpu := m.Accelerator.options()
+	kind := m.Type
+	if kind == "" {
+		kind = DefaultType
+	}
+	machine := kind + ",usb=off,vmport=off"
+	if m.usesVirtiofs() {
+		machine += ",memory-backend=ram"
+		a.add("-object", fmt.Sprintf("memory-backend-memfd,id=ram,size=%dM,share=on", m.MemoryMiB))
+	}
+	a.add("-name", "guest="+escape(m.Name)+",debug-threads=on")
+	if m.UUID != "" {
+		a.add("-uuid", m.UUID)
+	}
+	a.add("-machine", machine, "-accel", accel, "-cpu", cpu,
+		"-smp", strconv.Itoa(m.VCPUs), "-m", strconv.Itoa(m.MemoryMiB)+"M",
+		"-nodefaults", "-no-user-config", "-display", "none", "-vga", "none",
+		// The guest must not be able to make QEMU run programs, gain privileges or change its scheduling.
+		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+		"-object", "rng-random,id=rng0,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng0")
+	if m.NoShutdown {
+		a.add("-no-shutdown")
+	}
+	if m.LoadVM != "" {
+		a.add("-loadvm", m.LoadVM)
+	}
+}
+
+func (a *args) boot(m Machine) {
+	switch b := m.Boot; {
+	case b.Kernel != "":
+		a.add("-kernel", b.Kernel)
+		if b.Initrd != "" {
+			a.add("-initrd", b.Initrd)
+		}
+		if b.Append != "" {
+			a.add("-append", b.Append)
+		}
+	case b.UEFI != nil:
+		a.add("-drive", "if=pflash,unit=0,format=raw,readonly=on,file="+escape(b.UEFI.Code))
+		a.add("-drive", "if=pflash,unit=1,format=raw,file="+escape(b.UEFI.Vars))
+	}
+	if m.Boot.Firmware != "" {
+		a.add("-bios", m.Boot.Firmware)
+	}
+}
+
+// disk uses JSON for the block layer, where a path needs no escaping.
+func (a *args) disk(i int, d Disk, bootable bool) {
+	id := "disk" + strconv.Itoa(i)
+	format := d.Format
+	if format == "" {
+		format = "qcow2"
+	}
+	node := map[string]any{
+		"node-name": id, "driver": format, "read-only": d.ReadOnly, "discard": "unmap",
+		"file": map[string]any{"driver": "file", "filename": d.Path},
+	}
+	if d.Volatile {
+		node["cache"] = map[string]any{"direct": false, "no-flush": true}
+	}
+	a.blockdev(node)
+	device := "virtio-blk-pci,drive=" + id
+	if d.Serial != "" {
+		device += ",serial=" + escape(d.Serial)
+	}
+	if bootable && i == 0 {
+		device += ",bootindex=1"
+	}
+	a.add("-device", device)
+}
+
+func (a *args) seed(path string) {
+	if path == "" {
+		return
+	}
+	a.blockdev(map[string]any{
+		"node-name": "seed", "driver": "raw", "read-only": true,
+		"file": map[string]any{"driver": "file", "filename": path},
+	})
+	// On virtio-scsi, so that the disc can be ejected once the guest has read its secrets; virtio-blk has no tray.
+	a.add("-device", "virtio-scsi-pci,id=scsi0", "-device", "scsi-cd,bus=scsi0.0,drive=seed,id=cd0")
+}
+
+func (a *args) blockdev(node map[string]any) {
+	b, err := json.Marshal(node)
+	if err != nil { // strings, booleans and maps of them always encode
+		panic(err)
+	}
+	a.add("-blockdev", string(b))
+}
+
+func (a *args) nic(i int, n NIC) {
+	id := "net" + strconv.Itoa(i)
+	backend := "tap,id=" + id + ",fd=" + strconv.Itoa(n.TapFD)
+	if n.User != nil {
+		backend = "user,id=" + id + n.User.options()
+	}
+	device := "virtio-net-pci,netdev=" + id
+	if n.MAC != "" {
+		device += ",mac=" + n.MAC
+	}
+	// No option ROM: network boot is never tried.
+	a.add("-netdev", backend, "-device", device+",romfile=")
+}
+
+func (u *UserNet) options() string {
+	var b strings.Builder
+	if u.Hostname != "" {
+		b.WriteString(",hostname=" + escape(u.Hostname))
+	}
+	for _, d := range u.SearchDomains {
+		b.WriteString(",dnssearch=" + escape(d))
+	}
+	if u.Restrict {
+		b.WriteString(",restrict=on")
+	}
+	for _, f := range u.Forwards {
+		fmt.Fprintf(&b, ",hostfwd=%s:%s:%d-:%d", f.protocol(), f.Host.Addr(), f.Host.Port(), f.Guest)
+	}
+	return b.String()
+}
+
+func (f Forward) protocol() string {
+	if f.Protocol == "" {
+		return "tcp"
+	}
+	return f.Protocol
+}
+
+func (a *args) share(i int, s Share) {
+	id := "share" + strconv.Itoa(i)
+	if s.Virtiofs != "" {
+		a.add("-chardev", "socket,id="+id+",path="+escape(s.Virtiofs),
+			"-device", "vhost-user-fs-pci,chardev="+id+",tag="+escape(s.Tag))
+		return
+	}
+	security := s.Security
+	if security == "" {
+		security = "none"
+	}
+	fsdev := "local,id=" + id + ",path=" + escape(s.Path) + ",security_model=" + security + ",multidevs=remap"
+	if s.ReadOnly {
+		fsdev += ",readonly=on"
+	}
+	a.add("-fsdev", fsdev, "-device", "virtio-9p-pci,fsdev="+id+",mount_tag="+escape(s.Tag))
+}
+
+func (a *args) console(c Console) {
+	switch {
+	case c.Socket != "":
+		socket := "socket,id=serial0,path=" + escape(c.Socket) + ",server=on,wait=off"
+		if c.Log != "" {
+			socket += ",logfile=" + escape(c.Log) + ",logappend=on"
+		}
+		a.add("-chardev", socket)
+	case c.Log != "":
+		a.add("-chardev", "file,id=serial0,path="+escape(c.Log)+",append=on")
+	default:
+		a.add("-chardev", "null,id=serial0") // guests misbehave without a serial port
+	}
+	a.add("-serial", "chardev:serial0")
+	if c.Debug.IsValid() {
+		a.add("-chardev", fmt.Sprintf("socket,id=serial1,host=%s,port=%d,server=on,wait=off", c.Debug.Addr(), c.Debug.Port()),
+			"-serial", "chardev:serial1")
+	}
+}
+
+func (a *args) channels(channels []Channel) {
+	if len(channels) == 0 {
+		return
+	}
+	a.add("-device", "virtio-serial-pci")
+	for i, c := range channels {
+		id := "channel" + strconv.Itoa(i)
+		a.add("-chardev", "socket,id="+id+",path="+escape(c.Socket)+",server=on,wait=off",
+			"-device", "virtserialport,chardev="+id+",name="+escape(c.Name))
+	}
+}
+
+// escape doubles commas, which separate options in QEMU's own syntax.
+func escape(s string) string { return strings.ReplaceAll(s, ",", ",,") }
