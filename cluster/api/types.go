@@ -1,0 +1,201 @@
+package api
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/ciaocloud/ciao/cluster"
+)
+
+// Instance is one running, stopped or wanted copy of a workload.
+type Instance struct {
+	ID          string            `json:"id" doc:"UUID"`
+	Name        string            `json:"name" doc:"host and DNS name, unique among the tenant's instances"`
+	Tenant      string            `json:"tenant" doc:"id of its owner"`
+	Workload    string            `json:"workload" doc:"name of its workload"`
+	WorkloadID  string            `json:"workload_id" doc:"id of its workload"`
+	Kind        cluster.Kind      `json:"kind" doc:"vm, container or process"`
+	State       cluster.State     `json:"state" doc:"where it is in its life"`
+	Desired     cluster.Desired   `json:"desired" doc:"what its owner wants of it: active, stopped or deleted"`
+	Node        string            `json:"node" doc:"id of its node, empty before it has one"`
+	MAC         string            `json:"mac"`
+	Addresses   []netip.Addr      `json:"addresses" nullable:"false" doc:"in its tenant's network"`
+	SSH         *Endpoint         `json:"ssh,omitempty" doc:"where a login reaches it from outside its network, if it can"`
+	Subnet      string            `json:"subnet" doc:"id of its subnet"`
+	Labels      map[string]string `json:"labels" nullable:"false"`
+	Created     time.Time         `json:"created"`
+	Changed     time.Time         `json:"changed" doc:"when it came to its state"`
+	Reason      string            `json:"reason" doc:"why it is in its state, for people"`
+	Explanation string            `json:"explanation" doc:"why it was placed on its node"`
+	ExitCode    *int              `json:"exit_code,omitempty" doc:"of an instance that ended by itself"`
+	Generation  uint64            `json:"generation" doc:"counts its starts"`
+	VCPUs       float64           `json:"vcpus"`
+	MemoryMiB   int64             `json:"memory_mib"`
+}
+
+// Endpoint is a host and a port.
+type Endpoint struct {
+	Host string `json:"host"`
+	Port int    `json:"port"`
+}
+
+// CreateInstances asks for instances of one workload.
+type CreateInstances struct {
+	Workload string            `json:"workload" minLength:"1" maxLength:"64" doc:"name or id"`
+	Count    int               `json:"count,omitempty" minimum:"1" maximum:"10000" default:"1" doc:"how many"`
+	Name     string            `json:"name,omitempty" maxLength:"63" doc:"the name, or the stem of the names NAME-1 to NAME-count; made up when empty"`
+	Labels   map[string]string `json:"labels,omitempty" maxProperties:"64"`
+}
+
+// Workload is the recipe of instances.
+type Workload struct {
+	ID           string                `json:"id" doc:"UUID"`
+	Name         string                `json:"name"`
+	Tenant       string                `json:"tenant" doc:"its owner; empty for a public workload"`
+	Visibility   cluster.Visibility    `json:"visibility" doc:"public or private"`
+	Kind         cluster.Kind          `json:"kind"`
+	Description  string                `json:"description"`
+	Image        string                `json:"image"`
+	Pull         cluster.PullPolicy    `json:"pull"`
+	Command      []string              `json:"command" nullable:"false"`
+	Environment  map[string]string     `json:"environment" nullable:"false"`
+	Requirements Requirements          `json:"requirements"`
+	Privileged   bool                  `json:"privileged"`
+	Restart      cluster.RestartPolicy `json:"restart"`
+	StopGrace    string                `json:"stop_grace" doc:"a duration such as 10s"`
+	Created      time.Time             `json:"created"`
+}
+
+// Requirements are what an instance takes of a node, and which nodes will do.
+type Requirements struct {
+	VCPUs     float64 `json:"vcpus,omitempty" doc:"with at most three digits behind the point"`
+	MemoryMiB int64   `json:"memory_mib,omitempty"`
+	Pids      int64   `json:"pids,omitempty" doc:"most processes and threads at one time"`
+	Node      string  `json:"node,omitempty" doc:"id of the only node that will do"`
+	Hostname  string  `json:"hostname,omitempty" doc:"host name of the only node that will do"`
+}
+
+// CreateWorkload is a new recipe. Empty fields take their defaults.
+type CreateWorkload struct {
+	Name         string                `json:"name" minLength:"1" maxLength:"63"`
+	Visibility   cluster.Visibility    `json:"visibility,omitempty" doc:"private is the default; public needs an operator"`
+	Kind         cluster.Kind          `json:"kind"`
+	Description  string                `json:"description,omitempty" maxLength:"1024"`
+	Image        string                `json:"image,omitempty" maxLength:"255"`
+	Pull         cluster.PullPolicy    `json:"pull,omitempty" doc:"missing (the default) or never"`
+	Command      []string              `json:"command,omitempty" maxItems:"256"`
+	Environment  map[string]string     `json:"environment,omitempty" maxProperties:"256"`
+	Requirements Requirements          `json:"requirements,omitempty"`
+	Privileged   bool                  `json:"privileged,omitempty"`
+	Restart      cluster.RestartPolicy `json:"restart,omitempty"`
+	StopGrace    string                `json:"stop_grace,omitempty" doc:"a duration such as 10s"`
+}
+
+// Tenant is the owner of instances, networks and quotas.
+type Tenant struct {
+	ID                   string    `json:"id" doc:"UUID: the Organization of its users' certificates"`
+	Name                 string    `json:"name"`
+	SubnetBits           int       `json:"subnet_bits" doc:"prefix length of each of its subnets"`
+	PrivilegedContainers bool      `json:"privileged_containers"`
+	Created              time.Time `json:"created"`
+}
+
+// CreateTenant is a new tenant.
+type CreateTenant struct {
+	ID                   string `json:"id,omitempty" maxLength:"36" doc:"a UUID; made up when empty"`
+	Name                 string `json:"name" minLength:"1" maxLength:"63"`
+	SubnetBits           int    `json:"subnet_bits,omitempty" doc:"16 to 29, 24 when empty"`
+	PrivilegedContainers bool   `json:"privileged_containers,omitempty"`
+}
+
+// UpdateTenant changes what is not null.
+type UpdateTenant struct {
+	Name                 *string `json:"name,omitempty" minLength:"1" maxLength:"63"`
+	SubnetBits           *int    `json:"subnet_bits,omitempty"`
+	PrivilegedContainers *bool   `json:"privileged_containers,omitempty"`
+}
+
+// Quota is what a tenant may hold, and holds.
+type Quota struct {
+	Tenant string      `json:"tenant"`
+	Items  []QuotaItem `json:"items" nullable:"false"`
+}
+
+// Names of quotas.
+const (
+	QuotaInstances = "instances"
+	QuotaVCPUs     = "vcpus"
+	QuotaMemoryMiB = "memory_mib"
+)
+
+// QuotaItem is one bounded amount.
+type QuotaItem struct {
+	Name  string  `json:"name" doc:"instances, vcpus or memory_mib"`
+	Limit string  `json:"limit" doc:"a whole number, or unlimited"`
+	Used  float64 `json:"used"`
+}
+
+// UpdateQuota sets the named limits and leaves the others.
+type UpdateQuota struct {
+	Limits map[string]string `json:"limits" doc:"by name; a whole number, or unlimited"`
+}
+
+// Node is a machine with a launcher.
+type Node struct {
+	ID                 string             `json:"id"`
+	Hostname           string             `json:"hostname"`
+	Roles              []cluster.NodeRole `json:"roles" nullable:"false"`
+	State              cluster.NodeState  `json:"state"`
+	Kinds              []cluster.Kind     `json:"kinds" nullable:"false"`
+	VCPUs              float64            `json:"vcpus" doc:"that it has"`
+	VCPUsAllocated     float64            `json:"vcpus_allocated" doc:"that its instances asked for"`
+	MemoryMiB          int64              `json:"memory_mib"`
+	MemoryMiBAllocated int64              `json:"memory_mib_allocated"`
+	Load               float64            `json:"load" doc:"one-minute load average; -1 is unknown"`
+	Instances          int                `json:"instances" doc:"tenants' instances that are placed on it"`
+	Running            int                `json:"running" doc:"those that are active"`
+	Underlay           []netip.Addr       `json:"underlay" nullable:"false"`
+	Version            string             `json:"version"`
+	Seen               time.Time          `json:"seen" doc:"when it was last heard of"`
+}
+
+// CNCI is the network service of one subnet.
+type CNCI struct {
+	ID       string        `json:"id"`
+	Tenant   string        `json:"tenant"`
+	Subnet   string        `json:"subnet"`
+	Prefix   netip.Prefix  `json:"prefix"`
+	State    cluster.State `json:"state"`
+	Node     string        `json:"node"`
+	Underlay string        `json:"underlay" doc:"its address on the underlay, empty before it has one"`
+	Reason   string        `json:"reason"`
+	Created  time.Time     `json:"created"`
+}
+
+// Event is something that happened.
+type Event = cluster.Event
+
+// Deleted answers a request that deletes many.
+type Deleted struct {
+	Count int `json:"count" doc:"how many were asked to go"`
+}
+
+// Types of changes at /v1/watch.
+const (
+	ChangeInstance = "instance"
+	ChangeNode     = "node"
+	ChangeCNCI     = "cnci"
+	ChangeEvent    = "event"
+	ChangeResync   = "resync" // changes were missed: list again
+)
+
+// Change is one change of what the caller may see. Of a deletion only the id is given.
+type Change struct {
+	Type     string    `json:"type"`
+	Deleted  bool      `json:"deleted,omitempty"`
+	ID       string    `json:"id"`
+	Instance *Instance `json:"instance,omitempty"`
+	Node     *Node     `json:"node,omitempty"`
+	CNCI     *CNCI     `json:"cnci,omitempty"`
+	Event    *Event    `json:"event,omitempty"`
+}
