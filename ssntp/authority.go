@@ -30,7 +30,7 @@ var rules = []Rule{
 	{Operand: Delete, Name: "Delete", From: RoleController, To: nodes},
 	{Operand: Evacuate, Name: "Evacuate", From: RoleController, To: nodes},
 	{Operand: Restore, Name: "Restore", From: RoleController, To: nodes},
-	{Operand: Configure, Name: "Configure", From: RoleController, To: RoleCNCIAgent},
+	{Operand: Configure, Name: "Configure", From: RoleController, To: nodes | RoleCNCIAgent},
 	{Operand: Certificate, Name: "Certificate", From: RoleController, To: RoleNetAgent},
 	{Operand: RequestInventory, Name: "RequestInventory", From: RoleController, To: nodes},
 
@@ -41,7 +41,7 @@ var rules = []Rule{
 	{Operand: NodeConnected, Name: "NodeConnected", From: RoleScheduler, To: RoleController, Multicast: true},
 	{Operand: NodeDisconnected, Name: "NodeDisconnected", From: RoleScheduler, To: RoleController, Multicast: true},
 	{Operand: Inventory, Name: "Inventory", From: nodes, To: RoleScheduler | RoleController, Multicast: true},
-	{Operand: InstanceState, Name: "InstanceState", From: nodes, To: RoleController, Multicast: true},
+	{Operand: InstanceState, Name: "InstanceState", From: nodes, To: RoleScheduler | RoleController, Multicast: true},
 	{Operand: Progress, Name: "Progress", From: nodes, To: RoleController, Multicast: true},
 	{Operand: Statistics, Name: "Statistics", From: nodes, To: RoleScheduler | RoleController, Multicast: true, Droppable: true},
 	{Operand: Placed, Name: "Placed", From: RoleScheduler, To: RoleController, Multicast: true},

@@ -45,7 +45,7 @@ const (
 	Delete           Operand = 0x0104 // controller → node: remove an instance
 	Evacuate         Operand = 0x0105 // controller → node: stop everything, take nothing new
 	Restore          Operand = 0x0106 // controller → node: end of evacuation
-	Configure        Operand = 0x0107 // controller → concentrator: its whole wanted state
+	Configure        Operand = 0x0107 // controller → node, concentrator: the wanted state of its networks
 	Certificate      Operand = 0x0108 // controller → network node: a signed certificate for a concentrator
 	RequestInventory Operand = 0x0109 // controller → node: report all instances
 )
@@ -62,7 +62,7 @@ const (
 	NodeConnected      Operand = 0x0301 // scheduler → controllers
 	NodeDisconnected   Operand = 0x0302 // scheduler → controllers
 	Inventory          Operand = 0x0303 // node → scheduler, controllers: all its instances
-	InstanceState      Operand = 0x0304 // node → controllers
+	InstanceState      Operand = 0x0304 // node → scheduler, controllers
 	Progress           Operand = 0x0305 // node → controllers
 	Statistics         Operand = 0x0306 // node → scheduler, controllers; the latest wins
 	Placed             Operand = 0x0307 // scheduler → controller: answer to Place
