@@ -1,0 +1,30 @@
+// Package controller holds the use cases of a cluster (tenants, quotas, workloads, instances, nodes, CNCIs, events) and the
+// reconciler that drives every instance from its recorded to its desired state.
+//
+// # How it works
+//
+// A use case writes intent into the store in one transaction, with its reservations of quota, names and addresses, and returns.
+// It works on any controller, leading or not. A create of many instances is one cluster.Batch; the reconciler unfolds it in
+// transactions within the store's limits, and whoever lists instances sees all of them from the first moment.
+//
+// [Controller.Run] is the leading controller. One goroutine owns what it remembers beside the store: which command was sent when,
+// which CNCI has applied what. It is woken by the store's watch, by frames and by deadlines, puts the reports that arrived
+// together into one transaction, asks the pure function decide what each touched instance needs next, and does that:
+//
+//	Place → scheduler → Placed → node and explanation recorded → Start → node → InstanceState → recorded
+//
+// # What is guaranteed
+//
+//   - A create of N instances happens whole or not at all; after a refusal nothing remains.
+//   - At most one node is ever told to start a given (instance, generation): placement is asked, recorded, then started. A start
+//     that was refused for want of room moves on only after the refusing node has confirmed that it holds nothing; an instance
+//     that has once been active never moves.
+//   - The sum of a tenant's instances (stored or still in a batch) is its usage row, in every committed state. Every transaction
+//     that adds or removes an instance of a tenant writes that row, which is how they are put one after the other: the store
+//     detects conflicts by key only, so that names, addresses and quotas of a tenant are protected by this row.
+//   - An address, a name and a share of the quota are given back in the transaction that removes the instance, and that happens
+//     only when no node holds it any more.
+//   - No step depends on a message having arrived: every command is repeated until a report shows its effect, and after a restart
+//     everything goes on from the store.
+//   - Things of another tenant do not exist: they are answered with cluster.ErrNotFound.
+package controller
