@@ -58,6 +58,16 @@ func Command(t testing.TB, names ...string) {
 	}
 }
 
+// Machine needs the machine for itself: the test sets a cluster up on the host, or kills the Docker Engine. Such tests run only where
+// REQUIRE names machine, one package after the other; they need root too.
+func Machine(t testing.TB) {
+	t.Helper()
+	if !owned("machine") {
+		t.Skip("this test needs the machine for itself (run `make test-machine`)")
+	}
+	Root(t)
+}
+
 func lack(t testing.TB, need, reason string) {
 	t.Helper()
 	if owned(need) {
