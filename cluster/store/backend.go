@@ -1,0 +1,63 @@
+package store
+
+import (
+	"context"
+	"strings"
+)
+
+// Backend keeps raw rows and a log of transactions. Several engines, in one process or several, may share what a
+// backend reaches. All methods may be called from several goroutines. Errors of connection or time wrap ErrUnavailable.
+type Backend interface {
+	// Load returns all rows as of one revision.
+	Load(ctx context.Context) ([]RawRow, Revision, error)
+
+	// Commit applies c, all or nothing, if every compared path has the given revision, and returns the new revision, which is
+	// exactly one more than the revision before. Otherwise it returns ErrConflict, with a revision at which the
+	// comparison failed.
+	Commit(ctx context.Context, c Commit) (Revision, error)
+
+	// Follow delivers the transactions after the given revision, complete and in order, until ctx ends, and returns its error.
+	// It rides out lost connections itself. A batch without rows says that there is nothing more up to its revision.
+	// It returns ErrCompacted when the history after that revision is gone.
+	Follow(ctx context.Context, after Revision, deliver func(RawBatch) error) error
+
+	// Current returns the revision of the last transaction committed by anyone before the call, and sees to it that Follow
+	// soon delivers that revision or a batch without rows for it.
+	Current(ctx context.Context) (Revision, error)
+
+	// Close releases what the backend holds; nothing is called after it.
+	Close() error
+}
+
+// RawRow is a row as backends know it.
+type RawRow struct {
+	// Path is table/key.
+	Path string
+	// Value is the JSON; nil in a log means deleted.
+	Value []byte
+	// Revision of the last change.
+	Revision Revision
+}
+
+// RawBatch is one transaction of the log.
+type RawBatch struct {
+	Revision Revision
+	Rows     []RawRow
+}
+
+// Commit is a transaction for a backend.
+type Commit struct {
+	Compares []Compare
+	// Writes in order, at most one per path; a nil value deletes.
+	Writes []RawRow
+}
+
+// Compare asks that a path still has a revision; zero: that it does not exist.
+type Compare struct {
+	Path     string
+	Revision Revision
+}
+
+func path(table, key string) string { return table + "/" + key }
+
+func splitPath(p string) (table, key string, ok bool) { return strings.Cut(p, "/") }

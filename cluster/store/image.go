@@ -1,0 +1,107 @@
+package store
+
+import (
+	"cmp"
+
+	"github.com/tidwall/btree"
+)
+
+// row is immutable. Its indexed values are kept per index.
+type row struct {
+	key      string
+	value    any
+	revision Revision
+	indexed  [][]string
+}
+
+// entry of an index.
+type entry struct {
+	value, key string
+	row        *row
+}
+
+func entryLess(a, b entry) bool {
+	if c := cmp.Compare(a.value, b.value); c != 0 {
+		return c < 0
+	}
+	return a.key < b.key
+}
+
+// tableImage is the rows of one table with their indexes at one revision. Once published it is only read and cloned.
+type tableImage struct {
+	rows    *btree.Map[string, *row]
+	indexes []*btree.BTreeG[entry]
+	// owned marks an image inside a transaction, which may still change under a running loop.
+	owned bool
+}
+
+func newTableImage(d *tableDef) *tableImage {
+	t := &tableImage{rows: new(btree.Map[string, *row])}
+	for range d.indexes {
+		t.indexes = append(t.indexes, btree.NewBTreeGOptions(entryLess, btree.Options{NoLocks: true}))
+	}
+	return t
+}
+
+// clone takes a constant-time copy to modify. It writes to the source's ownership mark, so callers clone a shared image under
+// the engine's lock; readers never look at the mark.
+func (t *tableImage) clone() *tableImage {
+	c := &tableImage{rows: t.rows.Copy(), indexes: make([]*btree.BTreeG[entry], len(t.indexes))}
+	for i, ix := range t.indexes {
+		c.indexes[i] = ix.Copy()
+	}
+	return c
+}
+
+// snapshot is what a loop runs over: itself, or a copy where the loop's body may write.
+func (t *tableImage) snapshot() *tableImage {
+	if !t.owned {
+		return t
+	}
+	return t.clone()
+}
+
+func (t *tableImage) get(key string) *row {
+	r, _ := t.rows.Get(key)
+	return r
+}
+
+func (t *tableImage) ascend(from string, yield func(*row) bool) {
+	t.rows.Ascend(from, func(_ string, r *row) bool { return yield(r) })
+}
+
+func (t *tableImage) lookup(index int, value string, yield func(*row) bool) {
+	t.indexes[index].Ascend(entry{value: value}, func(e entry) bool {
+		return e.value == value && yield(e.row)
+	})
+}
+
+// set replaces the row with this key; nil removes it. It returns what was there.
+func (t *tableImage) set(key string, r *row) (before *row) {
+	if r == nil {
+		before, _ = t.rows.Delete(key)
+	} else {
+		before, _ = t.rows.Set(key, r)
+	}
+	if before != nil {
+		for i, values := range before.indexed {
+			for _, v := range values {
+				t.indexes[i].Delete(entry{value: v, key: key})
+			}
+		}
+	}
+	if r != nil {
+		for i, values := range r.indexed {
+			for _, v := range values {
+				t.indexes[i].Set(entry{v, key, r})
+			}
+		}
+	}
+	return before
+}
+
+// image is all tables at one revision.
+type image struct {
+	revision Revision
+	tables   []*tableImage
+}
