@@ -17,8 +17,11 @@ import (
 
 // Node is the wanted network of one node.
 type Node struct {
-	Subnets []Subnet
-	Ports   []Port
+	// Revision orders states that are handed over from several goroutines: one that is lower than an earlier one's is not applied,
+	// and its caller waits for the later state instead. Of equal revisions (zero for a caller with one goroutine) the last call wins.
+	Revision uint64
+	Subnets  []Subnet
+	Ports    []Port
 }
 
 // Subnet is a tenant's subnet on a node: one bridge and one VXLAN device (RFC 7348).
@@ -56,9 +59,12 @@ type NodeFacts struct {
 	MTU      int        // of the tenants' ports
 }
 
-// NodeNetwork keeps one node's network as wanted. Apply may be called from many goroutines; calls are combined.
+// NodeNetwork keeps one node's network as wanted. Apply may be called from many goroutines; calls are combined: each returns
+// after a pass that included its state or a later one.
 type NodeNetwork interface {
-	// Apply converges on wanted.
+	// Apply converges on wanted. The first call waits for an address on the underlay. Errors are of class cluster.ErrInvalid (the
+	// wanted state contradicts itself), cluster.ErrUnavailable (the underlay or the kernel does not let us; trying again may help)
+	// or cluster.ErrConflict (something that is not ours is in the way).
 	Apply(ctx context.Context, wanted Node) (NodeFacts, error)
 	// Remove removes everything of this node, known or left behind.
 	Remove(ctx context.Context) error
@@ -69,7 +75,9 @@ type Concentrator struct {
 	Subnet  Subnet // Peers are the nodes that have the subnet; Concentrator is not used
 	Domain  string // DNS domain of the hosts
 	Hosts   []Host
-	Blocked []netip.Prefix // destinations that tenants must not reach: the underlay's own range
+	// Blocked are destinations that tenants must not reach, beside the underlay's own range and what is never routed (loopback,
+	// link-local, multicast), which are always blocked.
+	Blocked []netip.Prefix
 }
 
 // Host is an instance that gets its address by DHCP and its name by DNS.
@@ -86,6 +94,8 @@ type ConcentratorFacts struct {
 
 // ConcentratorNetwork keeps one CNCI's network as wanted, from inside its namespace.
 type ConcentratorNetwork interface {
+	// Apply converges on wanted; calls are made one at a time. Errors are classed as NodeNetwork's.
 	Apply(ctx context.Context, wanted Concentrator) (ConcentratorFacts, error)
+	// Remove removes what Apply made, the namespace's link to the underlay excepted: that is its maker's.
 	Remove(ctx context.Context) error
 }
