@@ -18,6 +18,7 @@ type Instance struct {
 	State       State             `json:"state"`
 	Generation  uint64            `json:"generation"` // counts its starts: commands and reports carry it, so that late ones are known
 	Node        string            `json:"node,omitempty"`
+	Bound       bool              `json:"bound,omitempty"` // it has run on Node: restart policy on-node keeps it there
 	Subnet      string            `json:"subnet,omitempty"`
 	MAC         string            `json:"mac,omitempty"`
 	Addresses   []netip.Addr      `json:"addresses,omitempty"`
@@ -31,23 +32,3 @@ type Instance struct {
 
 // Host reports whether the instance belongs to the cluster and not to its tenant: tenants neither see nor pay for it.
 func (i Instance) Host() bool { return i.Kind == KindCNCI }
-
-// Batch is a create of many instances as one record, unfolded in bounded transactions. Its reservations (quota, names,
-// addresses) are made with it.
-type Batch struct {
-	ID       string         `json:"id"`
-	Template Instance       `json:"template"` // everything that its instances share; Name is the common stem
-	Count    int            `json:"count"`
-	Unfolded int            `json:"unfolded"` // instances 0 to Unfolded-1 are in the store
-	Segments []BatchSegment `json:"segments"` // where the addresses come from, in order
-}
-
-// BatchSegment is a run of reserved host numbers of one subnet.
-type BatchSegment struct {
-	Subnet string       `json:"subnet"`
-	Prefix netip.Prefix `json:"prefix"`
-	Range  AddressRange `json:"range"`
-}
-
-// MaxBatch is the most instances of one request.
-const MaxBatch = 10_000
