@@ -97,3 +97,9 @@ func details(err error) []ProblemDetail {
 	}
 	return out
 }
+
+// GetStatus is the HTTP status, for the server's framework.
+func (p *Problem) GetStatus() int { return p.Status }
+
+// ContentType is the media type of problem details.
+func (p *Problem) ContentType(string) string { return "application/problem+json" }

@@ -186,7 +186,8 @@ const (
 	ChangeNode     = "node"
 	ChangeCNCI     = "cnci"
 	ChangeEvent    = "event"
-	ChangeResync   = "resync" // changes were missed: list again
+	ChangeProgress = "progress" // of a start; never stored
+	ChangeResync   = "resync"   // changes were missed: list again
 )
 
 // Change is one change of what the caller may see. Of a deletion only the id is given.
@@ -198,4 +199,15 @@ type Change struct {
 	Node     *Node     `json:"node,omitempty"`
 	CNCI     *CNCI     `json:"cnci,omitempty"`
 	Event    *Event    `json:"event,omitempty"`
+	Progress *Progress `json:"progress,omitempty"`
 }
+
+// Progress is how far the start of the instance with the change's id has come.
+type Progress struct {
+	Step    string `json:"step" doc:"pull, network, create or start"`
+	Percent int    `json:"percent" doc:"-1 is unknown"`
+	Message string `json:"message"`
+}
+
+// Alive is sent at /v1/watch when there was nothing else to send for a while.
+type Alive struct{}

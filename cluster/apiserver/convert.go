@@ -1,0 +1,111 @@
+package apiserver
+
+import (
+	"math"
+	"net/netip"
+
+	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/api"
+	"github.com/ciaocloud/ciao/cluster/controller"
+)
+
+func instanceOf(i cluster.Instance, workload string) api.Instance {
+	return api.Instance{
+		ID: i.ID, Name: i.Name, Tenant: i.Tenant, Workload: workload, WorkloadID: i.Workload, Kind: i.Kind, State: i.State,
+		Desired: i.Desired, Node: i.Node, MAC: i.MAC, Addresses: list(i.Addresses), Subnet: i.Subnet, Labels: dictionary(i.Labels),
+		Created: i.Created, Changed: i.Changed, Reason: i.Reason, Explanation: i.Explanation, ExitCode: i.ExitCode,
+		Generation: i.Generation, VCPUs: vcpus(i.Spec.Requirements.VCPUs), MemoryMiB: i.Spec.Requirements.MemoryMiB,
+	}
+}
+
+func workloadOf(w cluster.Workload) api.Workload {
+	return api.Workload{
+		ID: w.ID, Name: w.Name, Tenant: w.Tenant, Visibility: w.Visibility, Kind: w.Spec.Kind, Description: w.Spec.Description,
+		Image: w.Spec.Image, Pull: w.Spec.Pull, Command: list(w.Spec.Command), Environment: dictionary(w.Spec.Environment),
+		Requirements: api.Requirements{
+			VCPUs: vcpus(w.Spec.Requirements.VCPUs), MemoryMiB: w.Spec.Requirements.MemoryMiB, Pids: w.Spec.Requirements.Pids,
+			Node: w.Spec.Requirements.Node, Hostname: w.Spec.Requirements.Hostname,
+		},
+		Privileged: w.Spec.Privileged, Restart: w.Spec.Restart, StopGrace: w.Spec.StopGrace.String(), Created: w.Created,
+	}
+}
+
+// specOf reads the recipe of a request; the controller fills in the defaults and validates.
+func specOf(w api.CreateWorkload) (cluster.WorkloadSpec, error) {
+	var problems cluster.Problems
+	spec := cluster.WorkloadSpec{
+		Kind: w.Kind, Description: w.Description, Image: w.Image, Pull: w.Pull, Command: w.Command, Environment: w.Environment,
+		Requirements: cluster.Requirements{
+			MemoryMiB: w.Requirements.MemoryMiB, Pids: w.Requirements.Pids, Node: w.Requirements.Node, Hostname: w.Requirements.Hostname,
+		},
+		Privileged: w.Privileged, Restart: w.Restart,
+	}
+	milli := math.Round(w.Requirements.VCPUs * float64(cluster.VCPU))
+	if math.IsNaN(milli) || milli < 0 || milli > float64(cluster.MaxVCPUs*cluster.VCPU) {
+		problems.Add("requirements.vcpus", "must be from 0.01 to %d", cluster.MaxVCPUs)
+	} else {
+		spec.Requirements.VCPUs = cluster.CPU(milli)
+	}
+	if w.StopGrace != "" {
+		if err := spec.StopGrace.UnmarshalText([]byte(w.StopGrace)); err != nil {
+			problems.Add("stop_grace", "%s", err)
+		}
+	}
+	return spec, problems.Err()
+}
+
+func tenantOf(t cluster.Tenant) api.Tenant {
+	return api.Tenant{ID: t.ID, Name: t.Name, SubnetBits: t.SubnetBits, PrivilegedContainers: t.Permissions.PrivilegedContainers, Created: t.Created}
+}
+
+func quotaOf(tenant string, quota cluster.Quota, used cluster.Usage) api.Quota {
+	return api.Quota{Tenant: tenant, Items: []api.QuotaItem{
+		{Name: api.QuotaInstances, Limit: quota.Instances.String(), Used: float64(used.Instances)},
+		{Name: api.QuotaVCPUs, Limit: quota.VCPUs.String(), Used: vcpus(used.CPU)},
+		{Name: api.QuotaMemoryMiB, Limit: quota.MemoryMiB.String(), Used: float64(used.MemoryMiB)},
+	}}
+}
+
+func (s *Server) nodeOf(n cluster.Node) api.Node {
+	load := -1.0
+	if sample, found := s.config.UseCases.NodeStatistics(n.ID); found {
+		load = sample.Load
+	}
+	return api.Node{
+		ID: n.ID, Hostname: n.Hostname, Roles: list(n.Roles), State: n.State, Kinds: list(n.Kinds), VCPUs: vcpus(n.Capacity.CPU),
+		VCPUsAllocated: vcpus(n.Allocated.CPU), MemoryMiB: n.Capacity.MemoryMiB, MemoryMiBAllocated: n.Allocated.MemoryMiB, Load: load,
+		Instances: n.Instances, Running: n.Running, Underlay: list(n.Underlay), Version: n.Version, Seen: n.Seen,
+	}
+}
+
+func cnciOf(c controller.CNCI) api.CNCI {
+	return api.CNCI{
+		ID: c.ID, Tenant: c.Tenant, Subnet: c.Subnet, Prefix: c.Prefix, State: c.State, Node: c.Node, Underlay: text(c.Underlay),
+		Reason: c.Reason, Created: c.Created,
+	}
+}
+
+func vcpus(c cluster.CPU) float64 { return float64(c) / float64(cluster.VCPU) }
+
+func text(address netip.Addr) string {
+	if !address.IsValid() {
+		return ""
+	}
+	return address.String()
+}
+
+// list is never null on the wire.
+func list[T any](items []T) []T {
+	if items == nil {
+		return []T{}
+	}
+	return items
+}
+
+// dictionary is never null on the wire.
+func dictionary(m map[string]string) map[string]string {
+	if m == nil {
+		return map[string]string{}
+	}
+	return m
+}

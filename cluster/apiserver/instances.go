@@ -1,0 +1,171 @@
+package apiserver
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/api"
+	"github.com/ciaocloud/ciao/cluster/controller"
+)
+
+// chosen is the part of an input that chooses instances.
+type chosen struct {
+	State    string   `query:"state" enum:"pending,scheduled,starting,active,stopping,stopped,exited,failed,missing,deleting"`
+	Workload string   `query:"workload" maxLength:"64" doc:"id or name"`
+	Node     string   `query:"node" maxLength:"64" doc:"id"`
+	Label    []string `query:"label,explode" maxItems:"16" doc:"KEY=VALUE, or KEY for the empty value; all of these"`
+}
+
+type createInstances struct {
+	forTenant
+	Body api.CreateInstances
+}
+
+type listInstances struct {
+	forTenant
+	page
+	chosen
+}
+
+type deleteInstances struct {
+	forTenant
+	chosen
+}
+
+type oneInstance struct {
+	forTenant
+	ref
+}
+
+func (s *Server) registerInstances(a huma.API) {
+	const tag = "instances"
+	handle(s, a, operation("create-instances", http.MethodPost, "/instances", "Create instances of a workload, all or none", tag), s.createInstances)
+	handle(s, a, operation("list-instances", http.MethodGet, "/instances", "List instances", tag), s.listInstances)
+	handle(s, a, operation("delete-instances", http.MethodDelete, "/instances", "Delete all chosen instances", tag), s.deleteInstances)
+	handle(s, a, operation("get-instance", http.MethodGet, "/instances/{ref}", "Show an instance", tag), s.one(s.config.UseCases.Instance))
+	handle(s, a, operation("delete-instance", http.MethodDelete, "/instances/{ref}", "Delete an instance", tag), s.one(s.config.UseCases.DeleteInstance))
+	start := operation("start-instance", http.MethodPost, "/instances/{ref}/start", "Start a stopped, exited or failed instance", tag)
+	start.DefaultStatus = http.StatusOK
+	handle(s, a, start, s.one(s.config.UseCases.StartInstance))
+	stop := operation("stop-instance", http.MethodPost, "/instances/{ref}/stop", "Stop an instance; its name, addresses and disk are kept", tag)
+	stop.DefaultStatus = http.StatusOK
+	handle(s, a, stop, s.one(s.config.UseCases.StopInstance))
+}
+
+func (s *Server) createInstances(ctx context.Context, in *createInstances) (api.List[api.Instance], error) {
+	tenant, err := s.owner(ctx, in.Tenant)
+	if err != nil {
+		return api.List[api.Instance]{}, err
+	}
+	created, err := s.config.UseCases.CreateInstances(ctx, tenant, controller.InstanceRequest{
+		Workload: in.Body.Workload, Count: in.Body.Count, Name: in.Body.Name, Labels: in.Body.Labels,
+	})
+	if err != nil {
+		return api.List[api.Instance]{}, err
+	}
+	return api.List[api.Instance]{Items: s.instances(ctx, tenant, created)}, nil
+}
+
+func (s *Server) listInstances(ctx context.Context, in *listInstances) (api.List[api.Instance], error) {
+	scope, filter, err := s.filter(ctx, in.Tenant, in.chosen)
+	if err != nil {
+		return api.List[api.Instance]{}, err
+	}
+	filter.Page = controller.Page(in.page)
+	found, next, err := s.config.UseCases.Instances(ctx, scope, filter)
+	if err != nil {
+		return api.List[api.Instance]{}, err
+	}
+	return api.List[api.Instance]{Items: s.instances(ctx, scope, found), Next: next}, nil
+}
+
+// deleteInstances needs a tenant even from an operator: "all" must never mean everybody's by omission.
+func (s *Server) deleteInstances(ctx context.Context, in *deleteInstances) (api.Deleted, error) {
+	if _, err := s.owner(ctx, in.Tenant); err != nil {
+		return api.Deleted{}, err
+	}
+	scope, filter, err := s.filter(ctx, in.Tenant, in.chosen)
+	if err != nil {
+		return api.Deleted{}, err
+	}
+	count, err := s.config.UseCases.DeleteInstances(ctx, scope, filter)
+	return api.Deleted{Count: count}, err
+}
+
+func (s *Server) filter(ctx context.Context, tenant string, in chosen) (string, controller.InstanceFilter, error) {
+	scope, err := s.scope(ctx, tenant)
+	if err != nil {
+		return "", controller.InstanceFilter{}, err
+	}
+	filter := controller.InstanceFilter{State: cluster.State(in.State), Node: in.Node}
+	if in.Workload != "" {
+		workload, err := s.config.UseCases.Workload(ctx, scope, in.Workload)
+		if err != nil {
+			return "", controller.InstanceFilter{}, err
+		}
+		filter.Workload = workload.ID
+	}
+	filter.Labels, err = labels(in.Label)
+	return scope, filter, err
+}
+
+func labels(texts []string) (map[string]string, error) {
+	if len(texts) == 0 {
+		return nil, nil
+	}
+	chosen := make(map[string]string, len(texts))
+	for _, text := range texts {
+		key, value, _ := strings.Cut(text, "=")
+		if key == "" {
+			return nil, fmt.Errorf("label %q: %w: it must be KEY=VALUE", text, cluster.ErrInvalid)
+		}
+		chosen[key] = value
+	}
+	return chosen, nil
+}
+
+// one makes the handler of a use case on one instance.
+func (s *Server) one(do func(ctx context.Context, scope, ref string) (cluster.Instance, error)) func(context.Context, *oneInstance) (api.Instance, error) {
+	return func(ctx context.Context, in *oneInstance) (api.Instance, error) {
+		scope, err := s.scope(ctx, in.Tenant)
+		if err != nil {
+			return api.Instance{}, err
+		}
+		found, err := do(ctx, scope, in.Ref)
+		if err != nil {
+			return api.Instance{}, err
+		}
+		return s.instances(ctx, scope, []cluster.Instance{found})[0], nil
+	}
+}
+
+// instances translates, with the names of the workloads, which instances know by id only.
+func (s *Server) instances(ctx context.Context, scope string, found []cluster.Instance) []api.Instance {
+	names := s.workloadNames(scope)
+	out := make([]api.Instance, len(found))
+	for i, instance := range found {
+		out[i] = instanceOf(instance, names(ctx, instance.Workload))
+	}
+	return out
+}
+
+// workloadNames looks names up, each once.
+func (s *Server) workloadNames(scope string) func(ctx context.Context, id string) string {
+	known := make(map[string]string)
+	return func(ctx context.Context, id string) string {
+		if name, found := known[id]; found {
+			return name
+		}
+		name := id
+		if workload, err := s.config.UseCases.Workload(ctx, scope, id); err == nil {
+			name = workload.Name
+		}
+		known[id] = name
+		return name
+	}
+}

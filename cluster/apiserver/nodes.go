@@ -1,0 +1,79 @@
+package apiserver
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/ciaocloud/ciao/cluster/api"
+)
+
+type listNodes struct {
+	Role string `query:"role" enum:"compute,network" doc:"only nodes with this role"`
+}
+
+type oneNode struct{ ref }
+
+type listCNCIs struct{ forTenant }
+
+type oneCNCI struct {
+	forTenant
+	ref
+}
+
+func (s *Server) registerNodes(a huma.API) {
+	handle(s, a, operation("list-nodes", http.MethodGet, "/nodes", "List the nodes (operator)", "nodes"), s.listNodes)
+	handle(s, a, operation("get-node", http.MethodGet, "/nodes/{ref}", "Show a node (operator)", "nodes"), s.getNode)
+	handle(s, a, operation("list-cncis", http.MethodGet, "/cncis", "List the CNCIs of the tenant's subnets", "cncis"), s.listCNCIs)
+	handle(s, a, operation("get-cnci", http.MethodGet, "/cncis/{ref}", "Show a CNCI", "cncis"), s.getCNCI)
+}
+
+func (s *Server) listNodes(ctx context.Context, in *listNodes) (api.List[api.Node], error) {
+	if err := operator(ctx); err != nil {
+		return api.List[api.Node]{}, err
+	}
+	found, err := s.config.UseCases.Nodes(ctx)
+	if err != nil {
+		return api.List[api.Node]{}, err
+	}
+	items := []api.Node{}
+	for _, node := range found {
+		for _, role := range node.Roles {
+			if in.Role == "" || in.Role == string(role) {
+				items = append(items, s.nodeOf(node))
+				break
+			}
+		}
+	}
+	return api.List[api.Node]{Items: items}, nil
+}
+
+func (s *Server) getNode(ctx context.Context, in *oneNode) (api.Node, error) {
+	if err := operator(ctx); err != nil {
+		return api.Node{}, err
+	}
+	found, err := s.config.UseCases.Node(ctx, in.Ref)
+	if err != nil {
+		return api.Node{}, err
+	}
+	return s.nodeOf(found), nil
+}
+
+func (s *Server) listCNCIs(ctx context.Context, in *listCNCIs) (api.List[api.CNCI], error) {
+	scope, err := s.scope(ctx, in.Tenant)
+	if err != nil {
+		return api.List[api.CNCI]{}, err
+	}
+	found, err := s.config.UseCases.CNCIs(ctx, scope)
+	return api.List[api.CNCI]{Items: each(found, cnciOf)}, err
+}
+
+func (s *Server) getCNCI(ctx context.Context, in *oneCNCI) (api.CNCI, error) {
+	scope, err := s.scope(ctx, in.Tenant)
+	if err != nil {
+		return api.CNCI{}, err
+	}
+	found, err := s.config.UseCases.CNCI(ctx, scope, in.Ref)
+	return cnciOf(found), err
+}
