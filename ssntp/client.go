@@ -4,8 +4,12 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net"
+	"sync"
+	"time"
 )
 
 // Handler is what a client calls, always from one goroutine, in the order in
@@ -48,11 +52,57 @@ type ClientConfig struct {
 // from any goroutine.
 type Client struct {
 	config   ClientConfig
+	limits   Limits
 	identity Identity
+	session  ID
+	log      *slog.Logger
+	endpoint *endpoint
+
+	// Only for the goroutine of Run, and for dial while Run waits for it.
+	incarnation ID
+	epoch       uint64
+	attempt     int // for the choice of the address
 }
 
 // NewClient checks the configuration and loads the certificate once.
-func NewClient(config ClientConfig) (*Client, error) { return nil, ErrClosed }
+func NewClient(config ClientConfig) (*Client, error) {
+	if config.Certificate == nil || config.Roots == nil || config.Handler == nil {
+		return nil, errors.New("ssntp: a client needs Certificate, Roots and Handler")
+	}
+	if len(config.Addresses) == 0 {
+		return nil, errors.New("ssntp: a client needs the address of a server, as host:port")
+	}
+	for _, address := range config.Addresses {
+		if _, _, err := net.SplitHostPort(address); err != nil {
+			return nil, fmt.Errorf("ssntp: server address %q is not host:port: %w", address, err)
+		}
+	}
+	limits := config.Limits.withDefaults()
+	if err := limits.validate(); err != nil {
+		return nil, err
+	}
+	_, identity, err := loadCertificate(config.Certificate)
+	if err != nil {
+		return nil, err
+	}
+	if config.Roles&^identity.Roles != 0 {
+		return nil, fmt.Errorf("ssntp: cannot appear as %v: the certificate is for %v", config.Roles, identity)
+	}
+	if config.Roles != 0 {
+		identity.Roles = config.Roles
+	}
+	c := &Client{config: config, limits: limits, identity: identity, session: NewID(), log: loggerOr(config.Logger)}
+	c.endpoint = newEndpoint(identity.ID, &c.limits)
+	if c.config.Dial == nil {
+		c.config.Dial = dialTCP
+	}
+	return c, nil
+}
+
+func dialTCP(ctx context.Context, address string) (net.Conn, error) {
+	var dialer net.Dialer
+	return dialer.DialContext(ctx, "tcp", address)
+}
 
 // Identity is the client's own.
 func (c *Client) Identity() Identity { return c.identity }
@@ -61,7 +111,16 @@ func (c *Client) Identity() Identity { return c.identity }
 // most Limits.Drain, says goodbye, waits for all its goroutines and returns
 // nil. It returns ErrSuperseded when another process with the same identity
 // has taken over; every other trouble is retried. It may be called once.
-func (c *Client) Run(ctx context.Context) error { return ErrClosed }
+func (c *Client) Run(ctx context.Context) error {
+	handling, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var consumer sync.WaitGroup
+	consumer.Go(func() { c.endpoint.consume(handling, func(a *arrival) { c.handle(handling, a) }) })
+	err := c.keepConnected(ctx)
+	c.endpoint.finish(ErrClosed, 0)
+	stop()
+	consumer.Wait()
+	return err
+}
 
 // Send queues a frame. It blocks while the queue is full, until ctx ends, and
 // works without a connection: the frame goes out with the next one. A frame
@@ -70,4 +129,49 @@ func (c *Client) Run(ctx context.Context) error { return ErrClosed }
 // queue is full. Nil means queued; if the hub cannot pass it on, Receive gets
 // an Undeliverable. Errors: ErrNotAuthorized, ErrTooLarge, ErrClosed, or the
 // cause of ctx.
-func (c *Client) Send(ctx context.Context, f Frame) error { return ErrClosed }
+func (c *Client) Send(ctx context.Context, f Frame) error {
+	rule := ruleOf(f.Operand)
+	switch {
+	case rule == nil:
+		return fmt.Errorf("%w: unknown operand %v", ErrInvalidFrame, f.Operand)
+	case rule.From&c.identity.Roles == 0:
+		return fmt.Errorf("%w: %v may not send %v", ErrNotAuthorized, c.identity.Roles, f.Operand)
+	case f.Destination.IsZero() && !rule.Multicast:
+		return fmt.Errorf("%w: %v needs a destination", ErrInvalidFrame, f.Operand)
+	case len(f.Payload) > c.limits.Payload:
+		return fmt.Errorf("%w: %v of %d bytes, the limit is %d", ErrTooLarge, f.Operand, len(f.Payload), c.limits.Payload)
+	}
+	// The hub knows who we are; leaving the source out saves bytes.
+	f.Source, f.Message = ID{}, 0
+	if f.Trace != nil {
+		f.Trace = f.Trace.arrived(c.identity.ID, time.Now())
+	}
+	if rule.Droppable {
+		if err := c.endpoint.push(f, true); err != errQueueFull {
+			return err
+		}
+		return nil
+	}
+	return c.endpoint.pushWait(ctx, f)
+}
+
+// handle runs on the consumer's goroutine.
+func (c *Client) handle(ctx context.Context, a *arrival) {
+	if a.change != nil {
+		a.change(ctx)
+		return
+	}
+	f := a.frame
+	rule := ruleOf(f.Operand)
+	switch {
+	case rule == nil:
+		c.log.Debug("skipped a frame of an unknown operand", "operand", f.Operand, "source", f.Source)
+	case rule.To&c.identity.Roles == 0, !f.Destination.IsZero() && f.Destination != c.identity.ID:
+		c.log.Warn("skipped a frame that is not for this client", "operand", f.Operand, "source", f.Source, "destination", f.Destination)
+	default:
+		if f.Trace != nil {
+			f.Trace = f.Trace.arrived(c.identity.ID, time.Now())
+		}
+		c.config.Handler.Receive(ctx, f)
+	}
+}

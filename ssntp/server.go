@@ -4,8 +4,12 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net"
+	"sync"
+	"time"
 )
 
 // Owner is what a server calls. Connected and Disconnected come one at a time,
@@ -47,12 +51,40 @@ type ServerConfig struct {
 // goroutine.
 type Server struct {
 	config   ServerConfig
+	limits   Limits
 	identity Identity
+	log      *slog.Logger
+	table    table
+	gate     gate
 }
 
 // NewServer checks the configuration and loads the certificate once.
 func NewServer(config ServerConfig) (*Server, error) {
-	return nil, ErrClosed
+	if config.Certificate == nil || config.Roots == nil || config.Owner == nil {
+		return nil, errors.New("ssntp: a server needs Certificate, Roots and Owner")
+	}
+	if err := config.Limits.withDefaults().validate(); err != nil {
+		return nil, err
+	}
+	_, identity, err := loadCertificate(config.Certificate)
+	if err != nil {
+		return nil, err
+	}
+	if identity.Roles&hubs == 0 {
+		return nil, fmt.Errorf("ssntp: the certificate is for %v: a server needs the role %v or %v", identity, RoleScheduler, RoleServer)
+	}
+	identity.Roles &= hubs
+	s := &Server{config: config, limits: config.Limits.withDefaults(), identity: identity, log: loggerOr(config.Logger)}
+	s.gate.limit = s.limits.Handshakes
+	s.table.init()
+	return s, nil
+}
+
+func loggerOr(logger *slog.Logger) *slog.Logger {
+	if logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return logger
 }
 
 // Identity is the server's own.
@@ -61,18 +93,99 @@ func (s *Server) Identity() Identity { return s.identity }
 // Run serves a listener (plain TCP or alike; TLS is added) until ctx ends, then
 // says goodbye to all peers and waits for all its goroutines. It closes the
 // listener. It returns nil when ctx ended it. It may be called once.
-func (s *Server) Run(ctx context.Context, listener net.Listener) error { return ErrClosed }
+func (s *Server) Run(ctx context.Context, listener net.Listener) error {
+	var announcer sync.WaitGroup
+	announcer.Go(func() { s.table.announce(s.config.Owner) })
+
+	var connections sync.WaitGroup
+	stop := context.AfterFunc(ctx, func() { listener.Close() })
+	err := s.acceptAll(ctx, listener, &connections)
+	stop()
+	listener.Close()
+	s.endAll(fmt.Errorf("%w: the server stops", ErrClosed))
+	s.gate.closeAll()
+	connections.Wait()
+	s.table.close()
+	announcer.Wait()
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+func (s *Server) acceptAll(ctx context.Context, listener net.Listener, connections *sync.WaitGroup) error {
+	for {
+		conn, err := listener.Accept()
+		if ctx.Err() != nil {
+			if err == nil {
+				conn.Close()
+			}
+			return nil
+		}
+		if errors.Is(err, net.ErrClosed) {
+			return fmt.Errorf("ssntp: listen: %w", err)
+		}
+		if err != nil {
+			// Out of file descriptors, say: peers retry, and so do we.
+			s.log.Warn("cannot accept a connection, trying again", "error", err)
+			select {
+			case <-time.After(acceptPause):
+			case <-ctx.Done():
+			}
+			continue
+		}
+		connections.Go(func() { s.serve(ctx, conn) })
+	}
+}
+
+const acceptPause = 100 * time.Millisecond
 
 // Send sends a frame of the server's own: to its destination, or without one to
 // every connected peer that the rule names. It never blocks. ErrUndeliverable
 // means that the destination is not connected or its queue is full; a multicast
 // reaches those it can and does not fail.
-func (s *Server) Send(f Frame) error { return ErrClosed }
+func (s *Server) Send(f Frame) error {
+	rule := ruleOf(f.Operand)
+	if rule == nil {
+		return fmt.Errorf("%w: unknown operand %v", ErrInvalidFrame, f.Operand)
+	}
+	if rule.From&s.identity.Roles == 0 {
+		return fmt.Errorf("%w: %v may not send %v", ErrNotAuthorized, s.identity.Roles, f.Operand)
+	}
+	if len(f.Payload) > s.limits.Payload {
+		return fmt.Errorf("%w: %v of %d bytes, the limit is %d", ErrTooLarge, f.Operand, len(f.Payload), s.limits.Payload)
+	}
+	f.Source, f.Message = s.identity.ID, 0
+	f.Trace = f.Trace.arrived(s.identity.ID, time.Now())
+	if f.Destination.IsZero() {
+		if !rule.Multicast {
+			return fmt.Errorf("%w: %v needs a destination", ErrInvalidFrame, f.Operand)
+		}
+		s.multicast(f, rule)
+		return nil
+	}
+	return s.unicast(f, rule)
+}
 
 // Peers returns the identities of all sessions, in no order.
-func (s *Server) Peers() []Identity { return nil }
+func (s *Server) Peers() []Identity { return s.table.identities() }
 
 // Disconnect ends the session of a peer, as after revocation of its
 // certificate. It reports whether there was one, and returns before the owner
 // is told.
-func (s *Server) Disconnect(peer ID, reason string) bool { return false }
+func (s *Server) Disconnect(id ID, why string) bool {
+	p := s.table.find(id)
+	if p == nil {
+		return false
+	}
+	s.end(p, fmt.Errorf("%w: cut by the operator: %s", ErrNotAuthorized, why), reasonRevoked)
+	return true
+}
+
+// endAll ends every session when the server stops.
+func (s *Server) endAll(cause error) {
+	s.table.refuseNew()
+	for _, p := range s.table.all() {
+		s.end(p, cause, reasonShutdown)
+	}
+}

@@ -1,0 +1,184 @@
+package ssntp
+
+import (
+	"container/list"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"time"
+)
+
+var (
+	errOtherRun = errors.New("the session belongs to an earlier conversation")
+	errStale    = errors.New("a newer connection of this session exists")
+)
+
+// serve takes a connection from accept to its end.
+func (s *Server) serve(ctx context.Context, raw net.Conn) {
+	l := newLink(raw, &s.limits)
+	slot := s.gate.enter(l)
+	p, err := s.welcome(ctx, l)
+	s.gate.leave(slot)
+	if p == nil {
+		s.log.Warn("refused a connection", "remote", raw.RemoteAddr().String(), "peer", l.peer, "error", err)
+		l.refuse(err)
+		return
+	}
+	<-p.ready
+	if err != nil {
+		l.close(err)
+	} else {
+		err = p.endpoint.pump(l)
+	}
+	s.lost(p, l, err)
+}
+
+// welcome does the handshake: TLS, hello, routing table, welcome. With an error
+// and a peer the connection broke after it was given to the peer's session.
+func (s *Server) welcome(ctx context.Context, l *link) (*peer, error) {
+	if err := l.raw.SetDeadline(time.Now().Add(s.limits.Handshake)); err != nil {
+		return nil, err
+	}
+	hi, err := s.readHello(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	p, answer, err := s.admit(ctx, l, hi)
+	if err != nil {
+		return nil, err
+	}
+	answer.identity = s.identity
+	if err := l.writeControl(Frame{Operand: welcome, Payload: answer.encode()}); err != nil {
+		return p, fmt.Errorf("write welcome: %w", err)
+	}
+	return p, l.raw.SetDeadline(time.Time{})
+}
+
+func (s *Server) readHello(ctx context.Context, l *link) (greeting, error) {
+	own, err := ownCertificate(s.config.Certificate, s.identity)
+	if err != nil {
+		return greeting{}, err
+	}
+	conn := tls.Server(l.raw, serverTLS(own, s.config.Roots))
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return greeting{}, fmt.Errorf("TLS handshake: %w", err)
+	}
+	if err := l.secured(conn, own.Leaf); err != nil {
+		return greeting{}, err
+	}
+	if s.config.Admit != nil {
+		if err := s.config.Admit(l.peer, conn.ConnectionState().PeerCertificates[0]); err != nil {
+			return greeting{}, fmt.Errorf("%w: %w", ErrNotAuthorized, err)
+		}
+	}
+	hi, err := l.readControl(hello)
+	if err != nil {
+		return greeting{}, fmt.Errorf("read hello: %w", err)
+	}
+	if l.peer.ID == s.identity.ID {
+		return greeting{}, fmt.Errorf("%w: this is the server's own id: give each process its own certificate", ErrNotAuthorized)
+	}
+	l.setHeartbeat(s.limits.Heartbeat)
+	return hi, hi.check(l.peer, s.limits.Payload)
+}
+
+// admit finds or makes the session that a hello asks for.
+func (s *Server) admit(ctx context.Context, l *link, hi greeting) (*peer, greeting, error) {
+	for {
+		old := s.table.find(hi.identity.ID)
+		if old != nil && old.session == hi.session && old.identity == hi.identity {
+			answer, err := old.attach(l, hi)
+			if !errors.Is(err, errOtherRun) {
+				if err != nil {
+					return nil, greeting{}, err
+				}
+				return old, answer, nil
+			}
+		}
+		if old != nil && slices.Contains(old.former, hi.session) {
+			return nil, greeting{}, ErrSuperseded
+		}
+		p := newPeer(ctx, hi.identity, hi.session, s.identity.ID, &s.limits)
+		if old != nil && old.session != hi.session {
+			p.supersedes(old)
+		}
+		answer, err := p.attach(l, greeting{
+			epoch: hi.epoch, frames: hi.frames, bytes: hi.bytes,
+		})
+		if err != nil {
+			return nil, greeting{}, err
+		}
+		if !s.table.replace(old, p) {
+			p.cancel(errOtherRun)
+			if s.table.isClosed() {
+				return nil, greeting{}, fmt.Errorf("%w: the server stops", ErrClosed)
+			}
+			continue
+		}
+		if old != nil {
+			s.finish(old, ErrSuperseded, reasonSuperseded)
+		}
+		go s.consume(p)
+		return p, answer, nil
+	}
+}
+
+// lost deals with the end of a connection. The session waits a while for the
+// next one, unless its process has said that it is over.
+func (s *Server) lost(p *peer, l *link, cause error) {
+	returned := p.detach(l)
+	if returned == nil {
+		return
+	}
+	s.log.Info("lost a connection", "peer", p.identity, "error", cause)
+	if bye := (*farewell)(nil); errors.As(cause, &bye) && bye.code == reasonShutdown {
+		s.end(p, cause, 0)
+		return
+	}
+	if !p.awaitReturn(returned, s.limits.Resume) {
+		s.end(p, fmt.Errorf("not back within %v: %w", s.limits.Resume, cause), 0)
+	}
+}
+
+// gate bounds the connections in handshake. When it is full the one that has
+// been in there longest must leave: honest peers need milliseconds, silent ones
+// wait for the deadline.
+type gate struct {
+	mu     sync.Mutex
+	limit  int
+	inside list.List // of *link, oldest first
+	shut   bool
+}
+
+func (g *gate) enter(l *link) *list.Element {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.shut {
+		l.close(ErrClosed)
+	}
+	if g.inside.Len() >= g.limit {
+		oldest := g.inside.Front()
+		oldest.Value.(*link).close(errors.New("too many connections in handshake"))
+		g.inside.Remove(oldest)
+	}
+	return g.inside.PushBack(l)
+}
+
+func (g *gate) leave(e *list.Element) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.inside.Remove(e) // does nothing for one that was thrown out
+}
+
+func (g *gate) closeAll() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.shut = true
+	for e := g.inside.Front(); e != nil; e = e.Next() {
+		e.Value.(*link).close(ErrClosed)
+	}
+}

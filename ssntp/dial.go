@@ -1,0 +1,251 @@
+package ssntp
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"time"
+)
+
+// keepConnected dials, serves the connection, and dials again.
+func (c *Client) keepConnected(ctx context.Context) error {
+	wait := backoff{limits: &c.limits}
+	for ctx.Err() == nil {
+		link, err := c.dial(ctx)
+		if err == nil {
+			wait.connected()
+			for link != nil && err == nil {
+				link, err = c.hold(ctx, link)
+			}
+		} else if ctx.Err() == nil {
+			c.log.Warn("cannot connect to a server, trying again", "error", err)
+		}
+		if errors.Is(err, ErrSuperseded) {
+			return err
+		}
+		wait.pause(ctx)
+	}
+	return nil
+}
+
+// hold serves a connection. It returns the connection that has taken over from
+// it, or nil when it is lost.
+func (c *Client) hold(ctx context.Context, l *link) (*link, error) {
+	ended := make(chan error, 1)
+	go func() { ended <- c.endpoint.pump(l) }()
+	renew := time.NewTimer(renewIn(l.own))
+	defer renew.Stop()
+	for {
+		select {
+		case err := <-ended:
+			c.lost(l, err)
+			return nil, err
+		case <-renew.C:
+			next, err := c.renew(ctx, l)
+			if next != nil {
+				<-ended
+				return next, nil
+			}
+			c.log.Warn("cannot renew the connection, trying again", "expires", l.expires, "error", err)
+			renew.Reset(max(time.Second, time.Until(l.expires)/10))
+		case <-ctx.Done():
+			c.drain(l, ended)
+			return nil, nil
+		}
+	}
+}
+
+// lost reports the end of a connection.
+func (c *Client) lost(l *link, cause error) {
+	e := c.endpoint
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.link != l {
+		return
+	}
+	e.link = nil
+	c.log.Warn("lost the connection to the server", "server", l.peer, "error", cause)
+	e.notifyLocked(func(ctx context.Context) { c.config.Handler.Disconnected(ctx, cause) })
+}
+
+// drain waits until everything is acknowledged, and says goodbye.
+func (c *Client) drain(l *link, ended <-chan error) {
+	limit := time.NewTimer(c.limits.Drain)
+	defer limit.Stop()
+	poll := time.NewTicker(max(c.limits.Drain/100, time.Millisecond))
+	defer poll.Stop()
+	for c.endpoint.unacknowledged() > 0 {
+		select {
+		case <-poll.C:
+			continue
+		case <-limit.C:
+			c.log.Warn("stopped with frames that no server has acknowledged", "frames", c.endpoint.unacknowledged())
+		case <-ended:
+			return
+		}
+		break
+	}
+	l.part(reasonShutdown, "the process stops")
+	<-ended
+}
+
+// renewIn is the time until two thirds of the certificate's life have passed,
+// a little random so that not all nodes come at once.
+func renewIn(own *x509.Certificate) time.Duration {
+	life := own.NotAfter.Sub(own.NotBefore)
+	at := own.NotBefore.Add(life/3*2 - time.Duration(rand.Int64N(int64(life/50)+1)))
+	return max(time.Until(at), time.Second)
+}
+
+// renew opens a second connection if there is a newer certificate.
+func (c *Client) renew(ctx context.Context, l *link) (*link, error) {
+	own, err := ownCertificate(c.config.Certificate, c.identity)
+	if err != nil {
+		return nil, err
+	}
+	if !own.Leaf.NotAfter.After(l.own.NotAfter) {
+		return nil, fmt.Errorf("the certificate expires at %v and there is no newer one: issue one", l.own.NotAfter)
+	}
+	return c.dial(ctx)
+}
+
+// dial tries the next address: TCP, TLS, hello, welcome. The connection it
+// returns is attached to the session.
+func (c *Client) dial(ctx context.Context) (*link, error) {
+	address := c.config.Addresses[c.attempt%len(c.config.Addresses)]
+	c.attempt++
+	ctx, cancel := context.WithTimeout(ctx, c.limits.Handshake)
+	defer cancel()
+	raw, err := c.config.Dial(ctx, address)
+	if err != nil {
+		return nil, fmt.Errorf("dial %s: %w", address, err)
+	}
+	l := newLink(raw, &c.limits)
+	stop := context.AfterFunc(ctx, func() { raw.SetDeadline(time.Unix(1, 0)) })
+	err = c.shakeHands(ctx, l, address)
+	if !stop() && err == nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		c.abandon(l, err)
+		return nil, fmt.Errorf("connect to %s: %w", address, err)
+	}
+	c.attempt-- // a server that works is the first to be tried again
+	return l, nil
+}
+
+// abandon closes a connection whose handshake failed, also when the session had
+// it already.
+func (c *Client) abandon(l *link, err error) {
+	l.refuse(err)
+	c.lost(l, err)
+}
+
+func (c *Client) shakeHands(ctx context.Context, l *link, address string) error {
+	own, err := ownCertificate(c.config.Certificate, c.identity)
+	if err != nil {
+		return err
+	}
+	name := c.config.ServerName
+	if name == "" {
+		name, _, _ = net.SplitHostPort(address) // checked by NewClient
+	}
+	conn := tls.Client(l.raw, clientTLS(own, c.config.Roots, name))
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return fmt.Errorf("TLS handshake: %w", err)
+	}
+	if err := l.secured(conn, own.Leaf); err != nil {
+		return err
+	}
+	if l.peer.Roles&hubs == 0 {
+		return fmt.Errorf("%w: the server's certificate is for %v", ErrNotAuthorized, l.peer)
+	}
+	hi := c.hello()
+	if err := l.writeControl(Frame{Operand: hello, Payload: hi.encode()}); err != nil {
+		return fmt.Errorf("write hello: %w", err)
+	}
+	answer, err := l.readControl(welcome)
+	if err != nil {
+		return err
+	}
+	if err := answer.check(l.peer, c.limits.Payload); err != nil {
+		return err
+	}
+	l.setHeartbeat(answer.heartbeat)
+	return c.attach(l, answer)
+}
+
+func (c *Client) hello() greeting {
+	c.epoch++
+	e := c.endpoint
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return greeting{
+		identity:    c.identity,
+		session:     c.session,
+		incarnation: c.incarnation,
+		epoch:       c.epoch,
+		received:    e.session.received,
+		frames:      c.limits.WindowFrames,
+		bytes:       c.limits.WindowBytes,
+		payload:     c.limits.Payload,
+		heartbeat:   c.limits.Heartbeat,
+	}
+}
+
+// attach continues the session on a connection, or begins it anew with a server
+// that does not know it.
+func (c *Client) attach(l *link, answer greeting) error {
+	if answer.session != c.session || answer.epoch != c.epoch || answer.resumed && answer.incarnation != c.incarnation {
+		return fmt.Errorf("%w: the welcome is for another session", ErrInvalidFrame)
+	}
+	e := c.endpoint
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !answer.resumed {
+		e.session.restart()
+	}
+	if err := e.session.resume(answer.received); err != nil {
+		return err
+	}
+	c.incarnation = answer.incarnation
+	renewed := e.link != nil && answer.resumed
+	e.attach(l, answer)
+	l.raw.SetDeadline(time.Time{})
+	server := answer.identity
+	c.log.Info("connected", "server", server, "resumed", answer.resumed)
+	if !renewed {
+		resumed := answer.resumed
+		e.notifyLocked(func(ctx context.Context) { c.config.Handler.Connected(ctx, server, resumed) })
+	}
+	return nil
+}
+
+// backoff says how long to wait before the next attempt: short after a
+// connection that lasted, growing with every failure.
+type backoff struct {
+	limits *Limits
+	since  time.Time // of the last connection; zero after a failure
+	wait   time.Duration
+}
+
+func (b *backoff) connected() { b.since = time.Now() }
+
+// pause waits; half of the time is random, so that nodes do not come in waves.
+func (b *backoff) pause(ctx context.Context) {
+	if !b.since.IsZero() && time.Since(b.since) >= b.limits.RetryMax {
+		b.wait = 0
+	}
+	b.since = time.Time{}
+	b.wait = min(max(2*b.wait, b.limits.RetryMin), b.limits.RetryMax)
+	timer := time.NewTimer(b.wait/2 + time.Duration(rand.Int64N(int64(b.wait/2)+1)))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,230 @@
+package ssntp
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// endpoint joins a session with the connection it has at the moment, and with
+// the goroutine that consumes what arrives.
+type endpoint struct {
+	mu      sync.Mutex
+	session session
+	link    *link // nil without a connection
+	closed  error // set once: nothing is queued any more
+
+	inbox   []arrival
+	arrived chan struct{} // the inbox is not empty
+
+	space    chan struct{} // closed when there is room again; nil when nobody waits
+	ackTimer *time.Timer
+	ackArmed bool
+}
+
+// arrival is what the consumer gets: a frame, or a change of the connection.
+type arrival struct {
+	frame  Frame
+	change func(context.Context)
+}
+
+func newEndpoint(self ID, limits *Limits) *endpoint {
+	return &endpoint{session: newSession(self, limits), arrived: make(chan struct{}, 1)}
+}
+
+// push queues a frame without waiting.
+func (e *endpoint) push(f Frame, droppable bool) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.pushLocked(f, droppable)
+}
+
+func (e *endpoint) pushLocked(f Frame, droppable bool) error {
+	if e.closed != nil {
+		return e.closed
+	}
+	if err := e.session.push(f, droppable); err != nil {
+		return err
+	}
+	if e.link != nil {
+		e.link.signal()
+	}
+	return nil
+}
+
+// pushWait queues a frame and waits for room.
+func (e *endpoint) pushWait(ctx context.Context, f Frame) error {
+	for {
+		e.mu.Lock()
+		err := e.pushLocked(f, false)
+		if err != errQueueFull {
+			e.mu.Unlock()
+			return err
+		}
+		if e.space == nil {
+			e.space = make(chan struct{})
+		}
+		space := e.space
+		e.mu.Unlock()
+		select {
+		case <-space:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func (e *endpoint) wakeSenders() {
+	if e.space != nil {
+		close(e.space)
+		e.space = nil
+	}
+}
+
+// attach makes l the connection of the session and ends the one before it. The
+// caller holds the lock and has resumed or restarted the session.
+func (e *endpoint) attach(l *link, other greeting) {
+	if e.link != nil {
+		e.link.close(errReplaced)
+	}
+	e.link = l
+	e.session.windowFrames, e.session.windowBytes = other.frames, other.bytes
+	l.signal()
+}
+
+// finish ends the endpoint: senders fail, the connection ends, with a goodbye
+// when there is a code for it. It returns the frames that were not
+// acknowledged.
+func (e *endpoint) finish(cause error, code reason) []Frame {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed != nil {
+		return nil
+	}
+	e.closed = cause
+	if e.link != nil && code != 0 {
+		e.link.part(code, cause.Error())
+	} else if e.link != nil {
+		e.link.close(cause)
+	}
+	if e.ackTimer != nil {
+		e.ackTimer.Stop()
+	}
+	e.wakeSenders()
+	return e.session.clear()
+}
+
+// unacknowledged is how many frames the other side is not done with.
+func (e *endpoint) unacknowledged() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.session.queue.count
+}
+
+// ackEvery is how many frames are handled between two looks at the session.
+const ackEvery = 32
+
+// consume hands arrivals to handle, in order, until ctx ends.
+func (e *endpoint) consume(ctx context.Context, handle func(*arrival)) {
+	var batch []arrival
+	for {
+		batch = e.nextBatch(ctx, batch)
+		if batch == nil {
+			return
+		}
+		for part := batch; len(part) > 0 && ctx.Err() == nil; {
+			n := min(len(part), ackEvery)
+			bytes, frames := 0, 0
+			for i := range part[:n] {
+				handle(&part[i])
+				if part[i].change == nil {
+					bytes += part[i].frame.size()
+					frames++
+				}
+			}
+			e.consumed(frames, bytes)
+			part = part[n:]
+		}
+		clear(batch)
+	}
+}
+
+// nextBatch waits for arrivals and swaps the inbox with the empty slice given;
+// nil when ctx has ended.
+func (e *endpoint) nextBatch(ctx context.Context, empty []arrival) []arrival {
+	for {
+		e.mu.Lock()
+		if len(e.inbox) > 0 {
+			batch := e.inbox
+			e.inbox = empty[:0]
+			e.mu.Unlock()
+			return batch
+		}
+		if cap(e.inbox) > keepFrames {
+			e.inbox = nil
+		}
+		e.mu.Unlock()
+		if cap(empty) > keepFrames {
+			empty = nil
+		}
+		select {
+		case <-e.arrived:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// consumed acknowledges: at once when the other side could have to wait, else
+// with the next frame, or after a short time without one.
+func (e *endpoint) consumed(frames, bytes int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.session.consume(frames, bytes)
+	if e.link == nil || e.closed != nil || !e.session.ackOpen() {
+		return
+	}
+	if e.session.ackDue() {
+		e.link.signal()
+		return
+	}
+	if e.ackArmed {
+		return
+	}
+	e.ackArmed = true
+	if e.ackTimer == nil {
+		e.ackTimer = time.AfterFunc(e.session.limits.AckDelay, e.ackLate)
+	} else {
+		e.ackTimer.Reset(e.session.limits.AckDelay)
+	}
+}
+
+// ackLate sends the acknowledgement that no frame has taken along.
+func (e *endpoint) ackLate() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.ackArmed = false
+	if e.link != nil && e.session.ackOpen() {
+		e.link.ackNow = true
+		e.link.signal()
+	}
+}
+
+// notify queues a change of the connection for the consumer.
+func (e *endpoint) notify(change func(context.Context)) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.notifyLocked(change)
+}
+
+func (e *endpoint) notifyLocked(change func(context.Context)) {
+	e.inbox = append(e.inbox, arrival{change: change})
+	e.wakeConsumer()
+}
+
+func (e *endpoint) wakeConsumer() {
+	select {
+	case e.arrived <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,174 @@
+package ssntp
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// link is one connection. A session has at most one at a time.
+type link struct {
+	raw       net.Conn
+	conn      *tls.Conn
+	decoder   *decoder
+	limits    *Limits
+	heartbeat time.Duration
+	silence   time.Duration
+	expires   time.Time // of the certificate that expires first
+	own       *x509.Certificate
+	peer      Identity // from the verified certificate
+
+	lastRead atomic.Int64 // nanoseconds since opened, so that clock steps do no harm
+	opened   time.Time
+	wake     chan struct{}   // there may be something to write
+	parting  chan goodbyeMsg // asks the writer to say goodbye
+	done     chan struct{}   // closed with the connection
+	once     sync.Once
+	limit    atomic.Pointer[time.Timer] // of a goodbye
+	cause    error                      // why it ended; read after done
+	ackNow   bool                       // an acknowledgement is late; guarded by the endpoint
+}
+
+type goodbyeMsg struct {
+	code reason
+	text string
+}
+
+// partingTime is how long the other side has to take a goodbye.
+const partingTime = time.Second
+
+func newLink(raw net.Conn, limits *Limits) *link {
+	return &link{
+		raw: raw, limits: limits, opened: time.Now(),
+		wake:    make(chan struct{}, 1),
+		parting: make(chan goodbyeMsg, 1),
+		done:    make(chan struct{}),
+	}
+}
+
+// secured takes over the connection after the TLS handshake: it reads the
+// peer's identity from its verified certificate.
+func (l *link) secured(conn *tls.Conn, own *x509.Certificate) error {
+	state := conn.ConnectionState()
+	if state.NegotiatedProtocol != alpn {
+		return fmt.Errorf("%w: the peer does not speak %s", ErrRefused, alpn)
+	}
+	peer, err := IdentityOf(state.PeerCertificates[0])
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrNotAuthorized, err)
+	}
+	l.conn, l.peer, l.own, l.expires = conn, peer, own, own.NotAfter
+	for _, cert := range state.VerifiedChains[0] {
+		if cert.NotAfter.Before(l.expires) {
+			l.expires = cert.NotAfter
+		}
+	}
+	l.decoder = newDecoder(conn, l.limits.Payload, l.alive)
+	return nil
+}
+
+func (l *link) alive() { l.lastRead.Store(int64(time.Since(l.opened))) }
+
+// check finds the connection dead, or at its end.
+func (l *link) check() error {
+	now := time.Now()
+	if silent := now.Sub(l.opened) - time.Duration(l.lastRead.Load()); silent > l.silence {
+		return fmt.Errorf("%w for %v", ErrSilent, silent.Round(time.Millisecond))
+	}
+	if !now.Round(0).Before(l.expires) {
+		return fmt.Errorf("%w at %v: issue a new one", ErrExpired, l.expires.Format(time.RFC3339))
+	}
+	return nil
+}
+
+// setHeartbeat applies what the welcome says, within reason.
+func (l *link) setHeartbeat(interval time.Duration) {
+	l.heartbeat = min(max(interval, 10*time.Millisecond), time.Minute)
+	l.silence = max(l.limits.Silence, l.heartbeat*5/2)
+	l.alive()
+}
+
+// signal wakes the writer.
+func (l *link) signal() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// part asks the writer to send what is queued, say goodbye and end the
+// connection, and ends it anyway soon after.
+func (l *link) part(code reason, text string) {
+	select {
+	case l.parting <- goodbyeMsg{code, text}:
+		l.limit.Store(time.AfterFunc(2*partingTime, func() { l.close(ErrClosed) }))
+	default:
+	}
+}
+
+// close ends the connection at once. The first cause stays. It does not use
+// tls.Conn.Close, which may wait for a peer that does not read.
+func (l *link) close(cause error) {
+	l.once.Do(func() {
+		l.cause = cause
+		l.raw.Close()
+		close(l.done)
+		if limit := l.limit.Load(); limit != nil {
+			limit.Stop()
+		}
+	})
+}
+
+// write writes in one go, within the time that a live peer needs.
+func (l *link) write(b []byte) error {
+	if err := l.raw.SetWriteDeadline(time.Now().Add(l.limits.Silence)); err != nil {
+		return err
+	}
+	_, err := l.conn.Write(b)
+	return err
+}
+
+// writeControl writes one control frame during the handshake.
+func (l *link) writeControl(f Frame) error {
+	b := f.appendHeader(nil, 0, 0, ID{}, time.Time{})
+	return l.write(append(b, f.Payload...))
+}
+
+// readControl reads one control frame of the handshake; a goodbye is an error.
+func (l *link) readControl(want Operand) (greeting, error) {
+	l.decoder.limit = min(maxGreeting, l.limits.Payload)
+	defer func() { l.decoder.limit = l.limits.Payload }()
+	var f Frame
+	if _, err := l.decoder.next(&f); err != nil {
+		return greeting{}, err
+	}
+	switch f.Operand {
+	case want:
+		return parseGreeting(f.Payload)
+	case goodbye:
+		return greeting{}, parseGoodbye(f.Payload)
+	}
+	return greeting{}, fmt.Errorf("%w: %v instead of %v", ErrInvalidFrame, f.Operand, want)
+}
+
+// maxGreeting bounds frames of peers whose greeting was not checked yet.
+const maxGreeting = 4096
+
+// refuse tells the other side why, as far as it is its business, and closes.
+func (l *link) refuse(err error) {
+	if code := reasonFor(err); code != 0 && l.conn != nil {
+		l.raw.SetWriteDeadline(time.Now().Add(partingTime))
+		f := goodbyeFrame(code, err.Error())
+		b := f.appendHeader(nil, 0, 0, ID{}, time.Time{})
+		// The cause is reported by the caller; this is a courtesy.
+		_, _ = l.conn.Write(append(b, f.Payload...))
+	}
+	l.close(err)
+}
+
+var errReplaced = errors.New("ssntp: replaced by a newer connection of the same session")
