@@ -183,6 +183,24 @@ func (db *DB) await(ctx context.Context, revision Revision) error {
 	}
 }
 
+// awaitAll waits until the image has all that was committed by anyone, and a revision. What others commit arrives with the log;
+// should an answer about how far that is get lost with a connection, it is asked for again.
+func (db *DB) awaitAll(ctx context.Context, revision Revision) error {
+	for {
+		now, err := db.backend.Current(ctx)
+		if err != nil {
+			return db.explain(ctx, fmt.Errorf("ask for the store's revision: %w", err))
+		}
+		revision = max(revision, now)
+		part, cancel := context.WithTimeout(ctx, progressInterval)
+		err = db.await(part, revision)
+		cancel()
+		if err == nil || ctx.Err() != nil {
+			return db.explain(ctx, err)
+		}
+	}
+}
+
 // pause waits about d, or until ctx ends.
 func pause(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d/2 + rand.N(d/2+1))

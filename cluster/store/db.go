@@ -15,6 +15,8 @@ const (
 	maxAttempts = 32
 	// commitTimeout bounds one commit when the caller's context does not.
 	commitTimeout = 15 * time.Second
+	// progressInterval is how long to wait for the log before asking again how far it is.
+	progressInterval = 250 * time.Millisecond
 	// historySize is the number of transactions kept for watchers that start from a revision.
 	historySize = 1024
 )
@@ -146,11 +148,7 @@ func (db *DB) Sync(ctx context.Context) error {
 	}
 	ctx, cancel := db.bound(ctx)
 	defer cancel()
-	revision, err := db.backend.Current(ctx)
-	if err != nil {
-		return db.explain(ctx, fmt.Errorf("ask for the store's revision: %w", err))
-	}
-	return db.await(ctx, revision)
+	return db.awaitAll(ctx, 0)
 }
 
 // Done is closed when the store was closed or has failed for good.

@@ -62,10 +62,7 @@ func (db *DB) commit(ctx context.Context, tx *transaction, c Commit) (Revision, 
 		db.committed(revision, tx.writes)
 		return revision, db.await(ctx, revision)
 	case isConflict(err):
-		if seen, err := db.backend.Current(ctx); err == nil {
-			revision = max(revision, seen)
-		}
-		return 0, errors.Join(err, db.await(ctx, revision))
+		return 0, errors.Join(err, db.awaitAll(ctx, revision))
 	default:
 		return 0, db.explain(ctx, fmt.Errorf("commit: %w", err))
 	}

@@ -1,0 +1,60 @@
+package etcdembed_test
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"testing"
+
+	"github.com/ciaocloud/ciao/cluster/store"
+	"github.com/ciaocloud/ciao/cluster/store/etcdembed"
+	"github.com/ciaocloud/ciao/cluster/store/storetest"
+)
+
+func start(t testing.TB, c etcdembed.Config) *etcdembed.Server {
+	t.Helper()
+	if c.Dir == "" {
+		c.Dir = t.TempDir()
+	}
+	c.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
+	s, err := etcdembed.Start(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// shared is stores on one embedded server.
+type shared struct{ *etcdembed.Server }
+
+func (s shared) Open(ctx context.Context, schema store.Schema, log *slog.Logger) (*store.DB, error) {
+	return store.Open(ctx, s.Server.Backend(), schema, log)
+}
+
+func (s shared) Backend() store.Backend { return s.Server.Backend() }
+
+func (s shared) Compact(ctx context.Context) error {
+	now, err := s.Client().Get(ctx, "x")
+	if err != nil {
+		return err
+	}
+	_, err = s.Client().Compact(ctx, now.Header.Revision)
+	return err
+}
+
+func TestConformance(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) storetest.Shared {
+		// In memory where possible: what is tested here is not the disk, and the suite starts many servers.
+		dir, err := os.MkdirTemp("/dev/shm", "etcdembed")
+		if err != nil {
+			dir = t.TempDir()
+		}
+		t.Cleanup(func() { os.RemoveAll(dir) })
+		return shared{start(t, etcdembed.Config{Dir: dir})}
+	})
+}
