@@ -1,0 +1,98 @@
+package terminal
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
+)
+
+type thing struct {
+	ID    string   `json:"id"`
+	Count int      `json:"count"`
+	Tags  []string `json:"tags"`
+}
+
+var thingColumns = []Column[thing]{
+	{"id", func(t thing) string { return t.ID }},
+	{"tags", func(t thing) string { return strings.Join(t.Tags, ",") }},
+}
+
+func TestForms(t *testing.T) {
+	items := []thing{{ID: "a", Count: 123456789, Tags: []string{"x", "y"}}, {ID: "b\x1b[2J"}}
+	for _, test := range []struct {
+		name   string
+		output Output
+		want   string
+	}{
+		{"table", Output{Format: "table"}, "ID     TAGS\na      x,y\nb [2J  -\n"},
+		{"template", Output{Format: "table", Template: `{{.id}}={{.count}}`}, "a=123456789\nb\x1b[2J=0\n"},
+		{"yaml", Output{Format: "yaml"}, "items:\n- id: a\n  count: 123456789\n  tags:\n  - x\n  - \"y\"\n- id: \"b\\e[2J\"\n  count: 0\n  tags: null\nnext: \"\"\n"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var out bytes.Buffer
+			if err := List(&out, test.output, items, thingColumns); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(test.want, out.String()); diff != "" {
+				t.Errorf("output differs (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestEmptyListIsAListInJSON(t *testing.T) {
+	var out bytes.Buffer
+	if err := List[thing](&out, Output{Format: "json"}, nil, thingColumns); err != nil {
+		t.Fatal(err)
+	}
+	if got := out.String(); !strings.Contains(got, `"items": []`) {
+		t.Errorf("output = %s", got)
+	}
+}
+
+func TestWrongUse(t *testing.T) {
+	failure := errors.New("broken")
+	tree := func() *cobra.Command {
+		var output Output
+		show := &cobra.Command{Use: "show NAME", Args: Arguments("NAME"), RunE: func(_ *cobra.Command, args []string) error {
+			if err := output.Check(); err != nil {
+				return err
+			}
+			return failure
+		}}
+		output.Flags(show.Flags())
+		root := Group("tool", "a tool", show)
+		return root
+	}
+	for _, test := range []struct {
+		name, args string
+		code       int
+		says       string
+	}{
+		{"missing argument", "show", ExitUsage, "NAME is missing; use: tool show NAME"},
+		{"too many", "show a b", ExitUsage, `"b" is one argument too many`},
+		{"unknown command", "shwo", ExitUsage, "did you mean show?"},
+		{"unknown flag", "show a --colour", ExitUsage, "`tool show --help` shows the flags"},
+		{"unknown form", "show a -o xml", ExitUsage, `"xml" is not a form of output; use table, json, yaml`},
+		{"broken template", "show a -f {{", ExitUsage, "the template is not one"},
+		{"flags behind arguments", "show a -o json", 7, "broken"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var out, problems bytes.Buffer
+			code := Run(tree(), strings.Fields(test.args), Streams{Out: &out, Err: &problems}, func(error) int { return 7 })
+			if code != test.code || !strings.Contains(problems.String(), test.says) {
+				t.Errorf("exit code %d (want %d), said %q (want %q)", code, test.code, problems.String(), test.says)
+			}
+			if out.Len() != 0 {
+				t.Errorf("standard output has %q", out.String())
+			}
+			if strings.Count(problems.String(), "\n") != 1 {
+				t.Errorf("not one line: %q", problems.String())
+			}
+		})
+	}
+}
