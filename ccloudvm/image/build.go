@@ -1,0 +1,199 @@
+package image
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// buildLimit ends a build that hangs. It takes one to two minutes where packages come fast.
+const buildLimit = 20 * time.Minute
+
+// Build returns the image of a recipe, made on this machine from Debian packages when the store does not have it. It needs
+// mmdebstrap, qemu-img and mke2fs; an ordinary user also needs user namespaces (package uidmap). No loop device, no mount
+// and no root is needed. Packages come from this machine's own apt sources for the suite, by its proxy.
+func (s *Store) Build(ctx context.Context, r Recipe, report Report) (Image, error) {
+	if err := r.check(); err != nil {
+		return Image{}, err
+	}
+	r = r.normal()
+	if img, ok := s.built(r); ok {
+		return img, nil
+	}
+	name := strings.ReplaceAll(r.Digest(), ":", "-")
+	return s.alone(ctx, name, report, func(ctx context.Context, all Report) (Image, error) {
+		if img, ok := s.built(r); ok {
+			return img, nil
+		}
+		return s.build(ctx, r, all)
+	})
+}
+
+func (s *Store) builtDir(r Recipe) string {
+	_, sum, _ := strings.Cut(r.Digest(), ":")
+	return s.path("built", sum)
+}
+
+// built returns the finished image of a recipe, if it is here.
+func (s *Store) built(r Recipe) (Image, bool) {
+	dir := s.builtDir(r)
+	b, err := os.ReadFile(filepath.Join(dir, "image.json"))
+	var img Image
+	if err != nil || json.Unmarshal(b, &img) != nil {
+		return Image{}, false
+	}
+	img.Disk, img.Kernel, img.Initrd = filepath.Join(dir, "disk.qcow2"), filepath.Join(dir, "kernel"), filepath.Join(dir, "initrd")
+	return img, true
+}
+
+// build makes the image in a directory of its own and renames that into place.
+func (s *Store) build(ctx context.Context, r Recipe, report Report) (Image, error) {
+	mode, err := buildMode()
+	if err != nil {
+		return Image{}, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, buildLimit, fmt.Errorf("building the image took more than %v", buildLimit))
+	defer cancel()
+	work, err := os.MkdirTemp(s.path("partial"), "build-*")
+	if err != nil {
+		return Image{}, err
+	}
+	defer os.RemoveAll(work)
+	if err := mmdebstrap(ctx, buildArgs(r, mode, work), work, report); err != nil {
+		return Image{}, err
+	}
+	img := Image{Name: "debian-" + r.Suite, Digest: r.Digest(), Format: "qcow2", Append: builtAppend, Origin: Built, Packages: r.Packages}
+	b, err := json.MarshalIndent(img, "", "  ")
+	if err != nil {
+		return Image{}, err
+	}
+	if err := os.WriteFile(filepath.Join(work, "image.json"), b, 0o444); err != nil {
+		return Image{}, err
+	}
+	if err := errors.Join(os.Chmod(filepath.Join(work, "disk.qcow2"), 0o444), os.Chmod(work, 0o755)); err != nil {
+		return Image{}, err
+	}
+	if err := os.Rename(work, s.builtDir(r)); err != nil {
+		return Image{}, fmt.Errorf("putting the image into the store: %w", err)
+	}
+	img, _ = s.built(r)
+	return img, nil
+}
+
+// buildMode is how mmdebstrap becomes root inside: really, or in a user namespace.
+func buildMode() (string, error) {
+	for _, name := range []string{"mmdebstrap", "mke2fs", "qemu-img"} {
+		if _, err := lookPath(name); err != nil {
+			return "", fmt.Errorf("%w: %s (run `ccloudvm setup`)", ErrTools, name)
+		}
+	}
+	if os.Geteuid() == 0 {
+		return "root", nil
+	}
+	if _, err := lookPath("newuidmap"); err != nil {
+		return "", fmt.Errorf("%w: newuidmap, by which an ordinary user builds images (run `ccloudvm setup`)", ErrTools)
+	}
+	me, err := user.Current()
+	if err != nil {
+		return "", err
+	}
+	for _, file := range []string{"/etc/subuid", "/etc/subgid"} {
+		b, err := os.ReadFile(file)
+		if err != nil || !strings.Contains("\n"+string(b), "\n"+me.Username+":") {
+			return "", fmt.Errorf("%s gives %s no ids to build images with: run `sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 %s`",
+				file, me.Username, me.Username)
+		}
+	}
+	return "unshare", nil
+}
+
+// lookPath also looks where Debian keeps administrators' programs, which are not on an ordinary user's PATH.
+func lookPath(name string) (string, error) {
+	if path, err := exec.LookPath(name); err == nil {
+		return path, nil
+	}
+	for _, dir := range []string{"/usr/sbin", "/sbin"} {
+		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
+			return path, nil
+		}
+	}
+	return "", exec.ErrNotFound
+}
+
+func buildArgs(r Recipe, mode, out string) []string {
+	args := []string{
+		"--mode=" + mode, "--variant=minbase", "--format=null", "--architectures=amd64",
+		"--include=" + strings.Join(append(base(), r.Packages...), ","),
+		"--dpkgopt=force-unsafe-io", `--aptopt=APT::Install-Recommends "false"`, `--aptopt=Acquire::Languages "none"`, `--aptopt=Acquire::Retries "3"`,
+	}
+	for _, o := range excluded() {
+		args = append(args, "--dpkgopt="+o)
+	}
+	args = append(args,
+		"--essential-hook="+prepareScript,
+		"--customize-hook="+configureScript,
+		"--customize-hook="+diskScript)
+	for inside, name := range map[string]string{"disk": "disk.qcow2", "kernel": "kernel", "initrd": "initrd"} {
+		args = append(args, fmt.Sprintf("--customize-hook=download /ccloudvm.%s '%s'", inside, strings.ReplaceAll(filepath.Join(out, name), "'", `'\''`)))
+	}
+	args = append(args, r.Suite, "-")
+	return append(args, hostSources(r.Suite)...)
+}
+
+// mmdebstrap runs the program in a process group of its own, so that ending it ends everything it started.
+func mmdebstrap(ctx context.Context, args []string, work string, report Report) error {
+	cmd := exec.CommandContext(ctx, "mmdebstrap", args...)
+	cmd.Dir = work
+	// A place that is on disk, and that the mapped users of a namespace may enter.
+	cmd.Env = append(os.Environ(), "TMPDIR=/var/tmp", "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive",
+		"PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
+	cmd.Env = append(cmd.Env, aptProxy(ctx)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) } // mmdebstrap then cleans up
+	cmd.WaitDelay = 30 * time.Second
+	output, w := io.Pipe()
+	cmd.Stdout, cmd.Stderr = w, w
+	said := make(chan []string, 1)
+	go func() { said <- follow(output, report) }()
+	err := cmd.Run()
+	w.Close()
+	lines := <-said
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err != nil:
+		return fmt.Errorf("building the image with mmdebstrap: %w: %s", err, strings.Join(lines, " / "))
+	}
+	return nil
+}
+
+// follow turns mmdebstrap's words into progress, and returns the last ones that tell of trouble.
+func follow(r io.Reader, report Report) []string {
+	started := time.Now()
+	var trouble []string
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		line := strings.TrimSpace(lines.Text())
+		if text, ok := strings.CutPrefix(line, "I: "); ok {
+			report.send(Progress{Phase: "build", Text: strings.TrimSuffix(text, "..."), Elapsed: time.Since(started)})
+			continue
+		}
+		if strings.HasPrefix(line, "E: ") || strings.Contains(line, "rror") || strings.Contains(line, "Err:") {
+			trouble = append(trouble, line)
+			trouble = trouble[max(0, len(trouble)-5):]
+		}
+	}
+	io.Copy(io.Discard, r) // a line too long for the scanner must not stop the program
+	return trouble
+}

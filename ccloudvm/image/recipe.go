@@ -1,0 +1,151 @@
+package image
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+)
+
+// Recipe says what an image is built from. Equal recipes give one image.
+type Recipe struct {
+	Suite    string   `json:"suite"`              // Debian suite, such as "bookworm"
+	Packages []string `json:"packages,omitempty"` // beyond the base's own
+}
+
+// recipeVersion changes whenever the scripts below make something else of the same recipe.
+const recipeVersion = 1
+
+// base are the packages of every built image: a system that cloud-init can set up and that SSH can enter.
+func base() []string {
+	return []string{
+		"systemd-sysv", "systemd-resolved", "dbus", "udev", "kmod", "libpam-systemd",
+		"linux-image-amd64", // the generic kernel: has 9p and virtiofs
+		"cloud-init", "openssh-server", "sudo", "ca-certificates", "e2fsprogs", "iproute2", "netbase", "lz4",
+		"bash-completion", "curl", "less", "procps",
+	}
+}
+
+var (
+	suiteName   = regexp.MustCompile(`^[a-z][a-z0-9-]*$`)
+	packageName = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]+$`) // Debian Policy 5.6.1
+)
+
+// check refuses what would be more than names in the arguments of another program.
+func (r Recipe) check() error {
+	if !suiteName.MatchString(r.Suite) {
+		return fmt.Errorf("%q is not the name of a Debian suite", r.Suite)
+	}
+	var errs []error
+	for i, p := range r.Packages {
+		if !packageName.MatchString(p) {
+			errs = append(errs, fmt.Errorf("packages[%d]: %q is not the name of a Debian package", i, p))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// normal returns the recipe with its packages sorted, each once.
+func (r Recipe) normal() Recipe {
+	r.Packages = slices.Compact(slices.Sorted(slices.Values(r.Packages)))
+	return r
+}
+
+// Digest names everything that decides what is built, but for the versions of the packages: those are what the archive has on
+// that day.
+func (r Recipe) Digest() string {
+	b, err := json.Marshal(struct {
+		Version int
+		Recipe  Recipe
+		Base    []string
+		Scripts []string
+		Append  string
+	}{recipeVersion, r.normal(), base(), []string{prepareScript, configureScript, diskScript}, builtAppend})
+	if err != nil { // strings always encode
+		panic(err)
+	}
+	sum := sha256.Sum256(b)
+	return "recipe:" + hex.EncodeToString(sum[:16])
+}
+
+// builtAppend is the kernel command line of a built image. noinit_itable: the disk is new and sparse, so there is nothing in its
+// inode tables to be cleared in the background.
+const builtAppend = "root=/dev/vda rw rootfstype=ext4 rootflags=noinit_itable console=ttyS0 quiet nowatchdog mitigations=off net.ifnames=0 " +
+	"ds=nocloud systemd.show_status=false"
+
+// prepareScript runs before the kernel is installed ($1 is the new root): the initramfs gets only what a virtual machine needs to
+// mount its root, which halves the time to user space under emulation.
+const prepareScript = `set -eu
+mkdir -p "$1/etc/initramfs-tools/conf.d" "$1/usr/share/initramfs-tools/modules.d"
+printf 'MODULES=list\nCOMPRESS=lz4\nBUSYBOX=n\nFSTYPE=ext4\n' > "$1/etc/initramfs-tools/conf.d/ccloudvm"
+printf '%s\n' virtio_pci virtio_blk ext4 > "$1/usr/share/initramfs-tools/modules.d/ccloudvm"
+`
+
+// configureScript runs when all packages are installed.
+const configureScript = `set -eu
+cd "$1"
+# cloud-init looks for its seed in one place, and waits for nobody else.
+cat > etc/cloud/cloud.cfg.d/90_ccloudvm.cfg <<'END'
+datasource_list: [NoCloud, None]
+manage_etc_hosts: true
+apt_preserve_sources_list: true
+growpart: {mode: 'off'}
+ssh_genkeytypes: []
+END
+echo 'policy: enabled' > etc/cloud/ds-identify.cfg
+echo 'LABEL=root / ext4 defaults,noinit_itable 0 0' > etc/fstab
+echo localhost > etc/hostname
+ln -sf ../run/systemd/resolve/stub-resolv.conf etc/resolv.conf
+# The kernel is booted from outside, so it must stay the one whose modules are here.
+chroot . apt-mark hold linux-image-amd64 $(ls boot | sed -n 's/^vmlinuz-/linux-image-/p') > /dev/null
+# Work that a machine of a day does not need, or that would run in the middle of its set-up.
+for unit in apt-daily.timer apt-daily-upgrade.timer apt-daily.service apt-daily-upgrade.service dpkg-db-backup.timer \
+    e2scrub_all.timer e2scrub_reap.service fstrim.timer man-db.timer logrotate.timer motd-news.timer \
+    systemd-pstore.service systemd-machine-id-commit.service getty@tty1.service \
+    systemd-network-generator.service modprobe@drm.service; do
+  ln -sf /dev/null "etc/systemd/system/$unit"
+done
+mkdir -p etc/systemd/system/systemd-networkd-wait-online.service.d
+cat > etc/systemd/system/systemd-networkd-wait-online.service.d/ccloudvm.conf <<'END'
+[Service]
+ExecStart=
+ExecStart=/lib/systemd/systemd-networkd-wait-online --any --ipv4 --timeout=20
+END
+chroot . systemctl --quiet enable systemd-networkd systemd-resolved ssh
+mkdir -p etc/ssh/sshd_config.d
+printf 'PasswordAuthentication no\nUseDNS no\nAcceptEnv LANG LC_* COLORTERM\n' > etc/ssh/sshd_config.d/90-ccloudvm.conf
+echo 'LANG=C.UTF-8' > etc/default/locale
+# What must not be the same in every machine, and what only the build needed.
+rm -rf etc/ssh/ssh_host_* var/lib/apt/lists/* var/cache/apt/*.bin var/cache/apt/archives/*.deb var/cache/debconf/*-old \
+    var/lib/dpkg/*-old var/log/*.log var/log/apt tmp/* usr/sbin/policy-rc.d etc/apt/apt.conf.d/99mmdebstrap etc/dpkg/dpkg.cfg.d/99mmdebstrap \
+    var/lib/dbus/machine-id
+: > etc/machine-id
+if [ -e sbin/start-stop-daemon.REAL ]; then mv sbin/start-stop-daemon.REAL sbin/start-stop-daemon; fi
+`
+
+// diskScript turns the root directory into a disk without a loop device or a mount, and leaves it inside for mmdebstrap to hand out:
+// that works from within a user namespace, which may not write to the user's own files.
+const diskScript = `set -eu
+trap 'rm -f "$1.raw"' EXIT
+mv "$1"/boot/vmlinuz-* "$1.kernel"; mv "$1"/boot/initrd.img-* "$1.initrd"
+mke2fs -q -F -t ext4 -L root -m 0 -i 32768 -E lazy_itable_init=1,lazy_journal_init=1 -J size=32 -d "$1" "$1.raw" 8G
+mv "$1.kernel" "$1/ccloudvm.kernel"; mv "$1.initrd" "$1/ccloudvm.initrd"
+qemu-img convert -f raw -O qcow2 "$1.raw" "$1/ccloudvm.disk"
+`
+
+// excluded are the parts of packages that no development machine reads.
+func excluded() []string {
+	list := []string{
+		"path-exclude=/usr/share/doc/*", "path-include=/usr/share/doc/*/copyright", "path-exclude=/usr/share/man/*",
+		"path-exclude=/usr/share/info/*", "path-exclude=/usr/share/locale/*", "path-exclude=/usr/share/lintian/*",
+		"path-exclude=/lib/modules/*/kernel/sound/*",
+	}
+	for _, d := range []string{"gpu", "media", "infiniband", "net/wireless", "iio", "staging", "isdn", "net/ethernet", "usb", "input", "hwmon", "platform",
+		"video", "bluetooth", "accel", "comedi", "edac", "mmc", "mtd", "memstick", "power", "thunderbolt"} {
+		list = append(list, "path-exclude=/lib/modules/*/kernel/drivers/"+d+"/*")
+	}
+	return list
+}
