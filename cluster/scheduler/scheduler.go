@@ -1,0 +1,83 @@
+package scheduler
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/scheduler/placement"
+	"github.com/ciaocloud/ciao/ssntp"
+)
+
+// Config says how a scheduler works. Server is required, without its Owner; every zero field has a default.
+type Config struct {
+	Server     ssntp.ServerConfig
+	Overcommit cluster.Overcommit // default cluster.DefaultOvercommit
+	Policy     placement.Policy   // default placement.FirstFit
+	// Reservation is how long a decision counts before its node has reported the instance; default 30 s.
+	Reservation time.Duration
+	// Settle is how long after the start nodes may still be on their way, so that no refusal is called permanent; default 10 s.
+	Settle    time.Duration
+	TimeScale float64 // multiplies every duration; default 1
+	Logger    *slog.Logger
+}
+
+// Scheduler is the hub. Make it with New.
+type Scheduler struct {
+	server hub
+	logger *slog.Logger
+	listen func(ctx context.Context, listener net.Listener) error
+
+	mu          sync.Mutex
+	cluster     *placement.Cluster
+	inventories map[ssntp.ID]*inventory // that come in parts
+}
+
+// hub is what the scheduler needs of *ssntp.Server.
+type hub interface {
+	Send(f ssntp.Frame) error
+	Peers() []ssntp.Identity
+}
+
+// New checks the configuration and makes the scheduler and its server.
+func New(config Config) (*Scheduler, error) {
+	s := &Scheduler{
+		logger:      cmp.Or(config.Logger, slog.New(slog.DiscardHandler)),
+		cluster:     placement.New(config.placement(time.Now())),
+		inventories: map[ssntp.ID]*inventory{},
+	}
+	config.Server.Owner = s
+	server, err := ssntp.NewServer(config.Server)
+	if err != nil {
+		return nil, fmt.Errorf("make the scheduler's server: %w", err)
+	}
+	s.server, s.listen = server, server.Run
+	return s, nil
+}
+
+// Run serves the listener until ctx ends, and waits for everything that it started.
+func (s *Scheduler) Run(ctx context.Context, listener net.Listener) error {
+	s.logger.Info("scheduler listens", "address", listener.Addr().String())
+	return s.listen(ctx, listener)
+}
+
+// Disconnect ends a peer's session, as after revocation of its certificate, and says whether there was one.
+func (s *Scheduler) Disconnect(peer ssntp.ID, reason string) bool {
+	server, real := s.server.(*ssntp.Server)
+	return real && server.Disconnect(peer, reason)
+}
+
+func (c Config) placement(now time.Time) placement.Config {
+	scale := cmp.Or(c.TimeScale, 1)
+	return placement.Config{
+		Overcommit:  cmp.Or(c.Overcommit, cluster.DefaultOvercommit()),
+		Policy:      c.Policy,
+		Reservation: time.Duration(scale * float64(cmp.Or(c.Reservation, 30*time.Second))),
+		Settled:     now.Add(time.Duration(scale * float64(cmp.Or(c.Settle, 10*time.Second)))),
+	}
+}
