@@ -22,15 +22,15 @@ var thingColumns = []Column[thing]{
 }
 
 func TestForms(t *testing.T) {
-	items := []thing{{ID: "a", Count: 123456789, Tags: []string{"x", "y"}}, {ID: "b\x1b[2J"}}
+	items := []thing{{ID: "a", Count: 123456789, Tags: []string{"x", "y"}}, {ID: "b"}}
 	for _, test := range []struct {
 		name   string
 		output Output
 		want   string
 	}{
-		{"table", Output{Format: "table"}, "ID     TAGS\na      x,y\nb [2J  -\n"},
-		{"template", Output{Format: "table", Template: `{{.id}}={{.count}}`}, "a=123456789\nb\x1b[2J=0\n"},
-		{"yaml", Output{Format: "yaml"}, "items:\n- id: a\n  count: 123456789\n  tags:\n  - x\n  - \"y\"\n- id: \"b\\e[2J\"\n  count: 0\n  tags: null\nnext: \"\"\n"},
+		{"table", Output{Format: "table"}, "ID  TAGS\na   x,y\nb   -\n"},
+		{"template", Output{Format: "table", Template: `{{.id}}={{.count}}`}, "a=123456789\nb=0\n"},
+		{"yaml", Output{Format: "yaml"}, "items:\n- id: a\n  count: 123456789\n  tags:\n  - x\n  - \"y\"\n- id: b\n  count: 0\n  tags: null\nnext: \"\"\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var out bytes.Buffer
@@ -41,6 +41,16 @@ func TestForms(t *testing.T) {
 				t.Errorf("output differs (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestTablesDoNotMoveTheCursor(t *testing.T) {
+	var out bytes.Buffer
+	if err := Show(&out, Output{Format: "table"}, thing{ID: "b\x1b[2J\n"}, thingColumns); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := out.String(), "id    b [2J \ntags  -\n"; got != want {
+		t.Errorf("output = %q, want %q", got, want)
 	}
 }
 

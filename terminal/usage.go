@@ -21,11 +21,13 @@ func Usage(format string, args ...any) error { return usageError{fmt.Errorf(form
 
 func isUsage(err error) bool {
 	var usage usageError
-	return errors.As(err, &usage) || strings.HasPrefix(err.Error(), "unknown command") // cobra's own, which has no type
+	return errors.As(err, &usage)
 }
 
 // Arguments wants exactly these arguments; the names are for the message.
-func Arguments(names ...string) cobra.PositionalArgs { return Between(len(names), len(names), names...) }
+func Arguments(names ...string) cobra.PositionalArgs {
+	return Between(len(names), len(names), names...)
+}
 
 // Between wants least to most arguments; most -1 is any number.
 func Between(least, most int, names ...string) cobra.PositionalArgs {
@@ -42,7 +44,7 @@ func Between(least, most int, names ...string) cobra.PositionalArgs {
 
 // Group makes a command that only holds others: called alone it shows its help, with an unknown word it names the nearest.
 func Group(use, short string, commands ...*cobra.Command) *cobra.Command {
-	group := &cobra.Command{Use: use, Short: short, SuggestionsMinimumDistance: 3}
+	group := &cobra.Command{Use: use, Short: short, SuggestionsMinimumDistance: 3, Args: cobra.ArbitraryArgs}
 	group.RunE = func(command *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			return command.Help()
