@@ -202,9 +202,9 @@ type reader struct {
 
 func (r reader) Revision() Revision { return r.img.revision }
 
-func (r reader) view(d *tableDef) *tableImage { return r.img.tables[r.db.number(d)] }
+func (r reader) find(d *tableDef, key string) *row { return r.scan(d).get(key) }
 
-func (reader) reading(*tableDef, string, *row) {}
+func (r reader) scan(d *tableDef) *tableImage { return r.img.tables[r.db.number(d)] }
 
 func (db *DB) number(d *tableDef) int {
 	n, ok := db.numbers[d]

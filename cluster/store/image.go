@@ -1,7 +1,7 @@
 package store
 
 import (
-	"cmp"
+	"strings"
 
 	"github.com/tidwall/btree"
 )
@@ -14,31 +14,35 @@ type row struct {
 	indexed  [][]string
 }
 
-// entry of an index.
+// entry of an index: a row under one of its values.
 type entry struct {
-	value, key string
-	row        *row
+	value string
+	row   *row
 }
 
 func entryLess(a, b entry) bool {
-	if c := cmp.Compare(a.value, b.value); c != 0 {
+	if c := strings.Compare(a.value, b.value); c != 0 {
 		return c < 0
 	}
-	return a.key < b.key
+	return a.row.key < b.row.key
 }
 
 // tableImage is the rows of one table with their indexes at one revision. Once published it is only read and cloned.
 type tableImage struct {
 	rows    *btree.Map[string, *row]
 	indexes []*btree.BTreeG[entry]
-	// owned marks an image inside a transaction, which may still change under a running loop.
-	owned bool
 }
 
+// degree of the trees: small nodes, because a commit copies those on the way to a row in the table and each index.
+const degree = 8
+
+// first sorts before all rows of an index value.
+var first = new(row)
+
 func newTableImage(d *tableDef) *tableImage {
-	t := &tableImage{rows: new(btree.Map[string, *row])}
+	t := &tableImage{rows: btree.NewMap[string, *row](degree)}
 	for range d.indexes {
-		t.indexes = append(t.indexes, btree.NewBTreeGOptions(entryLess, btree.Options{NoLocks: true}))
+		t.indexes = append(t.indexes, btree.NewBTreeGOptions(entryLess, btree.Options{Degree: degree, NoLocks: true}))
 	}
 	return t
 }
@@ -53,14 +57,6 @@ func (t *tableImage) clone() *tableImage {
 	return c
 }
 
-// snapshot is what a loop runs over: itself, or a copy where the loop's body may write.
-func (t *tableImage) snapshot() *tableImage {
-	if !t.owned {
-		return t
-	}
-	return t.clone()
-}
-
 func (t *tableImage) get(key string) *row {
 	r, _ := t.rows.Get(key)
 	return r
@@ -71,7 +67,7 @@ func (t *tableImage) ascend(from string, yield func(*row) bool) {
 }
 
 func (t *tableImage) lookup(index int, value string, yield func(*row) bool) {
-	t.indexes[index].Ascend(entry{value: value}, func(e entry) bool {
+	t.indexes[index].Ascend(entry{value, first}, func(e entry) bool {
 		return e.value == value && yield(e.row)
 	})
 }
@@ -86,14 +82,14 @@ func (t *tableImage) set(key string, r *row) (before *row) {
 	if before != nil {
 		for i, values := range before.indexed {
 			for _, v := range values {
-				t.indexes[i].Delete(entry{value: v, key: key})
+				t.indexes[i].Delete(entry{v, before})
 			}
 		}
 	}
 	if r != nil {
 		for i, values := range r.indexed {
 			for _, v := range values {
-				t.indexes[i].Set(entry{v, key, r})
+				t.indexes[i].Set(entry{v, r})
 			}
 		}
 	}

@@ -33,8 +33,8 @@ type Store interface {
 type Reader interface {
 	// Revision of the snapshot: it holds all transactions up to and including this one.
 	Revision() Revision
-	view(*tableDef) *tableImage
-	reading(*tableDef, string, *row)
+	find(*tableDef, string) *row
+	scan(*tableDef) *tableImage
 }
 
 // Tx is a transaction: a Reader that sees its own writes. It is valid until the function it was given to returns, and must

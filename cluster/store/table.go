@@ -77,8 +77,7 @@ func (t *Table[T]) definition() *tableDef { return t.def }
 // Get returns the row with this key, or an error that wraps ErrNotFound. In a transaction the row, or its absence, is
 // protected until the commit.
 func (t *Table[T]) Get(r Reader, key string) (T, error) {
-	found := r.view(t.def).get(key)
-	r.reading(t.def, key, found)
+	found := r.find(t.def, key)
 	if found == nil {
 		var none T
 		return none, fmt.Errorf("%s %q: %w", t.def.name, key, ErrNotFound)
@@ -88,16 +87,13 @@ func (t *Table[T]) Get(r Reader, key string) (T, error) {
 
 // Has tells whether there is a row with this key; in a transaction it protects like Get.
 func (t *Table[T]) Has(r Reader, key string) bool {
-	found := r.view(t.def).get(key)
-	r.reading(t.def, key, found)
-	return found != nil
+	return r.find(t.def, key) != nil
 }
 
 // Revision returns the revision of the last change of the row with this key, for an ETag; zero when there is none, or when
 // this transaction has written it. In a transaction it protects like Get.
 func (t *Table[T]) Revision(r Reader, key string) Revision {
-	found := r.view(t.def).get(key)
-	r.reading(t.def, key, found)
+	found := r.find(t.def, key)
 	if found == nil {
 		return 0
 	}
@@ -110,7 +106,7 @@ func (t *Table[T]) All(r Reader) iter.Seq[T] { return t.From(r, "") }
 // From yields the rows whose key is at least key, in order, for reading page by page.
 func (t *Table[T]) From(r Reader, key string) iter.Seq[T] {
 	return func(yield func(T) bool) {
-		r.view(t.def).snapshot().ascend(key, func(found *row) bool { return yield(found.value.(T)) })
+		r.scan(t.def).ascend(key, func(found *row) bool { return yield(found.value.(T)) })
 	}
 }
 
@@ -118,12 +114,12 @@ func (t *Table[T]) From(r Reader, key string) iter.Seq[T] {
 func (t *Table[T]) By(r Reader, index, value string) iter.Seq[T] {
 	n := t.def.index(index)
 	return func(yield func(T) bool) {
-		r.view(t.def).snapshot().lookup(n, value, func(found *row) bool { return yield(found.value.(T)) })
+		r.scan(t.def).lookup(n, value, func(found *row) bool { return yield(found.value.(T)) })
 	}
 }
 
 // Len is the number of rows.
-func (t *Table[T]) Len(r Reader) int { return r.view(t.def).rows.Len() }
+func (t *Table[T]) Len(r Reader) int { return r.scan(t.def).rows.Len() }
 
 // Create adds a row; an error wraps ErrExists when its key is taken.
 func (t *Table[T]) Create(tx Tx, v T) error {

@@ -10,12 +10,10 @@ type rowID struct {
 
 func (id rowID) path() string { return path(id.table.name, id.key) }
 
-// transaction is one attempt of an Update: a snapshot, the revisions of the rows it depends on, and what it wrote, in
-// copies of the tables it wrote to.
+// transaction is one attempt of an Update: a snapshot, the revisions of the rows it depends on, and what it wrote.
 type transaction struct {
 	db     *DB
 	base   *image
-	tables []*tableImage
 	seen   map[rowID]Revision
 	writes []write
 	at     map[rowID]int // position in writes
@@ -25,51 +23,54 @@ type transaction struct {
 var errOver = errors.New("store: transaction used after its function returned")
 
 func newTransaction(db *DB) *transaction {
-	img := db.current.Load()
-	return &transaction{
-		db: db, base: img,
-		tables: make([]*tableImage, len(img.tables)),
-		seen:   map[rowID]Revision{},
-		at:     map[rowID]int{},
-	}
+	return &transaction{db: db, base: db.current.Load(), seen: map[rowID]Revision{}, at: map[rowID]int{}}
 }
 
 func (tx *transaction) Revision() Revision { return tx.base.revision }
 
-func (tx *transaction) view(d *tableDef) *tableImage {
-	n := tx.db.number(d)
-	if tx.tables[n] != nil {
-		return tx.tables[n]
+// find returns a row and notes that the transaction depends on it or its absence.
+func (tx *transaction) find(d *tableDef, key string) *row {
+	id := rowID{d, key}
+	if i, ok := tx.at[id]; ok {
+		return tx.writes[i].row
 	}
-	return tx.base.tables[n]
+	found := tx.base.tables[tx.db.number(d)].get(key)
+	if _, ok := tx.seen[id]; !ok && !tx.over {
+		tx.seen[id] = 0
+		if found != nil {
+			tx.seen[id] = found.revision
+		}
+	}
+	return found
 }
 
-// reading notes that the transaction depends on a row or its absence, unless the row is its own.
-func (tx *transaction) reading(d *tableDef, key string, found *row) {
-	id := rowID{d, key}
-	if _, ok := tx.seen[id]; ok {
-		return
+// scan returns the table as the transaction sees it now. Only a transaction that has written to the table and then goes over its
+// rows needs a copy of its own.
+func (tx *transaction) scan(d *tableDef) *tableImage {
+	base := tx.base.tables[tx.db.number(d)]
+	var own *tableImage
+	for _, w := range tx.writes {
+		if w.table != d {
+			continue
+		}
+		if own == nil {
+			tx.db.mu.Lock()
+			own = base.clone()
+			tx.db.mu.Unlock()
+		}
+		own.set(w.key, w.row)
 	}
-	var revision Revision
-	if found != nil {
-		revision = found.revision
+	if own == nil {
+		return base
 	}
-	tx.seen[id] = revision
+	return own
 }
 
 func (tx *transaction) write(d *tableDef, key string, r *row, raw []byte) error {
 	if tx.over {
 		return errOver
 	}
-	n := tx.db.number(d)
-	if tx.tables[n] == nil {
-		tx.db.mu.Lock()
-		tx.tables[n] = tx.base.tables[n].clone()
-		tx.db.mu.Unlock()
-		tx.tables[n].owned = true
-	}
-	before := tx.tables[n].set(key, r)
-	tx.reading(d, key, before)
+	tx.find(d, key)
 	id := rowID{d, key}
 	w := write{d, key, r, raw}
 	if i, ok := tx.at[id]; ok {

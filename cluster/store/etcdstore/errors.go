@@ -20,7 +20,7 @@ func classify(err error) error {
 	case errors.Is(err, rpctypes.ErrTooManyOps), errors.Is(err, rpctypes.ErrRequestTooLarge):
 		return fmt.Errorf("etcd: %w: %w", err, store.ErrTooLarge)
 	case errors.Is(err, rpctypes.ErrNoSpace):
-		return fmt.Errorf("etcd has reached its quota: delete what is not needed, compact and defragment it: %w", store.ErrUnavailable)
+		return fmt.Errorf("etcd has reached its quota: delete what is not needed, compact and defragment it: %w: %w", err, store.ErrUnavailable)
 	default:
 		return fmt.Errorf("etcd: %w: %w", err, store.ErrUnavailable)
 	}
