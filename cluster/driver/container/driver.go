@@ -1,12 +1,30 @@
 package container
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"os"
+	"sync"
+	"time"
 
 	"github.com/docker/docker/client"
 
 	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/driver"
+)
+
+var (
+	_ driver.Driver  = (*Driver)(nil)
+	_ driver.Sampler = (*Driver)(nil)
+	_ driver.Logger  = (*Driver)(nil)
+)
+
+// Bounds of one call of the engine, for callers whose context has no nearer deadline.
+const (
+	quickCall = time.Minute     // look-ups, and what only changes records
+	slowCall  = 5 * time.Minute // create, start and remove, on a machine that is busy with many
 )
 
 // Driver runs the containers of one node.
@@ -14,6 +32,17 @@ type Driver struct {
 	config Config
 	log    *slog.Logger
 	engine *client.Client
+	gate   chan struct{} // bounds the calls that make or start a container
+
+	life  context.Context // ends at Close; bounds what outlives a caller's context
+	end   context.CancelFunc
+	owned sync.WaitGroup
+
+	creating creations
+	pulls    pulls
+	networks networks
+	samples  samples
+	breaks   breaks
 }
 
 // New makes the driver of a node. It does not speak to the engine yet.
@@ -21,20 +50,51 @@ func New(config Config) (*Driver, error) {
 	if err := config.validate(); err != nil {
 		return nil, err
 	}
-	options := []client.Opt{client.FromEnv, client.WithAPIVersionNegotiation()}
-	if config.Host != "" {
-		options = append(options, client.WithHost(config.Host))
-	}
-	engine, err := client.NewClientWithOpts(options...)
+	engine, err := dial(config.Host)
 	if err != nil {
 		return nil, fmt.Errorf("container driver: %w: %w", cluster.ErrInvalid, err)
 	}
-	log := config.Log
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
+	d := &Driver{config: config, log: config.Log, engine: engine}
+	if d.log == nil {
+		d.log = slog.New(slog.DiscardHandler)
 	}
-	return &Driver{config: config, log: log, engine: engine}, nil
+	if d.config.Parallel == 0 {
+		d.config.Parallel = DefaultParallel
+	}
+	d.gate = make(chan struct{}, d.config.Parallel)
+	d.life, d.end = context.WithCancel(context.Background())
+	return d, nil
 }
 
-// Close lets go of the connections to the engine; the containers stay.
-func (d *Driver) Close() error { return d.engine.Close() }
+// dial makes a client that keeps as many idle connections as calls are made at one time: the client's own keeps two.
+func dial(host string) (*client.Client, error) {
+	if host == "" {
+		host = os.Getenv(client.EnvOverrideHost)
+	}
+	if host == "" {
+		host = client.DefaultDockerHost
+	}
+	transport := &http.Transport{MaxIdleConnsPerHost: 2 * DefaultParallel, IdleConnTimeout: time.Minute}
+	return client.NewClientWithOpts(
+		client.WithHTTPClient(&http.Client{Transport: transport, CheckRedirect: client.CheckRedirect}),
+		client.WithTLSClientConfigFromEnv(),
+		client.WithHost(host),
+		client.WithAPIVersionNegotiation())
+}
+
+// Close lets go of the engine and waits for calls that their callers gave up; the containers stay.
+func (d *Driver) Close() error {
+	d.end()
+	d.owned.Wait()
+	return d.engine.Close()
+}
+
+// enter waits for one of the places for calls that make or start containers.
+func (d *Driver) enter(ctx context.Context) (leave func(), err error) {
+	select {
+	case d.gate <- struct{}{}:
+		return func() { <-d.gate }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}

@@ -1,0 +1,87 @@
+package container
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	cerrdefs "github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/network"
+	"golang.org/x/sys/unix"
+)
+
+// engineStarted says when the engine that answers now was started: by the start of the process behind its socket, or, where an
+// init system holds the socket, by the birth of the engine's own bridge, which every start makes anew. Zero is unknown.
+func (d *Driver) engineStarted(ctx context.Context) (time.Time, error) {
+	ctx, cancel := context.WithTimeout(ctx, quickCall)
+	defer cancel()
+	if pid := socketOwner(ctx, d.engine.DaemonHost()); pid > 1 {
+		if at, err := processStarted(pid); err == nil {
+			return at, nil
+		}
+	}
+	bridge, err := d.engine.NetworkInspect(ctx, network.NetworkBridge, network.InspectOptions{})
+	if cerrdefs.IsNotFound(err) {
+		return time.Time{}, nil
+	}
+	return bridge.Created, classify("ask the Docker Engine when it was started", err)
+}
+
+// liveRestore says whether containers outlive the engine.
+func (d *Driver) liveRestore(ctx context.Context) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, quickCall)
+	defer cancel()
+	info, err := d.engine.Info(ctx)
+	return info.LiveRestoreEnabled, classify("ask the Docker Engine for its settings", err)
+}
+
+// socketOwner is the process that listens at a unix socket (SO_PEERCRED, unix(7)); 0 is unknown.
+func socketOwner(ctx context.Context, host string) int {
+	path, local := strings.CutPrefix(host, "unix://")
+	if !local {
+		return 0
+	}
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
+	if err != nil {
+		return 0
+	}
+	defer conn.Close()
+	raw, err := conn.(*net.UnixConn).SyscallConn()
+	if err != nil {
+		return 0
+	}
+	pid := 0
+	raw.Control(func(fd uintptr) {
+		if peer, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
+			pid = int(peer.Pid)
+		}
+	})
+	return pid
+}
+
+// processStarted reads field 22 of proc_pid_stat(5): hundredths of a second since the machine was booted.
+func processStarted(pid int) (time.Time, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return time.Time{}, err
+	}
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:])) // begins with field 3
+	if len(fields) < 20 {
+		return time.Time{}, fmt.Errorf("/proc/%d/stat has only %d fields", pid, len(fields)+2)
+	}
+	ticks, err := strconv.ParseInt(fields[19], 10, 64)
+	if err != nil {
+		return time.Time{}, err
+	}
+	var up unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &up); err != nil {
+		return time.Time{}, err
+	}
+	age := time.Duration(up.Nano()) - time.Duration(ticks)*10*time.Millisecond
+	return time.Now().Add(-age).Round(0), nil
+}

@@ -1,0 +1,41 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	cerrdefs "github.com/containerd/errdefs"
+	"github.com/docker/docker/client"
+
+	"github.com/ciaocloud/ciao/cluster"
+)
+
+// classify gives an error of the engine its class and says what was being done; the engine's words are kept.
+func classify(doing string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, context.Canceled):
+		return fmt.Errorf("%s: %w", doing, err)
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("%s: the Docker Engine did not answer in time: %w: %w", doing, cluster.ErrUnavailable, err)
+	case client.IsErrConnectionFailed(err):
+		return fmt.Errorf("%s: the Docker Engine cannot be reached; is dockerd running? %w: %w", doing, cluster.ErrUnavailable, err)
+	}
+	return fmt.Errorf("%s: %w: %w", doing, class(err), err)
+}
+
+func class(err error) error {
+	switch {
+	case cerrdefs.IsNotFound(err):
+		return cluster.ErrNotFound
+	case cerrdefs.IsInvalidArgument(err):
+		return cluster.ErrInvalid
+	case cerrdefs.IsConflict(err), cerrdefs.IsAlreadyExists(err):
+		return cluster.ErrConflict
+	case cerrdefs.IsPermissionDenied(err), cerrdefs.IsUnauthorized(err):
+		return cluster.ErrPermission
+	}
+	return cluster.ErrUnavailable // broken connections and the engine's own trouble: trying again may help
+}

@@ -1,0 +1,34 @@
+package container
+
+import (
+	"github.com/docker/docker/api/types/filters"
+
+	"github.com/ciaocloud/ciao/cluster"
+)
+
+// Labels of every container, and the first two and the last of every network, that a driver makes.
+const (
+	LabelCluster    = "ciao" // name of the cluster
+	LabelNode       = "ciao.node"
+	LabelInstance   = "ciao.instance"
+	LabelGeneration = "ciao.generation" // of the first Create; later ones are in the endpoint's options
+	LabelTenant     = "ciao.tenant"
+	LabelSubnet     = "ciao.subnet"
+)
+
+// Name is the name of an instance's container.
+func Name(instance string) string { return "ciao-" + instance }
+
+// mine matches what this node made.
+func (d *Driver) mine() filters.Args {
+	return filters.NewArgs(
+		filters.Arg("label", LabelCluster+"="+d.config.Cluster),
+		filters.Arg("label", LabelNode+"="+d.config.Node))
+}
+
+func (d *Driver) owns(labels map[string]string) bool {
+	return labels[LabelCluster] == d.config.Cluster && labels[LabelNode] == d.config.Node
+}
+
+// Kind is cluster.KindContainer.
+func (d *Driver) Kind() cluster.Kind { return cluster.KindContainer }

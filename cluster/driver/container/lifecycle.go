@@ -1,0 +1,105 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	cerrdefs "github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/container"
+
+	"github.com/ciaocloud/ciao/cluster"
+)
+
+// Start starts the instance's container. Its network is made again if it was removed meanwhile.
+func (d *Driver) Start(ctx context.Context, id string) error {
+	err := d.start(ctx, id)
+	if !cerrdefs.IsNotFound(err) {
+		return classify("start the container of instance "+id, err)
+	}
+	found, known, lookup := d.inspect(ctx, id)
+	switch {
+	case lookup != nil:
+		return lookup
+	case !known || !d.owns(found.Config.Labels):
+		return fmt.Errorf("start the container of instance %s: it was not created: %w", id, cluster.ErrNotFound)
+	}
+	subnet := found.Config.Labels[LabelSubnet]
+	d.forgetNetwork(subnet)
+	if _, err := d.network(ctx, subnet); err != nil {
+		return err
+	}
+	return classify("start the container of instance "+id, d.start(ctx, id))
+}
+
+func (d *Driver) start(ctx context.Context, id string) error {
+	leave, err := d.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	ctx, cancel := context.WithTimeout(ctx, slowCall)
+	defer cancel()
+	return d.engine.ContainerStart(ctx, Name(id), container.StartOptions{})
+}
+
+// Stop sends the image's stop signal, SIGTERM if it has none, and SIGKILL when the grace time, rounded up to seconds, is over.
+func (d *Driver) Stop(ctx context.Context, id string, grace time.Duration) error {
+	wait := seconds(grace)
+	ctx, cancel := context.WithTimeout(ctx, grace+slowCall)
+	defer cancel()
+	err := d.engine.ContainerStop(ctx, Name(id), container.StopOptions{Timeout: &wait})
+	if cerrdefs.IsNotFound(err) {
+		return nil
+	}
+	return classify("stop the container of instance "+id, err)
+}
+
+// Delete kills and removes the container, its disk and its anonymous volumes, and its subnet's network if it was the last.
+func (d *Driver) Delete(ctx context.Context, id string) error {
+	doing := "delete the container of instance " + id
+	if err := d.creating.wait(ctx, id); err != nil {
+		return classify(doing, err)
+	}
+	found, known, err := d.inspect(ctx, id)
+	if err != nil {
+		return err
+	}
+	if known && d.owns(found.Config.Labels) {
+		if err := d.remove(ctx, found.ID); err != nil {
+			return classify(doing, err)
+		}
+	}
+	return d.sweepNetworks(ctx)
+}
+
+// remove returns when the container is gone, also when somebody else removes it just now.
+func (d *Driver) remove(ctx context.Context, containerID string) error {
+	ctx, cancel := context.WithTimeout(ctx, slowCall)
+	defer cancel()
+	for {
+		err := d.engine.ContainerRemove(ctx, containerID, container.RemoveOptions{Force: true, RemoveVolumes: true})
+		switch {
+		case err == nil || cerrdefs.IsNotFound(err):
+			return nil
+		case !cerrdefs.IsConflict(err):
+			return err
+		}
+		if waited := pause(ctx, 50*time.Millisecond); waited != nil {
+			return errors.Join(err, waited)
+		}
+	}
+}
+
+// Clean deletes every container and network of this node, whoever made them: for those who take a cluster down. The node's
+// network plugin must be served meanwhile.
+func (d *Driver) Clean(ctx context.Context) error {
+	found, err := d.containers(ctx)
+	if err != nil {
+		return err
+	}
+	errs := make([]error, len(found))
+	d.each(len(found), func(i int) { errs[i] = d.remove(ctx, found[i].ID) })
+	return errors.Join(classify("remove the containers of this node", errors.Join(errs...)), d.sweepNetworks(ctx))
+}

@@ -1,0 +1,116 @@
+package container
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	cerrdefs "github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/network"
+
+	"github.com/ciaocloud/ciao/cluster/driver/container/netplugin"
+)
+
+// networks remembers which subnets have their network in the engine. The zero value is ready.
+type networks struct {
+	mu    sync.Mutex
+	known map[string]string // id of the network by subnet; may be out of date: a start that fails for it makes the network anew
+}
+
+// networkNames are a subnet's network's names, the preferred one first; package documentation says why.
+func (d *Driver) networkNames(subnet string) []string {
+	plain := netplugin.Name(d.config.Cluster, d.config.Node) + "-" + subnet
+	return []string{"container:" + plain, plain}
+}
+
+// network returns the id of the subnet's network and makes it if there is none. One at a time looks and makes, for the engine
+// would make a second one of the same name.
+func (d *Driver) network(ctx context.Context, subnet string) (string, error) {
+	d.networks.mu.Lock()
+	defer d.networks.mu.Unlock()
+	if id, ok := d.networks.known[subnet]; ok {
+		return id, nil
+	}
+	id, err := d.findNetwork(ctx, subnet)
+	if err == nil && id == "" {
+		id, err = d.makeNetwork(ctx, subnet)
+	}
+	if err != nil {
+		return "", classify("network of subnet "+subnet, err)
+	}
+	if d.networks.known == nil {
+		d.networks.known = map[string]string{}
+	}
+	d.networks.known[subnet] = id
+	return id, nil
+}
+
+// forgetNetwork makes the next use of a subnet's network look whether it is there.
+func (d *Driver) forgetNetwork(subnet string) {
+	d.networks.mu.Lock()
+	defer d.networks.mu.Unlock()
+	delete(d.networks.known, subnet)
+}
+
+func (d *Driver) findNetwork(ctx context.Context, subnet string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, quickCall)
+	defer cancel()
+	filter := d.mine()
+	filter.Add("label", LabelSubnet+"="+subnet)
+	found, err := d.engine.NetworkList(ctx, network.ListOptions{Filters: filter})
+	if err != nil || len(found) == 0 {
+		return "", err
+	}
+	return found[0].ID, nil
+}
+
+func (d *Driver) makeNetwork(ctx context.Context, subnet string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, quickCall)
+	defer cancel()
+	options := network.CreateOptions{
+		Driver: netplugin.Name(d.config.Cluster, d.config.Node),
+		Scope:  "local",
+		IPAM:   &network.IPAM{Driver: "null"},
+		Labels: map[string]string{LabelCluster: d.config.Cluster, LabelNode: d.config.Node, LabelSubnet: subnet},
+	}
+	var (
+		made network.CreateResponse
+		err  error
+	)
+	for _, name := range d.networkNames(subnet) {
+		if made, err = d.engine.NetworkCreate(ctx, name, options); !cerrdefs.IsInvalidArgument(err) {
+			break
+		}
+	}
+	return made.ID, err
+}
+
+// sweepNetworks removes this node's networks whose subnets have no container here. It may race with a create, whose start then makes the
+// network again.
+func (d *Driver) sweepNetworks(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, quickCall)
+	defer cancel()
+	found, err := d.engine.NetworkList(ctx, network.ListOptions{Filters: d.mine()})
+	if err != nil || len(found) == 0 {
+		return classify("list the networks of this node", err)
+	}
+	containers, err := d.engine.ContainerList(ctx, container.ListOptions{All: true, Filters: d.mine()})
+	if err != nil {
+		return classify("list the containers of this node", err)
+	}
+	for _, candidate := range found {
+		subnet := candidate.Labels[LabelSubnet]
+		if slices.ContainsFunc(containers, func(c container.Summary) bool { return c.Labels[LabelSubnet] == subnet }) {
+			continue
+		}
+		d.forgetNetwork(subnet)
+		if err := d.engine.NetworkRemove(ctx, candidate.ID); err != nil && !cerrdefs.IsNotFound(err) && !inUse(err) {
+			return classify("remove the network of subnet "+subnet, err)
+		}
+	}
+	return nil
+}
+
+// inUse says whether the engine kept a network because a container has come meanwhile.
+func inUse(err error) bool { return cerrdefs.IsPermissionDenied(err) || cerrdefs.IsConflict(err) }

@@ -1,0 +1,139 @@
+package container
+
+import (
+	"fmt"
+	"math"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/network"
+
+	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/driver"
+	"github.com/ciaocloud/ciao/cluster/driver/container/netplugin"
+)
+
+// optionGeneration carries the generation in the endpoint's driver options; the network plugin does not look at it.
+const optionGeneration = "ciao.generation"
+
+// Bounds of what is kept of an instance's output.
+const (
+	logFileSize = "4m"
+	logFiles    = "2"
+)
+
+// check refuses what must never reach the engine.
+func check(instance driver.Instance) error {
+	var problems cluster.Problems
+	if instance.ID == "" {
+		problems.Add("id", "is missing")
+	}
+	if instance.Kind != cluster.KindContainer {
+		problems.Add("kind", "%q is not a container", instance.Kind)
+	}
+	if instance.Network.Port == "" || instance.Network.Subnet == "" {
+		problems.Add("network", "a container needs a port in a subnet")
+	}
+	if _, ok := address(instance.Network); !ok {
+		problems.Add("network", "a container needs an IPv4 address")
+	}
+	if err := problems.Err(); err != nil {
+		return fmt.Errorf("container of instance %s: %w", instance.ID, err)
+	}
+	if instance.Spec.Privileged && !instance.Privileged {
+		return fmt.Errorf("instance %s: the tenant may not run privileged containers; an operator can allow it: %w", instance.Name, cluster.ErrPermission)
+	}
+	return nil
+}
+
+// engineConfig is what the image runs and how it sees itself.
+func (d *Driver) engineConfig(instance driver.Instance) *container.Config {
+	spec := instance.Spec
+	grace := seconds(time.Duration(spec.StopGrace))
+	return &container.Config{
+		Hostname:    instance.Name,
+		Domainname:  instance.Network.Domain,
+		Image:       spec.Image,
+		Cmd:         spec.Command,
+		Env:         environment(spec.Environment),
+		StopTimeout: &grace, // for the engine's own shutdown
+		Healthcheck: &container.HealthConfig{Test: []string{"NONE"}},
+		Labels: map[string]string{
+			LabelCluster:    d.config.Cluster,
+			LabelNode:       d.config.Node,
+			LabelInstance:   instance.ID,
+			LabelGeneration: strconv.FormatUint(instance.Generation, 10),
+			LabelTenant:     instance.Tenant,
+			LabelSubnet:     instance.Network.Subnet,
+		},
+	}
+}
+
+// hostConfig is what the container may take of the node. Its capabilities are the engine's usual set: a tenant expects ping, and
+// forged frames are dropped at the port.
+func hostConfig(instance driver.Instance, networkID string) *container.HostConfig {
+	spec, memory, pids := instance.Spec, instance.Spec.Requirements.MemoryMiB<<20, instance.Spec.Requirements.Pids
+	host := &container.HostConfig{
+		NetworkMode: container.NetworkMode(networkID),
+		Privileged:  spec.Privileged,
+		SecurityOpt: []string{"no-new-privileges"},
+		LogConfig: container.LogConfig{
+			Type:   "json-file",
+			Config: map[string]string{"max-size": logFileSize, "max-file": logFiles},
+		},
+		Resources: container.Resources{
+			Memory:     memory,
+			MemorySwap: memory, // memory and swap together: no swap
+			NanoCPUs:   int64(spec.Requirements.VCPUs) * 1e6,
+			PidsLimit:  &pids,
+		},
+	}
+	if spec.Privileged {
+		host.SecurityOpt = nil
+	}
+	if instance.Network.Gateway.IsValid() {
+		host.DNS = []string{instance.Network.Gateway.String()}
+	}
+	if instance.Network.Domain != "" {
+		host.DNSSearch = []string{instance.Network.Domain}
+	}
+	return host
+}
+
+// endpoint is the container's end of its port, as the engine keeps it.
+func endpoint(instance driver.Instance) *network.EndpointSettings {
+	prefix, _ := address(instance.Network)
+	options := netplugin.Endpoint{
+		Port:    instance.Network.Port,
+		Address: prefix,
+		MAC:     instance.Network.MAC,
+		Gateway: instance.Network.Gateway,
+	}.Options()
+	options[optionGeneration] = strconv.FormatUint(instance.Generation, 10)
+	return &network.EndpointSettings{DriverOpts: options}
+}
+
+// address is the port's first IPv4 address, the family that ports pass.
+func address(n driver.Network) (netip.Prefix, bool) {
+	i := slices.IndexFunc(n.Addresses, netip.Addr.Is4)
+	if i < 0 || !n.Prefix.Addr().Is4() {
+		return netip.Prefix{}, false
+	}
+	return netip.PrefixFrom(n.Addresses[i], n.Prefix.Bits()), true
+}
+
+func environment(variables map[string]string) []string {
+	lines := make([]string, 0, len(variables))
+	for name, value := range variables {
+		lines = append(lines, name+"="+value)
+	}
+	slices.SortFunc(lines, strings.Compare)
+	return lines
+}
+
+// seconds rounds up to what the engine counts in.
+func seconds(d time.Duration) int { return int(math.Ceil(max(d, 0).Seconds())) }
