@@ -18,6 +18,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/goccy/go-yaml"
+
 	"github.com/ciaocloud/ciao/cluster"
 )
 
@@ -42,6 +44,7 @@ type Cluster struct {
 	Controller Controller `yaml:"controller"`
 	Launcher   Launcher   `yaml:"launcher"`
 	Network    Network    `yaml:"network"`
+	CNCI       CNCI       `yaml:"cnci"`
 	TimeScale  float64    `yaml:"time_scale"` // multiplies every deadline; 1 on ordinary machines, more on emulated ones
 	LogLevel   string     `yaml:"log_level"`  // debug, info, warn or error
 }
@@ -90,6 +93,14 @@ type Network struct {
 	Underlay string   `yaml:"underlay"` // link that the nodes' and CNCIs' macvlans are put on
 	Address  string   `yaml:"address"`  // of the node, with its prefix length; empty is DHCP
 	Blocked  []string `yaml:"blocked"`  // further destinations that tenants must not reach
+}
+
+// CNCI configures the agent of one CNCI; the launcher that runs it writes this part.
+type CNCI struct {
+	Instance    string `yaml:"instance"` // its id
+	Directory   string `yaml:"directory"`
+	Certificate string `yaml:"certificate"`
+	Key         string `yaml:"key"`
 }
 
 // Load reads the cluster file.
@@ -238,6 +249,15 @@ func checkHostPort(problems *cluster.Problems, path, value string) {
 	if err != nil || numberErr != nil || number == 0 || strings.ContainsAny(host, " /") {
 		problems.Add(path, "%q is not an address such as 198.51.100.1:%d", value, SSNTPPort)
 	}
+}
+
+// Format writes a cluster file that Parse reads back as c.
+func Format(c Cluster) ([]byte, error) {
+	data, err := yaml.Marshal(c)
+	if err != nil {
+		return nil, fmt.Errorf("write the cluster file: %w", err)
+	}
+	return data, nil
 }
 
 // CertificateFile and KeyFile are where the PKI directory has a daemon's certificate and its key.

@@ -8,6 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
 	"github.com/ciaocloud/ciao/cluster"
 )
 
@@ -29,6 +32,25 @@ func TestMinimalClusterFileGetsDefaults(t *testing.T) {
 	}
 	if got := time.Duration(c.Controller.CNCIIdle); got != 5*time.Minute {
 		t.Errorf("cnci_idle = %s, want 5m", got)
+	}
+}
+
+func TestFormatIsReadBack(t *testing.T) {
+	want, err := Parse("cluster.yaml", []byte(minimal))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want.CNCI.Instance = "id"
+	data, err := Format(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := Parse("again.yaml", data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("the file is read back differently (-want +got):\n%s", diff)
 	}
 }
 

@@ -1,0 +1,144 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ciaocloud/ciao/cluster/api"
+	"github.com/ciaocloud/ciao/cluster/client"
+	"github.com/ciaocloud/ciao/cluster/config"
+	"github.com/ciaocloud/ciao/terminal"
+)
+
+func (s *session) create() *cobra.Command {
+	return terminal.Group("create", "Create instances, workloads and tenants", s.createInstance(), s.createWorkload(), s.createTenant())
+}
+
+func (s *session) createInstance() *cobra.Command {
+	var request api.CreateInstances
+	var labels []string
+	var wait waitFlags
+	command := &cobra.Command{
+		Use: "instance WORKLOAD", Aliases: []string{"instances"}, Short: "Create instances of a workload, all or none",
+		Args: terminal.Arguments("WORKLOAD"), ValidArgsFunction: s.complete(workloadNames),
+		RunE: s.user(func(ctx context.Context, c *client.Client, args []string, streams terminal.Streams) error {
+			var err error
+			if request.Labels, err = parseLabels(labels); err != nil {
+				return err
+			}
+			if request.Count < 1 {
+				return terminal.Usage("--instances must be at least 1")
+			}
+			request.Workload = args[0]
+			created, err := c.CreateInstances(ctx, request)
+			if err != nil {
+				return err
+			}
+			if created, err = wait.until(ctx, c, streams, "active", created, client.Active); err != nil {
+				return err
+			}
+			if len(created) == 1 && s.output.Format != "table" {
+				return terminal.Show(streams.Out, s.output, created[0], instanceShow)
+			}
+			return terminal.List(streams.Out, s.output, created, instanceList)
+		}),
+	}
+	flags := command.Flags()
+	flags.IntVar(&request.Count, "instances", 1, "how many")
+	flags.StringVar(&request.Name, "name", "", "the name, or the stem of the names NAME-1, NAME-2, …")
+	flags.StringArrayVar(&labels, "label", nil, "KEY=VALUE; may be given several times")
+	wait.add(flags)
+	return s.printing(command)
+}
+
+func (s *session) createWorkload() *cobra.Command {
+	return s.printing(&cobra.Command{
+		Use: "workload FILE", Short: "Create a workload from a YAML file", Args: terminal.Arguments("FILE"),
+		Example: `  cat > web.yaml <<END
+  name: web
+  kind: container
+  image: busybox
+  command: [httpd, -f]
+  requirements: {vcpus: 0.5, memory_mib: 64}
+  END
+  ciao create workload web.yaml`,
+		RunE: func(command *cobra.Command, args []string) error {
+			file, err := config.LoadWorkload(args[0])
+			if err != nil {
+				return err
+			}
+			operator := file.Visibility == "public"
+			return s.as(operator, func(ctx context.Context, c *client.Client, _ []string, streams terminal.Streams) error {
+				if operator {
+					c = c.ForTenant("")
+				}
+				created, err := c.CreateWorkload(ctx, workloadRequest(file))
+				if err != nil {
+					return err
+				}
+				return terminal.Show(streams.Out, s.output, created, workloadShow)
+			})(command, args)
+		},
+	})
+}
+
+func workloadRequest(file config.Workload) api.CreateWorkload {
+	spec := file.Spec
+	return api.CreateWorkload{
+		Name: file.Name, Visibility: file.Visibility, Kind: spec.Kind, Description: spec.Description, Image: spec.Image, Pull: spec.Pull,
+		Command: spec.Command, Environment: spec.Environment, Privileged: spec.Privileged, Restart: spec.Restart, StopGrace: spec.StopGrace.String(),
+		Requirements: api.Requirements{
+			VCPUs: float64(spec.Requirements.VCPUs) / 1000, MemoryMiB: spec.Requirements.MemoryMiB, Pids: spec.Requirements.Pids,
+			Node: spec.Requirements.Node, Hostname: spec.Requirements.Hostname,
+		},
+	}
+}
+
+func (s *session) createTenant() *cobra.Command {
+	var request api.CreateTenant
+	command := &cobra.Command{
+		Use: "tenant NAME", Short: "Create a tenant (operator)", Args: terminal.Arguments("NAME"),
+		RunE: s.operator(func(ctx context.Context, c *client.Client, args []string, streams terminal.Streams) error {
+			request.Name = args[0]
+			created, err := c.CreateTenant(ctx, request)
+			if err != nil {
+				return err
+			}
+			return terminal.Show(streams.Out, s.output, created, tenantColumns)
+		}),
+	}
+	flags := command.Flags()
+	flags.StringVar(&request.ID, "id", "", "its id, a UUID; made up when empty")
+	flags.IntVar(&request.SubnetBits, "cidr-prefix-size", 0, "prefix length of its subnets, 16 to 29 (24)")
+	flags.BoolVar(&request.PrivilegedContainers, "create-privileged-containers", false, "allow it privileged containers, which can control their node")
+	return s.printing(command)
+}
+
+func parseLabels(texts []string) (map[string]string, error) {
+	if len(texts) == 0 {
+		return nil, nil
+	}
+	labels := make(map[string]string, len(texts))
+	for _, text := range texts {
+		key, value, found := strings.Cut(text, "=")
+		if !found || key == "" {
+			return nil, terminal.Usage("--label is %q; it must be KEY=VALUE", text)
+		}
+		labels[key] = value
+	}
+	return labels, nil
+}
+
+func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return fmt.Sprintf("%d %s", n, noun)
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

@@ -1,0 +1,32 @@
+package cli
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/ciaocloud/ciao/cluster/config"
+	"github.com/ciaocloud/ciao/cluster/daemon"
+	"github.com/ciaocloud/ciao/terminal"
+)
+
+// DefaultConfig is where daemons look for the cluster file.
+const DefaultConfig = "/etc/ciao/cluster.yaml"
+
+// run runs a daemon in the foreground until it is told to end; something else supervises it.
+func run(version string) *cobra.Command {
+	var file string
+	group := terminal.Group("run", "Run a daemon of the cluster in the foreground")
+	for _, role := range daemon.Roles() {
+		group.AddCommand(&cobra.Command{
+			Use: role.Name, Short: role.Summary, Args: terminal.Arguments(),
+			RunE: func(command *cobra.Command, _ []string) error {
+				cluster, err := config.Load(file)
+				if err != nil {
+					return err
+				}
+				return role.Run(command.Context(), daemon.Environment{Config: cluster, Version: version, Log: command.ErrOrStderr()})
+			},
+		})
+	}
+	group.PersistentFlags().StringVar(&file, "config", DefaultConfig, "the cluster file")
+	return group
+}

@@ -1,0 +1,114 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/ciaocloud/ciao/cluster/apiserver"
+	"github.com/ciaocloud/ciao/cluster/controller"
+	"github.com/ciaocloud/ciao/cluster/store"
+	"github.com/ciaocloud/ciao/cluster/store/etcdembed"
+	"github.com/ciaocloud/ciao/cluster/store/etcdstore"
+	"github.com/ciaocloud/ciao/ssntp"
+	"github.com/ciaocloud/ciao/ssntp/certs"
+)
+
+// storeTimeout is how long a controller waits for its store when it starts.
+const storeTimeout = 30 * time.Second
+
+// concentratorLifetime is how long a CNCI's certificate is valid; its launcher renews it.
+const concentratorLifetime = 30 * 24 * time.Hour
+
+func runController(ctx context.Context, e Environment) error {
+	logger := e.logger()
+	listener, err := listen(ctx, e.Config.Controller.Listen, "controller.listen")
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	state, err := e.openStore(ctx, logger)
+	if err != nil {
+		return err
+	}
+	defer state.Close()
+	service, link, err := e.controller(state, logger)
+	if err != nil {
+		return err
+	}
+	server, err := e.apiServer(service, logger)
+	if err != nil {
+		return err
+	}
+	logger.Info("controller runs", "api", listener.Addr().String(), "version", e.Version)
+	return together(ctx, service.Run, link.Run, func(ctx context.Context) error { return server.Run(ctx, listener) })
+}
+
+// openStore opens the embedded etcd, or connects to the one that the cluster file names.
+func (e Environment) openStore(ctx context.Context, logger *slog.Logger) (*store.DB, error) {
+	ctx, cancel := context.WithTimeout(ctx, e.scaled(storeTimeout))
+	defer cancel()
+	if endpoints := e.Config.Controller.Store.Endpoints; len(endpoints) > 0 {
+		return etcdstore.Open(ctx, etcdstore.Config{Endpoints: endpoints, Log: logger}, controller.Schema())
+	}
+	directory := filepath.Join(e.Config.Controller.Directory, "etcd")
+	return etcdembed.Open(ctx, etcdembed.Config{Dir: directory, Log: logger}, controller.Schema())
+}
+
+// controller makes the controller with its connection to the scheduler.
+func (e Environment) controller(state store.Store, logger *slog.Logger) (*controller.Controller, *ssntp.Client, error) {
+	timing := controller.Timing{
+		Scale: e.Config.TimeScale, NodeGrace: time.Duration(e.Config.Controller.NodeGrace),
+		Queue: time.Duration(e.Config.Controller.Queue), CNCIIdle: time.Duration(e.Config.Controller.CNCIIdle),
+	}
+	service, err := controller.New(controller.Config{Store: state, Logger: logger, Timing: timing})
+	if err != nil {
+		return nil, nil, err
+	}
+	pki := e.Config.PKI
+	settings, err := e.client(pki.CertificateFile(ControllerCertificate), pki.KeyFile(ControllerCertificate), service, logger)
+	if err != nil {
+		return nil, nil, err
+	}
+	link, err := ssntp.NewClient(settings)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make the controller's link: %w", err)
+	}
+	authority, err := certs.LoadAuthority(pki.CAFile(), pki.CAKeyFile())
+	if err != nil {
+		return nil, nil, err
+	}
+	service.Attach(link, issuer{authority})
+	return service, link, nil
+}
+
+func (e Environment) apiServer(service *controller.Controller, logger *slog.Logger) (*apiserver.Server, error) {
+	pki := e.Config.PKI
+	clients, err := certs.LoadPool(pki.CAFile())
+	if err != nil {
+		return nil, err
+	}
+	source := certs.Source(pki.CertificateFile(APICertificate), pki.KeyFile(APICertificate))
+	if _, err := source(); err != nil { // now, rather than at the first call
+		return nil, err
+	}
+	return apiserver.New(apiserver.Config{
+		UseCases: service, Certificate: certificate(source), ClientCAs: clients, Version: e.Version, Logger: logger,
+	}), nil
+}
+
+// issuer signs the certificates of CNCIs with the cluster's authority.
+type issuer struct{ authority *certs.Authority }
+
+// Issue implements controller.Issuer.
+func (i issuer) Issue(_ context.Context, id string, csr []byte) ([]byte, error) {
+	parsed, err := ssntp.ParseID(id)
+	if err != nil {
+		return nil, err
+	}
+	subject := certs.Node(parsed, ssntp.RoleCNCIAgent)
+	subject.Lifetime = concentratorLifetime
+	return i.authority.Sign(csr, subject)
+}

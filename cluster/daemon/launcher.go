@@ -1,0 +1,158 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/config"
+	"github.com/ciaocloud/ciao/cluster/driver"
+	"github.com/ciaocloud/ciao/cluster/driver/concentrator"
+	"github.com/ciaocloud/ciao/cluster/driver/container"
+	"github.com/ciaocloud/ciao/cluster/driver/container/netplugin"
+	"github.com/ciaocloud/ciao/cluster/launcher"
+	"github.com/ciaocloud/ciao/cluster/network/kernel"
+	"github.com/ciaocloud/ciao/ssntp"
+)
+
+func runLauncher(ctx context.Context, e Environment) error {
+	logger := e.logger()
+	pki := e.Config.PKI
+	certificate, key := pki.CertificateFile(LauncherCertificate), pki.KeyFile(LauncherCertificate)
+	self, err := identity(certificate, key)
+	if err != nil {
+		return err
+	}
+	settings, err := e.client(certificate, key, nil, logger)
+	if err != nil {
+		return err
+	}
+	if settings.Roles, err = e.nodeRoles(self); err != nil {
+		return err
+	}
+	link, err := launcher.NewLink(settings)
+	if err != nil {
+		return err
+	}
+	n := node{Environment: e, id: self.ID.String(), link: link, logger: logger}
+	return n.run(ctx, settings.Roles)
+}
+
+// nodeRoles are those roles of the cluster file that the certificate allows.
+func (e Environment) nodeRoles(self ssntp.Identity) (ssntp.Role, error) {
+	var roles ssntp.Role
+	for _, name := range e.Config.Launcher.Roles {
+		role := ssntp.RoleAgent
+		if name == string(cluster.Network) {
+			role = ssntp.RoleNetAgent
+		}
+		if self.Roles&role == 0 {
+			return 0, fmt.Errorf("%w: launcher.roles has %s, which this node's certificate does not allow; have one issued with that role", cluster.ErrPermission, name)
+		}
+		roles |= role
+	}
+	return roles, nil
+}
+
+// node is a launcher being assembled.
+type node struct {
+	Environment
+	id     string
+	link   *launcher.Link
+	logger *slog.Logger
+}
+
+func (n node) run(ctx context.Context, roles ssntp.Role) error {
+	network, err := n.network()
+	if err != nil {
+		return err
+	}
+	parts := []part{network.Run}
+	var drivers []driver.Driver
+	if roles&ssntp.RoleAgent != 0 {
+		containers, plugin, err := n.containers()
+		if err != nil {
+			return err
+		}
+		drivers, parts = append(drivers, containers), append(parts, plugin.Run)
+	}
+	if roles&ssntp.RoleNetAgent != 0 {
+		concentrators, err := n.concentrators()
+		if err != nil {
+			return err
+		}
+		drivers = append(drivers, concentrators)
+	}
+	service, err := launcher.New(launcher.Config{
+		Link: n.link, Directory: n.Config.Launcher.Directory, Drivers: slices.Clip(drivers), Network: network, Version: n.Version,
+		ReserveMemoryMiB: n.Config.Launcher.ReserveMemoryMiB, Overcommit: n.overcommit(), MaxParallelStarts: n.Config.Launcher.MaxParallelStarts,
+		Statistics: time.Duration(n.Config.Launcher.Statistics), TimeScale: n.Config.TimeScale, Logger: n.logger,
+	})
+	if err != nil {
+		return err
+	}
+	n.logger.Info("launcher runs", "node", n.id, "roles", roles.String(), "version", n.Version)
+	return together(ctx, append(parts, service.Run)...)
+}
+
+func (n node) network() (*kernel.Node, error) {
+	settings := kernel.NodeConfig{Cluster: n.Config.Name, Node: n.id, Parent: n.Config.Network.Underlay, Log: n.logger}
+	if n.Config.Network.Address != "" {
+		address, err := netip.ParsePrefix(n.Config.Network.Address)
+		if err != nil {
+			return nil, fmt.Errorf("network.address: %w", err)
+		}
+		settings.Address = address
+	}
+	return kernel.NewNode(settings), nil
+}
+
+// containers makes the driver for containers and the network plugin that the engine calls for them.
+func (n node) containers() (*container.Driver, *netplugin.Plugin, error) {
+	plugin, err := netplugin.Listen(netplugin.Config{Cluster: n.Config.Name, Node: n.id, Log: n.logger})
+	if err != nil {
+		return nil, nil, err
+	}
+	made, err := container.New(container.Config{Cluster: n.Config.Name, Node: n.id, Host: n.Config.Launcher.Docker, Log: n.logger})
+	return made, plugin, err
+}
+
+// concentrators makes the driver that runs the agents of CNCIs: this very program in another role.
+func (n node) concentrators() (*concentrator.Driver, error) {
+	program, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find this program, which CNCIs run too: %w", err)
+	}
+	return concentrator.New(concentrator.Config{
+		Instances:  launcher.InstancesDirectory(n.Config.Launcher.Directory),
+		Namespaces: kernel.NewSpaces(kernel.SpacesConfig{Cluster: n.Config.Name, Node: n.id, Parent: n.Config.Network.Underlay}),
+		Issuer:     n.link,
+		Command: func(agent concentrator.Agent) ([]string, error) {
+			file, err := n.agentFile(agent)
+			return []string{program, "run", "cnci", "--config", file}, err
+		},
+		TimeScale: n.Config.TimeScale,
+		Logger:    n.logger,
+	})
+}
+
+// agentFile writes the cluster file of one agent: the node's own, with the part for the agent.
+func (n node) agentFile(agent concentrator.Agent) (string, error) {
+	own := n.Config
+	own.CNCI = config.CNCI{Instance: agent.Instance, Directory: agent.Directory, Certificate: agent.Certificate, Key: agent.Key}
+	data, err := config.Format(own)
+	if err != nil {
+		return "", err
+	}
+	file := filepath.Join(agent.Directory, "cluster.yaml")
+	if err := os.WriteFile(file, data, 0o600); err != nil {
+		return "", fmt.Errorf("write the cluster file of CNCI %s: %w", agent.Instance, err)
+	}
+	return file, nil
+}

@@ -1,0 +1,40 @@
+package daemon
+
+import (
+	"context"
+
+	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/scheduler"
+	"github.com/ciaocloud/ciao/ssntp"
+	"github.com/ciaocloud/ciao/ssntp/certs"
+)
+
+func runScheduler(ctx context.Context, e Environment) error {
+	logger := e.logger()
+	pki := e.Config.PKI
+	roots, err := certs.LoadPool(pki.CAFile())
+	if err != nil {
+		return err
+	}
+	service, err := scheduler.New(scheduler.Config{
+		Server: ssntp.ServerConfig{
+			Certificate: certs.Source(pki.CertificateFile(SchedulerCertificate), pki.KeyFile(SchedulerCertificate)),
+			Roots:       roots, Limits: e.limits(), Logger: logger,
+		},
+		Overcommit: e.overcommit(), TimeScale: e.Config.TimeScale, Logger: logger,
+	})
+	if err != nil {
+		return err
+	}
+	listener, err := listen(ctx, e.Config.Scheduler.Listen, "scheduler.listen")
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	return service.Run(ctx, listener)
+}
+
+// overcommit is the same for the scheduler, which chooses, and the launchers, which admit.
+func (e Environment) overcommit() cluster.Overcommit {
+	return cluster.Overcommit{CPU: e.Config.Scheduler.CPURatio, Memory: e.Config.Scheduler.MemoryRatio}
+}
