@@ -8,6 +8,8 @@ import (
 const (
 	smallBuffer = headerSize + maxOptions + 484 // 1536, kept by every connection
 	largeBuffer = 32 << 10                      // borrowed while data flows
+	slabSize    = 4096
+	maxSlabbed  = 1024
 )
 
 var readBuffers = sync.Pool{New: func() any { return new([largeBuffer]byte) }}
@@ -22,6 +24,7 @@ type decoder struct {
 	large  *[largeBuffer]byte
 	buf    []byte // small or large
 	r, w   int    // unread bytes are buf[r:w]
+	slab   []byte // room for small payloads
 	full   bool   // the last read filled the buffer: there is probably more
 }
 
@@ -71,7 +74,7 @@ func (d *decoder) ready() bool {
 }
 
 func (d *decoder) payload(length int) ([]byte, error) {
-	p := make([]byte, length)
+	p := d.alloc(length)
 	n := copy(p, d.buf[d.r:d.w])
 	d.r += n
 	for n < length {
@@ -83,6 +86,20 @@ func (d *decoder) payload(length int) ([]byte, error) {
 		}
 	}
 	return p, nil
+}
+
+// alloc cuts small payloads out of a common slab: fewer, larger allocations,
+// while a payload that is kept holds on to one slab only.
+func (d *decoder) alloc(length int) []byte {
+	if length > maxSlabbed || d.large == nil {
+		return make([]byte, length)
+	}
+	if length > len(d.slab) {
+		d.slab = make([]byte, slabSize)
+	}
+	p := d.slab[:length:length]
+	d.slab = d.slab[length:]
+	return p
 }
 
 // need waits until n bytes are in the buffer; n fits the small one.
@@ -118,6 +135,7 @@ func (d *decoder) choose() {
 	d.r = 0
 	if !d.full {
 		d.release()
+		d.slab = nil
 	}
 }
 

@@ -14,18 +14,12 @@ type endpoint struct {
 	link    *link // nil without a connection
 	closed  error // set once: nothing is queued any more
 
-	inbox   []arrival
+	inbox   inbox
 	arrived chan struct{} // the inbox is not empty
 
 	space    chan struct{} // closed when there is room again; nil when nobody waits
 	ackTimer *time.Timer
 	ackArmed bool
-}
-
-// arrival is what the consumer gets: a frame, or a change of the connection.
-type arrival struct {
-	frame  Frame
-	change func(context.Context)
 }
 
 func newEndpoint(self ID, limits *Limits) *endpoint {
@@ -126,16 +120,19 @@ const ackEvery = 32
 
 // consume hands arrivals to handle, in order, until ctx ends.
 func (e *endpoint) consume(ctx context.Context, handle func(*arrival)) {
-	var batch []arrival
 	for {
-		batch = e.nextBatch(ctx, batch)
-		if batch == nil {
+		b := e.nextBatch(ctx)
+		if b == nil {
 			return
 		}
-		for part := batch; len(part) > 0 && ctx.Err() == nil; {
-			n := min(len(part), ackEvery)
+		for rest := b.items[:b.count]; len(rest) > 0; {
+			part := rest[:min(len(rest), ackEvery)]
+			rest = rest[len(part):]
 			bytes, frames := 0, 0
-			for i := range part[:n] {
+			for i := range part {
+				if ctx.Err() != nil {
+					return
+				}
 				handle(&part[i])
 				if part[i].change == nil {
 					bytes += part[i].frame.size()
@@ -143,29 +140,19 @@ func (e *endpoint) consume(ctx context.Context, handle func(*arrival)) {
 				}
 			}
 			e.consumed(frames, bytes)
-			part = part[n:]
 		}
-		clear(batch)
+		b.release()
 	}
 }
 
-// nextBatch waits for arrivals and swaps the inbox with the empty slice given;
-// nil when ctx has ended.
-func (e *endpoint) nextBatch(ctx context.Context, empty []arrival) []arrival {
+// nextBatch waits for arrivals; nil when ctx has ended.
+func (e *endpoint) nextBatch(ctx context.Context) *batch {
 	for {
 		e.mu.Lock()
-		if len(e.inbox) > 0 {
-			batch := e.inbox
-			e.inbox = empty[:0]
-			e.mu.Unlock()
-			return batch
-		}
-		if cap(e.inbox) > keepFrames {
-			e.inbox = nil
-		}
+		b := e.inbox.pop()
 		e.mu.Unlock()
-		if cap(empty) > keepFrames {
-			empty = nil
+		if b != nil {
+			return b
 		}
 		select {
 		case <-e.arrived:
@@ -210,6 +197,13 @@ func (e *endpoint) ackLate() {
 	}
 }
 
+// shrink gives memory back on a connection that has been quiet.
+func (e *endpoint) shrink() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.session.queue.shrink()
+}
+
 // notify queues a change of the connection for the consumer.
 func (e *endpoint) notify(change func(context.Context)) {
 	e.mu.Lock()
@@ -218,7 +212,9 @@ func (e *endpoint) notify(change func(context.Context)) {
 }
 
 func (e *endpoint) notifyLocked(change func(context.Context)) {
-	e.inbox = append(e.inbox, arrival{change: change})
+	b := newBatch()
+	b.items[0].change, b.count = change, 1
+	e.inbox.push(b)
 	e.wakeConsumer()
 }
 

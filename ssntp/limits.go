@@ -58,7 +58,7 @@ func (l Limits) withDefaults() Limits {
 	number(&l.Payload, defaultPayload)
 	number(&l.QueueFrames, 4096)
 	number(&l.QueueBytes, 16<<20)
-	number(&l.WindowFrames, 1024)
+	number(&l.WindowFrames, 2048)
 	number(&l.WindowBytes, 4<<20)
 	number(&l.Handshakes, 256)
 	duration(&l.Handshake, 5*time.Second)

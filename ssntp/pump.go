@@ -1,6 +1,7 @@
 package ssntp
 
 import (
+	"cmp"
 	"fmt"
 	"sync"
 	"time"
@@ -13,9 +14,6 @@ var writeBuffers = sync.Pool{New: func() any {
 	b := make([]byte, 0, writeSize+4096)
 	return &b
 }}
-
-// batchSize is how many frames are taken in under one lock.
-const batchSize = 128
 
 // pump moves frames over an attached link until it ends, and says why it did.
 func (e *endpoint) pump(l *link) error {
@@ -50,7 +48,9 @@ func (e *endpoint) write(l *link) error {
 				l.refuse(err)
 				return err
 			}
-			beat, busy = !busy, false
+			if beat, busy = !busy, false; beat {
+				e.shrink()
+			}
 		case last := <-l.parting:
 			return e.sayGoodbye(l, last)
 		case <-l.done:
@@ -104,8 +104,12 @@ func (e *endpoint) sayGoodbye(l *link, last goodbyeMsg) error {
 			break
 		}
 	}
+	// It acknowledges too: what was consumed need not be sent to a successor.
 	f := goodbyeFrame(last.code, last.text)
-	if err := l.writeControl(f); err != nil {
+	e.mu.Lock()
+	b := f.appendHeader(nil, 0, e.session.consumed, ID{}, time.Time{})
+	e.mu.Unlock()
+	if err := l.write(append(b, f.Payload...)); err != nil {
 		return err
 	}
 	timer := time.NewTimer(partingTime)
@@ -120,31 +124,27 @@ func (e *endpoint) sayGoodbye(l *link, last goodbyeMsg) error {
 // read takes in frames, as many at a time as have arrived together.
 func (e *endpoint) read(l *link) error {
 	defer l.decoder.release()
-	var batch []received
+	var b *batch
 	for {
-		var one received
-		h, err := l.decoder.next(&one.frame)
+		var f Frame
+		h, err := l.decoder.next(&f)
 		if err != nil {
 			return e.readFailed(l, err)
 		}
-		one.ack = h.ack
-		batch = append(batch, one)
-		if len(batch) < batchSize && l.decoder.ready() {
+		if b == nil {
+			b = newBatch()
+		}
+		b.items[b.count].frame = f
+		b.count++
+		b.ack = max(b.ack, h.ack)
+		if b.count < batchSize && l.decoder.ready() {
 			continue
 		}
-		if err := e.takeIn(l, batch); err != nil {
+		if err := e.takeIn(l, b); err != nil {
 			return e.readFailed(l, err)
 		}
-		clear(batch)
-		if batch = batch[:0]; cap(batch) > keepFrames && !l.decoder.full {
-			batch = nil
-		}
+		b = nil
 	}
-}
-
-type received struct {
-	frame Frame
-	ack   uint64
 }
 
 // readFailed tells the other side when it broke the rules.
@@ -157,40 +157,26 @@ func (e *endpoint) readFailed(l *link, err error) error {
 	return err
 }
 
-// takeIn puts frames into the inbox, unless another connection has taken over.
-func (e *endpoint) takeIn(l *link, batch []received) error {
+// takeIn puts frames into the inbox, unless another connection has taken over
+// or the session has ended.
+func (e *endpoint) takeIn(l *link, b *batch) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.link != l {
 		return errReplaced
 	}
-	if e.closed != nil {
-		return takeLast(batch)
+	progress, err := e.session.acknowledge(b.ack)
+	if err != nil {
+		return err
 	}
-	empty, progress := len(e.inbox) == 0, false
-	for i := range batch {
-		f := &batch[i].frame
-		freed, err := e.session.acknowledge(batch[i].ack)
-		if err != nil {
-			return err
+	bye, broken := e.keepFresh(b)
+	if b.count == 0 {
+		b.release()
+	} else {
+		if e.inbox.empty() {
+			e.wakeConsumer()
 		}
-		progress = progress || freed
-		if f.Operand.Kind() == KindControl {
-			if err := takeControl(f); err != nil {
-				return err
-			}
-			continue
-		}
-		fresh, err := e.session.receive(f.Message, f.size())
-		if err != nil {
-			return err
-		}
-		if fresh {
-			e.inbox = append(e.inbox, arrival{frame: *f})
-		}
-	}
-	if empty && len(e.inbox) > 0 {
-		e.wakeConsumer()
+		e.inbox.push(b)
 	}
 	if progress {
 		l.signal()
@@ -198,19 +184,41 @@ func (e *endpoint) takeIn(l *link, batch []received) error {
 			e.wakeSenders()
 		}
 	}
-	return nil
+	return cmp.Or(broken, bye)
 }
 
-// takeLast looks for the other side's goodbye while ours is on its way.
-func takeLast(batch []received) error {
-	for i := range batch {
-		if batch[i].frame.Operand.Kind() == KindControl {
-			if err := takeControl(&batch[i].frame); err != nil {
-				return err
+// keepFresh checks in the frames of a batch and drops from it what is not for
+// the consumer: control frames, and frames that had arrived before. The first
+// error is a goodbye of the other side, the second its breach of the rules; in
+// both cases what came before counts.
+func (e *endpoint) keepFresh(b *batch) (bye, broken error) {
+	kept := 0
+	for i := range b.items[:b.count] {
+		f := &b.items[i].frame
+		if f.Operand.Kind() == KindControl {
+			if bye = takeControl(f); bye != nil {
+				break
 			}
+			continue
+		}
+		if e.closed != nil {
+			continue
+		}
+		fresh, err := e.session.receive(f.Message, f.size())
+		if err != nil {
+			broken = err
+			break
+		}
+		if fresh {
+			if kept != i {
+				b.items[kept].frame = *f
+			}
+			kept++
 		}
 	}
-	return nil
+	clear(b.items[kept:b.count])
+	b.count = kept
+	return bye, broken
 }
 
 // takeControl handles a control frame of an established connection. Unknown

@@ -1,14 +1,12 @@
 package ssntp
 
-// queue is a ring of frames. It grows as needed and gives large storage back
-// when it runs empty, so that idle peers cost little.
+// queue is a ring of frames. It grows as needed; shrink gives the storage
+// back, so that idle peers cost little.
 type queue struct {
 	ring  []Frame // length is a power of two
 	first int
 	count int
 }
-
-const keepFrames = 16
 
 func (q *queue) at(i int) *Frame { return &q.ring[(q.first+i)&(len(q.ring)-1)] }
 
@@ -31,7 +29,11 @@ func (q *queue) pop() {
 	*q.at(0) = Frame{}
 	q.first = (q.first + 1) & (len(q.ring) - 1)
 	q.count--
-	if q.count == 0 && len(q.ring) > keepFrames {
+}
+
+// shrink gives the storage of an empty queue back.
+func (q *queue) shrink() {
+	if q.count == 0 {
 		q.ring, q.first = nil, 0
 	}
 }
