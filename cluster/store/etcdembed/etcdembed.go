@@ -17,7 +17,6 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -114,11 +113,19 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 
 func (s *Server) start(ctx context.Context) error {
 	smallSegments()
+	if err := s.begin(); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	started := make(chan error, 1)
 	// In a goroutine of its own: what etcd would end the process for ends only the goroutine that it happens in.
 	s.work.Go(func() {
+		defer func() {
+			if p := recover(); p != nil {
+				started <- fmt.Errorf("its files are damaged, restore them from a copy: %v", p)
+			}
+		}()
 		var err error
 		s.etcd, err = embed.StartEtcd(s.etcdConfig())
 		started <- err
@@ -143,7 +150,7 @@ func (s *Server) start(ctx context.Context) error {
 		return fmt.Errorf("it was not ready in time: %w", context.Cause(ctx))
 	}
 	s.client = v3client.New(s.etcd.Server)
-	return nil
+	return s.finish()
 }
 
 // etcdConfig is for a small server of one member that is started often.
@@ -151,7 +158,7 @@ func (s *Server) etcdConfig() *embed.Config {
 	c := embed.NewConfig()
 	label := url.URL{Scheme: "unix", Host: "ciao"}
 	c.Name = "ciao"
-	c.Dir = filepath.Join(s.config.Dir, "etcd")
+	c.Dir = s.files()
 	c.InitialCluster = c.Name + "=" + label.String()
 	c.InitialClusterToken = "ciao"
 	c.AdvertisePeerUrls = []url.URL{label}

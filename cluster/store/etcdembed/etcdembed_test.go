@@ -16,7 +16,7 @@ func start(t testing.TB, c etcdembed.Config) *etcdembed.Server {
 	if c.Dir == "" {
 		c.Dir = t.TempDir()
 	}
-	c.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
+	c.Log = testLog(t)
 	s, err := etcdembed.Start(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
@@ -28,6 +28,8 @@ func start(t testing.TB, c etcdembed.Config) *etcdembed.Server {
 	})
 	return s
 }
+
+func testLog(t testing.TB) *slog.Logger { return slog.New(slog.NewTextHandler(t.Output(), nil)) }
 
 // shared is stores on one embedded server.
 type shared struct{ *etcdembed.Server }
