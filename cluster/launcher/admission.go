@@ -1,0 +1,59 @@
+package launcher
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/payload"
+)
+
+// refusal says why a start cannot even begin.
+type refusal struct {
+	reason string
+	retry  bool // another node may do
+}
+
+// admit checks a Start against what the node is and has. The instance's own present part does not count against it. l.mu is held.
+func (l *Launcher) admit(s *payload.Start) *refusal {
+	if l.drivers[s.Kind] == nil || !slices.Contains(l.roles, roleFor(s.Kind)) {
+		return &refusal{fmt.Sprintf("this node does not run instances of kind %q", s.Kind), true}
+	}
+	if s.Kind != cluster.KindCNCI {
+		if problem := checkAttachment(&s.Network); problem != "" {
+			return &refusal{problem, false}
+		}
+	}
+	free := l.config.Overcommit.Of(l.config.Capacity).Sub(l.allocated)
+	if own := l.owners[s.Instance]; own != nil {
+		free = free.Add(own.reported.Resources)
+	}
+	if wanted := s.Spec.Requirements.Resources(); !wanted.Fits(free) {
+		return &refusal{fmt.Sprintf("the node has %s vCPUs and %d MiB of memory left; the instance asks for %s and %d MiB",
+			max(0, free.CPU), max(0, free.MemoryMiB), wanted.CPU, wanted.MemoryMiB), true}
+	}
+	return nil
+}
+
+// checkAttachment refuses a place in a network that could not be made, so that it does not spoil the whole node's wanted state.
+func checkAttachment(a *payload.Attachment) string {
+	subnet := a.Subnet
+	switch {
+	case !cluster.ValidID(subnet.ID):
+		return fmt.Sprintf("the start names no subnet: %q", subnet.ID)
+	case subnet.Key == 0 || subnet.Key >= 1<<24:
+		return fmt.Sprintf("subnet %s has key %d, which is no VXLAN network identifier", subnet.ID, subnet.Key)
+	case !subnet.Prefix.IsValid() || !subnet.Prefix.Contains(subnet.Gateway):
+		return fmt.Sprintf("subnet %s has no gateway within its prefix", subnet.ID)
+	case !validMAC(a.MAC):
+		return fmt.Sprintf("%q is not a MAC address", a.MAC)
+	case len(a.Addresses) == 0:
+		return "the start gives the instance no address"
+	}
+	for _, address := range a.Addresses {
+		if !subnet.Prefix.Contains(address) {
+			return fmt.Sprintf("address %s is not in subnet %s", address, subnet.Prefix)
+		}
+	}
+	return ""
+}

@@ -1,0 +1,74 @@
+package launcher
+
+import (
+	"sync"
+	"time"
+
+	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/payload"
+)
+
+// wish is a command to an instance's owner.
+type wish struct {
+	want       cluster.Desired
+	generation uint64
+	grace      time.Duration  // stop
+	start      *payload.Start // start
+	refused    *refusal       // start
+}
+
+// mail is what an owner is told.
+type mail struct {
+	wish
+	changed bool // the carrier may have changed
+	revived bool // the engine answers again
+}
+
+// mailbox keeps, of all that an owner was told since it last looked, what still matters: so it is bounded.
+type mailbox struct {
+	wake chan struct{}
+
+	mu     sync.Mutex
+	latest wish // the newest wanted state
+	start  wish // the newest start, which carries the recipe that a later stop lacks
+	rest   mail
+}
+
+func newMailbox() *mailbox { return &mailbox{wake: make(chan struct{}, 1)} }
+
+func (b *mailbox) put(m mail) {
+	b.mu.Lock()
+	if m.want != "" && (b.latest.want == "" || newerWish(m.wish, b.latest)) {
+		b.latest = m.wish
+	}
+	if m.start != nil && (b.start.start == nil || newerWish(m.wish, b.start)) {
+		b.start = m.wish
+	}
+	b.rest.changed = b.rest.changed || m.changed
+	b.rest.revived = b.rest.revived || m.revived
+	b.mu.Unlock()
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take empties the box: the start and the wish in the order in which they are to be followed, and what else was told.
+func (b *mailbox) take() (wishes []wish, rest mail) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.start.want != "" {
+		wishes = append(wishes, b.start)
+	}
+	if b.latest.want != "" && b.latest.start == nil {
+		wishes = append(wishes, b.latest)
+	}
+	rest = b.rest
+	b.latest, b.start, b.rest = wish{}, wish{}, mail{}
+	return wishes, rest
+}
+
+func newerWish(a, b wish) bool {
+	m := machine{want: b.want, generation: b.generation}
+	return m.newer(a.want, a.generation)
+}

@@ -1,0 +1,188 @@
+package launcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/driver"
+	"github.com/ciaocloud/ciao/cluster/network"
+	"github.com/ciaocloud/ciao/cluster/payload"
+)
+
+// deadlines of operations, before the time scale; a create may have to fetch an image.
+var deadlines = map[operation]time.Duration{
+	look:       10 * time.Second,
+	connect:    time.Minute,
+	create:     15 * time.Minute,
+	start:      2 * time.Minute,
+	stop:       30 * time.Second, // beyond the grace time
+	remove:     time.Minute,
+	disconnect: time.Minute,
+}
+
+// job is an operation under way. It has its own copy of the record: the owner's may change meanwhile. The slot of its owner is its own
+// while it lasts.
+type job struct {
+	operation operation
+	owner     *owner
+	launcher  *Launcher
+	record    record
+	driver    driver.Driver
+}
+
+// begin does an operation beside the owner; its outcome comes as a result.
+func (o *owner) begin(ctx context.Context, op operation) {
+	j := job{operation: op, owner: o, launcher: o.launcher, record: o.record, driver: o.launcher.drivers[o.record.Kind]}
+	limit := o.launcher.config.scaled(deadlines[op])
+	if op == stop {
+		limit += j.grace()
+	}
+	cause := fmt.Errorf("%w: the step %q did not end within %s", cluster.ErrTimeout, op, limit)
+	limited, cancel := context.WithTimeoutCause(ctx, limit, cause)
+	o.cancel = cancel
+	result := outcome{operation: op, generation: o.machine.generation}
+	go func() { // leave waits for the result
+		var err error
+		result.status, err = j.do(limited)
+		if err != nil {
+			if limited.Err() != nil {
+				err = fmt.Errorf("%w (%w)", context.Cause(limited), err)
+			}
+			result.failed, result.reason = classify(op, err), bounded(err.Error())
+		}
+		o.results <- result
+	}()
+}
+
+func (j *job) do(ctx context.Context) (status driver.Status, err error) {
+	switch j.operation {
+	case look:
+		status, err = j.driver.Status(ctx, j.record.ID)
+	case connect:
+		return status, j.connect(ctx)
+	case create:
+		err = j.create(ctx)
+	case start:
+		err = j.start(ctx)
+	case stop:
+		err = j.driver.Stop(ctx, j.record.ID, j.grace())
+	case remove:
+		err = j.driver.Delete(ctx, j.record.ID)
+	case disconnect:
+		return status, j.launcher.fabric.disconnect(ctx, j.record.ID)
+	}
+	if errors.Is(err, cluster.ErrUnavailable) {
+		j.launcher.engines[j.record.Kind].suspect()
+	}
+	return status, err
+}
+
+func (j *job) connect(ctx context.Context) error {
+	port, wanted := j.record.port()
+	if !wanted {
+		return nil
+	}
+	j.progress(string(connect), "")
+	_, err := j.launcher.fabric.connect(ctx, port)
+	return err
+}
+
+// create waits for its turn. While an image is being fetched, which takes the network's time and not the processor's, another
+// instance has the turn.
+func (j *job) create(ctx context.Context) error {
+	if err := j.owner.acquire(ctx); err != nil {
+		return err
+	}
+	j.progress(string(create), "")
+	return j.driver.Create(ctx, j.instance(), func(step, message string) {
+		j.progress(step, message)
+		if step == "pull" {
+			j.owner.release()
+		} else if err := j.owner.acquire(ctx); err != nil {
+			j.launcher.logger.Debug("start cancelled while it waited", "instance", j.record.ID, "error", err)
+		}
+	})
+}
+
+func (j *job) start(ctx context.Context) error {
+	if err := j.owner.acquire(ctx); err != nil {
+		return err
+	}
+	j.progress(string(start), "")
+	return j.driver.Start(ctx, j.record.ID)
+}
+
+func (j *job) progress(step, message string) {
+	j.launcher.outbox.step(payload.Progress{
+		Instance: j.record.ID, Generation: j.record.Generation, Step: bounded(step), Percent: -1, Message: bounded(message),
+	})
+}
+
+func (j *job) grace() time.Duration {
+	if j.record.Grace > 0 {
+		return time.Duration(j.record.Grace)
+	}
+	return time.Duration(j.record.Spec.StopGrace)
+}
+
+func (j *job) instance() driver.Instance {
+	r := &j.record
+	instance := driver.Instance{
+		ID: r.ID, Generation: r.Generation, Name: r.Name, Tenant: r.Tenant, Kind: r.Kind, Spec: r.Spec,
+		Privileged: r.Privileged, Directory: j.launcher.records.path(r.ID),
+	}
+	if _, wanted := r.port(); wanted {
+		paths, facts := j.launcher.fabric.lookup(r.Subnet)
+		instance.Network = driver.Network{
+			Subnet: r.Subnet, Prefix: paths.Prefix, Gateway: paths.Gateway, Domain: paths.Domain,
+			MAC: r.MAC, Addresses: r.Addresses, Port: network.EngineEnd(r.ID), MTU: facts.MTU,
+		}
+	}
+	return instance
+}
+
+// acquire takes one of the bounded starts, unless the instance has it.
+func (o *owner) acquire(ctx context.Context) error {
+	if o.slot {
+		return nil
+	}
+	select {
+	case o.launcher.slots <- struct{}{}:
+		o.slot = true
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (o *owner) release() {
+	if o.slot {
+		o.slot = false
+		<-o.launcher.slots
+	}
+}
+
+// forget removes the record; it is done by the owner itself, so that no wish comes in between.
+func (o *owner) forget() outcome {
+	result := outcome{operation: forget, generation: o.machine.generation}
+	if err := o.launcher.records.remove(o.id); err != nil {
+		result.failed, result.reason = unavailable, bounded(err.Error())
+	}
+	return result
+}
+
+// classify says what may help against an error.
+func classify(op operation, err error) failure {
+	switch {
+	case errors.Is(err, cluster.ErrUnavailable), errors.Is(err, cluster.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
+		return unavailable
+	case errors.Is(err, cluster.ErrNoCapacity):
+		return noRoom
+	case op == connect && !errors.Is(err, cluster.ErrInvalid):
+		return unavailable // the network is the node's: no fault of the instance
+	}
+	return refused
+}

@@ -1,0 +1,120 @@
+package launcher
+
+import (
+	"time"
+
+	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/payload"
+	"github.com/ciaocloud/ciao/ssntp"
+)
+
+// receive takes a frame of the cluster. It only hands it on: the owners do the work.
+func (l *Launcher) receive(f ssntp.Frame) {
+	var err error
+	switch f.Operand {
+	case ssntp.Start:
+		err = with(f, l.start)
+	case ssntp.Stop:
+		err = with(f, func(s payload.Stop) {
+			l.command(s.Instance, wish{want: cluster.WantStopped, generation: s.Generation, grace: time.Duration(s.Grace)})
+		})
+	case ssntp.Delete:
+		err = with(f, func(d payload.Delete) {
+			l.command(d.Instance, wish{want: cluster.WantDeleted, generation: d.Generation})
+		})
+	case ssntp.Configure:
+		err = with(f, l.configure)
+	case ssntp.Certificate:
+		err = with(f, l.link.answered)
+	case ssntp.RequestInventory:
+		l.outbox.requested(f.Source)
+	case ssntp.Undeliverable:
+		l.logger.Debug("a report reached nobody", "source", f.Source)
+	default:
+		l.logger.Warn("frame not understood", "operand", f.Operand, "source", f.Source)
+	}
+	if err != nil {
+		l.logger.Warn("frame dropped", "operand", f.Operand, "source", f.Source, "error", err)
+	}
+}
+
+func with[T any](f ssntp.Frame, handle func(T)) error {
+	body, err := payload.Decode[T](f.Payload)
+	if err != nil {
+		return err
+	}
+	handle(body)
+	return nil
+}
+
+// start wants an instance active. It is admitted, or refused, here and now, so that starts that arrive together cannot take the same
+// room.
+func (l *Launcher) start(s payload.Start) {
+	if !cluster.ValidID(s.Instance) {
+		l.logger.Warn("start dropped: its instance is not an id", "instance", bounded(s.Instance))
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	o := l.owners[s.Instance]
+	if o == nil && l.graves.covers(s.Instance, s.Generation) {
+		l.outbox.report(goneReport(s.Instance, s.Generation))
+		return
+	}
+	refused := l.admit(&s)
+	report := startingReport(&s, refused)
+	switch {
+	case o == nil && refused != nil:
+		l.outbox.report(report) // nothing of it is kept: the same start may be tried again
+		return
+	case o == nil:
+		o = l.newOwner(record{ID: s.Instance, Kind: s.Kind, Tenant: s.Tenant})
+		o.machine.carrier.Condition = absent
+		l.report(o, report)
+		l.outbox.report(report)
+		l.run(o)
+	case refused == nil && o.reported.Generation < s.Generation:
+		held := o.reported
+		held.Resources = s.Spec.Requirements.Resources()
+		l.report(o, held)
+	}
+	o.box.put(mail{wish: wish{want: cluster.WantActive, generation: s.Generation, start: &s, refused: refused}})
+}
+
+// command wants an instance stopped or deleted. What is not here is gone.
+func (l *Launcher) command(instance string, w wish) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if o := l.owners[instance]; o != nil {
+		o.box.put(mail{wish: w})
+		return
+	}
+	if w.want == cluster.WantDeleted && cluster.ValidID(instance) {
+		l.graves.dig(instance, w.generation)
+	}
+	l.outbox.report(goneReport(instance, w.generation))
+}
+
+// configure takes new paths of subnets. Those of a concentrator are not for a launcher.
+func (l *Launcher) configure(c payload.Configure) {
+	if err := l.fabric.learn(c.Subnets); err != nil {
+		l.logger.Error("paths of subnets not kept", "error", err)
+	}
+}
+
+func goneReport(instance string, generation uint64) payload.InstanceReport {
+	return payload.InstanceReport{Instance: instance, Generation: generation, State: cluster.Gone}
+}
+
+// startingReport tells the controller at once that its start has been accepted, or refused.
+func startingReport(s *payload.Start, refused *refusal) payload.InstanceReport {
+	report := payload.InstanceReport{
+		Instance: s.Instance, Generation: s.Generation, Tenant: s.Tenant, Kind: s.Kind,
+		State: cluster.Starting, Resources: s.Spec.Requirements.Resources(),
+	}
+	if refused != nil {
+		report.State, report.Reason, report.Retry = cluster.Failed, refused.reason, refused.retry
+		report.Resources = cluster.Resources{}
+	}
+	return report
+}
