@@ -55,7 +55,7 @@ func (s *Server) welcome(ctx context.Context, l *link) (*peer, error) {
 	if err := l.writeControl(Frame{Operand: welcome, Payload: answer.encode()}); err != nil {
 		return p, fmt.Errorf("write welcome: %w", err)
 	}
-	return p, l.raw.SetDeadline(time.Time{})
+	return p, l.established()
 }
 
 func (s *Server) readHello(ctx context.Context, l *link) (greeting, error) {

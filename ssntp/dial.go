@@ -215,7 +215,9 @@ func (c *Client) attach(l *link, answer greeting) error {
 	c.incarnation = answer.incarnation
 	renewed := e.link != nil && answer.resumed
 	e.attach(l, answer)
-	l.raw.SetDeadline(time.Time{})
+	if err := l.established(); err != nil {
+		return err
+	}
 	server := answer.identity
 	c.log.Info("connected", "server", server, "resumed", answer.resumed)
 	if !renewed {

@@ -13,7 +13,7 @@ import (
 
 // link is one connection. A session has at most one at a time.
 type link struct {
-	raw       net.Conn
+	raw       *gatherer
 	conn      *tls.Conn
 	decoder   *decoder
 	limits    *Limits
@@ -23,15 +23,16 @@ type link struct {
 	own       *x509.Certificate
 	peer      Identity // from the verified certificate
 
-	lastRead atomic.Int64 // nanoseconds since opened, so that clock steps do no harm
-	opened   time.Time
-	wake     chan struct{}   // there may be something to write
-	parting  chan goodbyeMsg // asks the writer to say goodbye
-	done     chan struct{}   // closed with the connection
-	once     sync.Once
-	limit    atomic.Pointer[time.Timer] // of a goodbye
-	cause    error                      // why it ended; read after done
-	ackNow   bool                       // an acknowledgement is late; guarded by the endpoint
+	lastRead    atomic.Int64 // nanoseconds since opened, so that clock steps do no harm
+	opened      time.Time
+	deadlineSet time.Time       // only for the writer
+	wake        chan struct{}   // there may be something to write
+	parting     chan goodbyeMsg // asks the writer to say goodbye
+	done        chan struct{}   // closed with the connection
+	once        sync.Once
+	limit       atomic.Pointer[time.Timer] // of a goodbye
+	cause       error                      // why it ended; read after done
+	ackNow      bool                       // an acknowledgement is late; guarded by the endpoint
 }
 
 type goodbyeMsg struct {
@@ -44,7 +45,7 @@ const partingTime = time.Second
 
 func newLink(raw net.Conn, limits *Limits) *link {
 	return &link{
-		raw: raw, limits: limits, opened: time.Now(),
+		raw: &gatherer{Conn: raw}, limits: limits, opened: time.Now(),
 		wake:    make(chan struct{}, 1),
 		parting: make(chan goodbyeMsg, 1),
 		done:    make(chan struct{}),
@@ -93,6 +94,13 @@ func (l *link) setHeartbeat(interval time.Duration) {
 	l.alive()
 }
 
+// established lifts the deadline of the handshake.
+func (l *link) established() error {
+	l.deadlineSet = time.Time{}
+	l.alive()
+	return l.raw.SetDeadline(time.Time{})
+}
+
 // signal wakes the writer.
 func (l *link) signal() {
 	select {
@@ -126,12 +134,24 @@ func (l *link) close(cause error) {
 
 // write writes in one go, within the time that a live peer needs.
 func (l *link) write(b []byte) error {
-	if err := l.raw.SetWriteDeadline(time.Now().Add(l.limits.Silence)); err != nil {
+	// Moving the deadline costs as much as a small write: do it now and then.
+	if now := time.Now(); now.Sub(l.deadlineSet) > l.limits.Silence/4 {
+		if err := l.raw.SetWriteDeadline(now.Add(l.limits.Silence)); err != nil {
+			return err
+		}
+		l.deadlineSet = now
+	}
+	if len(b) <= maxRecord {
+		_, err := l.conn.Write(b)
 		return err
 	}
+	l.raw.gather()
 	_, err := l.conn.Write(b)
-	return err
+	return errors.Join(err, l.raw.flush())
 }
+
+// maxRecord is what fits into one TLS record.
+const maxRecord = 16 << 10
 
 // writeControl writes one control frame during the handshake.
 func (l *link) writeControl(f Frame) error {
