@@ -39,7 +39,7 @@ const (
 var transitions = map[State][]State{
 	Pending:   {Scheduled, Failed, Deleting, Stopped},
 	Scheduled: {Starting, Active, Exited, Failed, Missing, Stopping, Deleting, Pending},
-	Starting:  {Active, Exited, Failed, Missing, Stopping, Deleting},
+	Starting:  {Active, Exited, Failed, Missing, Stopping, Deleting, Pending},
 	Active:    {Stopping, Exited, Failed, Missing, Deleting, Starting},
 	Stopping:  {Stopped, Exited, Failed, Missing, Deleting},
 	Stopped:   {Pending, Scheduled, Starting, Active, Missing, Deleting},

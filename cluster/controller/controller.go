@@ -2,9 +2,14 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/payload"
 	"github.com/ciaocloud/ciao/cluster/store"
 	"github.com/ciaocloud/ciao/ssntp"
 )
@@ -21,8 +26,7 @@ type Issuer interface {
 	Issue(ctx context.Context, id string, csr []byte) (chain []byte, err error)
 }
 
-// Config is what a controller is made of. Store is required. Link and Issuer may be set with Attach, because a link wants its
-// handler first.
+// Config is what a controller is made of. Store is required; Run also wants an Issuer.
 type Config struct {
 	Store  store.Store // opened with Schema
 	Issuer Issuer
@@ -34,15 +38,181 @@ type Config struct {
 	MaxEvents int
 }
 
+// DefaultDomain is the DNS domain of tenants' instances. Each subnet has its own DNS, so that tenants may share it; .internal is
+// reserved for private use.
+const DefaultDomain = "ciao.internal"
+
 // Timing are the controller's deadlines. Zero fields take their defaults; Scale multiplies all, given or default.
 type Timing struct {
 	Scale       float64       // 0 is 1
 	Answer      time.Duration // a command without an answer is sent again; 5 s
 	Poll        time.Duration // a start that is under way is asked about again; 15 s
-	NodeGrace   time.Duration // a silent node's instances are missing after this time; 30 s
+	PlaceAgain  time.Duration // an instance that fitted nowhere is tried again; 1 s
 	Queue       time.Duration // an instance that fits nowhere fails after this time; 30 s
+	NodeGrace   time.Duration // a silent node's instances are missing after this time; 30 s
 	Network     time.Duration // an instance whose CNCI does not come up fails after this time; 60 s
+	Settle      time.Duration // a CNCI's wanted state waits this long for the last instances to be placed; 50 ms
 	CNCIIdle    time.Duration // a CNCI without instances is removed after this time; 5 min
-	CNCIRestart time.Duration // a failed CNCI is started again after this time; 5 s
-	Refresh     time.Duration // nodes are told the paths of their subnets again; 30 s
+	CNCIRestart time.Duration // a failed CNCI is started again after this time, then twice it and so on; 5 s
+	Refresh     time.Duration // nodes are told the paths of their subnets, and asked for their inventory; 60 s
+}
+
+func (t Timing) withDefaults() Timing {
+	scale := t.Scale
+	if scale <= 0 {
+		scale = 1
+	}
+	for _, d := range []struct {
+		value *time.Duration
+		usual time.Duration
+	}{
+		{&t.Answer, 5 * time.Second}, {&t.Poll, 15 * time.Second}, {&t.PlaceAgain, time.Second}, {&t.Queue, 30 * time.Second},
+		{&t.NodeGrace, 30 * time.Second}, {&t.Network, time.Minute}, {&t.Settle, 50 * time.Millisecond},
+		{&t.CNCIIdle, 5 * time.Minute}, {&t.CNCIRestart, 5 * time.Second}, {&t.Refresh, time.Minute},
+	} {
+		if *d.value <= 0 {
+			*d.value = d.usual
+		}
+		*d.value = time.Duration(float64(*d.value) * scale)
+	}
+	t.Scale = 1
+	return t
+}
+
+// Controller has the use cases as methods, which may be called from many goroutines, whether Run runs or not.
+type Controller struct {
+	store     store.Store
+	issuer    Issuer
+	logger    *slog.Logger
+	timing    Timing
+	domain    string
+	maxEvents int
+
+	samples  *samples
+	progress *progress
+	counters counters
+	leader   atomic.Pointer[mailbox]
+	linked   atomic.Bool
+
+	mu      sync.Mutex
+	refused map[string]time.Time // when a tenant's refusal was last recorded
+}
+
+var _ ssntp.Handler = (*Controller)(nil)
+
+// New makes a controller.
+func New(config Config) (*Controller, error) {
+	if config.Store == nil {
+		return nil, errors.New("controller: a store is needed")
+	}
+	c := &Controller{
+		store: config.Store, issuer: config.Issuer, logger: config.Logger, timing: config.Timing.withDefaults(),
+		domain: config.Domain, maxEvents: config.MaxEvents,
+		samples: newSamples(), progress: newProgress(), refused: map[string]time.Time{},
+	}
+	if c.logger == nil {
+		c.logger = slog.New(slog.DiscardHandler)
+	}
+	if c.domain == "" {
+		c.domain = DefaultDomain
+	}
+	if c.maxEvents == 0 {
+		c.maxEvents = DefaultMaxEvents
+	}
+	return c, nil
+}
+
+// Run leads: it drives every instance to its desired state over the link until ctx ends, and then returns nil, or until the store
+// fails. At most one controller of a cluster may be in Run at a time; it may be called again.
+func (c *Controller) Run(ctx context.Context, link Link) error {
+	box := newMailbox()
+	if !c.leader.CompareAndSwap(nil, box) {
+		return errors.New("controller: it is running already")
+	}
+	defer c.leader.Store(nil)
+	defer box.close()
+	r := newReconciler(c, link, box)
+	defer r.tasks.Wait()
+	return r.run(ctx)
+}
+
+// Connected implements ssntp.Handler.
+func (c *Controller) Connected(ctx context.Context, _ ssntp.Identity, resumed bool) {
+	c.linked.Store(true)
+	c.post(ctx, message{link: linkUp, resumed: resumed})
+}
+
+// Disconnected implements ssntp.Handler.
+func (c *Controller) Disconnected(ctx context.Context, _ error) {
+	c.linked.Store(false)
+	c.post(ctx, message{link: linkDown})
+}
+
+// Receive implements ssntp.Handler. It blocks while the reconciler is behind, and drops what only a leader needs when this controller
+// is none.
+func (c *Controller) Receive(ctx context.Context, f ssntp.Frame) {
+	c.counters.received(f.Operand)
+	switch f.Operand {
+	case ssntp.Statistics:
+		c.receiveStatistics(f)
+	case ssntp.Progress:
+		c.receiveProgress(ctx, f)
+	case ssntp.TraceReport, ssntp.InvalidFrame, ssntp.NotAuthorized:
+		c.logger.Debug("frame", slog.Any("operand", f.Operand), slog.Any("source", f.Source))
+		return
+	}
+	c.post(ctx, message{frame: f})
+}
+
+func (c *Controller) post(ctx context.Context, m message) {
+	if box := c.leader.Load(); box != nil {
+		box.post(ctx, m)
+	}
+}
+
+func (c *Controller) receiveStatistics(f ssntp.Frame) {
+	body, err := payload.Decode[payload.Statistics](f.Payload)
+	if err != nil {
+		c.unreadable(f, err)
+		return
+	}
+	now := time.Now().UTC()
+	c.samples.hear(f.Source.String(), now)
+	body.Sample.Time = now
+	c.samples.put(f.Source.String(), body.Sample)
+}
+
+func (c *Controller) receiveProgress(ctx context.Context, f ssntp.Frame) {
+	if c.progress.idle() {
+		return
+	}
+	body, err := payload.Decode[payload.Progress](f.Payload)
+	if err != nil {
+		c.unreadable(f, err)
+		return
+	}
+	err = c.view(ctx, func(r store.Reader) error {
+		instance, err := instances.Get(r, body.Instance)
+		if err == nil && instance.Node == f.Source.String() && !instance.Host() {
+			c.progress.publish(Change{Kind: ChangeProgress, ID: instance.ID, Instance: &instance, Progress: &Progress{
+				Instance: instance.ID, Step: clip(body.Step), Percent: body.Percent, Message: clip(body.Message),
+			}})
+		}
+		return nil
+	})
+	if err != nil {
+		c.logger.Debug("cannot pass on progress", slog.Any("error", err))
+	}
+}
+
+func (c *Controller) unreadable(f ssntp.Frame, err error) {
+	c.logger.Warn("cannot read a frame", slog.Any("operand", f.Operand), slog.Any("source", f.Source), slog.Any("error", err))
+}
+
+// role of the node that an instance needs.
+func roleOf(i cluster.Instance) cluster.NodeRole {
+	if i.Host() {
+		return cluster.Network
+	}
+	return cluster.Compute
 }

@@ -1,0 +1,211 @@
+package controller
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/ciaocloud/ciao/cluster"
+)
+
+// action is what an instance needs next.
+type action int
+
+const (
+	rest     action = iota // nothing, or not before wake
+	place                  // ask the scheduler for a node
+	start                  // tell its node to start it
+	stop                   // tell its node to stop it
+	withdraw               // tell its node to delete all it has of it
+	forget                 // no node holds it: remove it from the store
+	inquire                // ask its node for its inventory
+	mark                   // record a state or a reason
+	revive                 // start an ended CNCI again
+)
+
+// decision is an action with what it needs.
+type decision struct {
+	action action
+	state  cluster.State // of mark
+	reason string        // of mark
+	wake   time.Time     // of rest: decide again then; zero is when something changes
+}
+
+// memory is what the leading controller remembers of an instance beside the store. Losing it costs time, nothing else.
+type memory struct {
+	last      command
+	waiting   time.Time // since when it has wanted a node
+	isolated  time.Time // since when it has had a node and wanted its network
+	refusal   string    // why it has not been placed, by the last answer
+	refusedAt time.Time
+	permanent bool     // no node could ever take it
+	avoid     []string // nodes that have just refused it
+	revivals  int      // of a CNCI since it was last active
+}
+
+// command is the last one sent for an instance.
+type command struct {
+	action     action
+	generation uint64
+	node       string
+	sent       time.Time
+	tries      int
+}
+
+// surroundings are what an instance's next step depends on beside itself.
+type surroundings struct {
+	linked   bool      // the scheduler can be reached
+	lost     time.Time // since when its node has not been heard of; zero: it is connected
+	deaf     bool      // its node is known not to be connected: commands would go nowhere
+	ready    bool      // its subnet's CNCI serves it and its node
+	obstacle string    // why not
+}
+
+const unansweredTries = 3
+
+// decide says what an instance needs next. It is pure; every time that it rests it says until when.
+func decide(i cluster.Instance, m memory, s surroundings, t Timing, now time.Time) decision {
+	d := decider{i, m, s, t, now}
+	switch i.State {
+	case cluster.Pending:
+		return d.pending()
+	case cluster.Scheduled:
+		return d.scheduled()
+	case cluster.Starting:
+		return d.running(d.command(start, d.t.Poll, "start"))
+	case cluster.Active:
+		return d.running(decision{})
+	case cluster.Stopping:
+		return d.bound(d.command(stop, d.t.Answer+time.Duration(i.Spec.StopGrace), "stop"))
+	case cluster.Missing:
+		return d.command(inquire, d.t.Answer, "report its instances")
+	case cluster.Deleting:
+		return d.deleting()
+	case cluster.Failed, cluster.Exited:
+		return d.ended()
+	}
+	return decision{}
+}
+
+type decider struct {
+	i   cluster.Instance
+	m   memory
+	s   surroundings
+	t   Timing
+	now time.Time
+}
+
+func (d decider) mark(state cluster.State, reason string) decision {
+	return decision{action: mark, state: state, reason: reason}
+}
+
+// command sends, or waits until it is time to send again.
+func (d decider) command(a action, interval time.Duration, what string) decision {
+	if !d.s.linked || d.s.deaf {
+		return decision{}
+	}
+	last := d.m.last
+	if last.action != a || last.generation != d.i.Generation || last.node != d.i.Node {
+		return decision{action: a}
+	}
+	if due := last.sent.Add(interval * time.Duration(min(last.tries, 6))); d.now.Before(due) {
+		return decision{wake: due}
+	}
+	if last.tries >= unansweredTries && a != place && d.i.State != cluster.Starting {
+		reason := fmt.Sprintf("node %s has not answered the command to %s; it is being repeated", d.i.Node, what)
+		if d.i.Reason != reason {
+			return d.mark(d.i.State, reason)
+		}
+	}
+	return decision{action: a}
+}
+
+// pending instances have everything but a node. One that has a node was refused by it, and is withdrawn from it first.
+func (d decider) pending() decision {
+	switch queued := d.now.Sub(d.m.waiting); {
+	case d.i.Node != "":
+		return d.bound(d.command(withdraw, d.t.Answer, "give it up"))
+	case d.i.Desired == cluster.WantStopped:
+		return d.mark(cluster.Stopped, "")
+	case d.m.permanent, d.m.refusal != "" && queued >= d.t.Queue:
+		return d.mark(cluster.Failed, d.m.refusal)
+	case d.m.refusal != "" && d.i.Reason != d.m.refusal:
+		return d.mark(cluster.Pending, d.m.refusal)
+	}
+	if again := d.m.refusedAt.Add(d.t.PlaceAgain); d.m.refusal != "" && d.now.Before(again) {
+		return decision{wake: again}
+	}
+	return d.command(place, d.t.Answer, "place it")
+}
+
+// scheduled instances have a node and wait for their network, a bounded time.
+func (d decider) scheduled() decision {
+	if d.s.ready || d.i.Desired == cluster.WantStopped || d.m.last.action == start && d.m.last.generation == d.i.Generation {
+		return d.running(d.command(start, d.t.Answer, "start"))
+	}
+	until := d.m.isolated.Add(d.t.Network)
+	if !d.now.Before(until) && d.s.linked {
+		return d.mark(cluster.Failed, d.s.obstacle)
+	}
+	return d.running(decision{wake: until})
+}
+
+// running is for instances that should be active: next unless it should stop or its node is missing.
+func (d decider) running(next decision) decision {
+	if d.i.Desired == cluster.WantStopped {
+		return d.mark(cluster.Stopping, "")
+	}
+	return d.bound(next)
+}
+
+// bound is for instances that a node has: next unless that node is missing.
+func (d decider) bound(next decision) decision {
+	if d.s.lost.IsZero() || !d.s.linked {
+		return next
+	}
+	until := d.s.lost.Add(d.t.NodeGrace)
+	switch {
+	case d.now.Before(until):
+		return next.before(until)
+	case d.i.State.May(cluster.Missing):
+		return d.mark(cluster.Missing, fmt.Sprintf("node %s has not been heard of since %s", d.i.Node, d.s.lost.UTC().Format(time.RFC3339)))
+	}
+	return next
+}
+
+// before makes a rest end at t at the latest.
+func (d decision) before(t time.Time) decision {
+	if d.action == rest && (d.wake.IsZero() || t.Before(d.wake)) {
+		d.wake = t
+	}
+	return d
+}
+
+func (d decider) deleting() decision {
+	if d.i.Node == "" {
+		return decision{action: forget}
+	}
+	next := d.command(withdraw, d.t.Answer, "delete it")
+	if d.s.lost.IsZero() || !d.s.linked {
+		return next
+	}
+	reason := fmt.Sprintf("node %s is not connected; the instance is deleted when the node is back", d.i.Node)
+	switch until := d.s.lost.Add(d.t.NodeGrace); {
+	case d.now.Before(until):
+		return next.before(until)
+	case d.i.Reason != reason:
+		return d.mark(cluster.Deleting, reason)
+	}
+	return next
+}
+
+// ended instances stay as they are; a CNCI is wanted again by its subnet.
+func (d decider) ended() decision {
+	if !d.i.Host() || d.i.Desired != cluster.WantActive {
+		return decision{}
+	}
+	due := d.i.Changed.Add(d.t.CNCIRestart << min(d.m.revivals, 4))
+	if d.now.Before(due) {
+		return decision{wake: due}
+	}
+	return decision{action: revive}
+}

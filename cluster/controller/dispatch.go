@@ -1,0 +1,167 @@
+package controller
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/payload"
+	"github.com/ciaocloud/ciao/cluster/store"
+	"github.com/ciaocloud/ciao/ssntp"
+)
+
+// decideDirty decides each instance that something has happened to.
+func (r *reconciler) decideDirty(view store.Reader, now time.Time) {
+	var requests []payload.PlacementRequest
+	for id := range r.dirty {
+		i, err := instances.Get(view, id)
+		if err != nil {
+			continue
+		}
+		m := r.memory(id)
+		m.note(i, now)
+		d := decide(i, *m, r.surroundings(view, i), r.timing, now)
+		r.deadlines.set(subject{ofInstance, id}, d.wake)
+		if d.action == place {
+			requests = append(requests, request(i, m))
+		}
+		r.perform(view, i, m, d, now)
+	}
+	clear(r.dirty)
+	r.orderPlaces(requests)
+}
+
+// note remembers since when an instance has been waiting.
+func (m *memory) note(i cluster.Instance, now time.Time) {
+	if i.State == cluster.Pending && m.waiting.IsZero() {
+		m.waiting = now
+	}
+	if i.State != cluster.Scheduled {
+		m.isolated = noTime
+	} else if m.isolated.IsZero() {
+		m.isolated = now
+	}
+}
+
+func request(i cluster.Instance, m *memory) payload.PlacementRequest {
+	needs := i.Spec.Requirements
+	return payload.PlacementRequest{
+		Instance: i.ID, Generation: i.Generation, Tenant: i.Tenant, Kind: i.Kind, Role: roleOf(i), Resources: needs.Resources(),
+		Node: needs.Node, Hostname: needs.Hostname, Avoid: slices.Clone(m.avoid),
+	}
+}
+
+func (r *reconciler) surroundings(view store.Reader, i cluster.Instance) surroundings {
+	s := surroundings{linked: r.linked}
+	s.lost, s.deaf = r.silence(i.Node)
+	if i.State == cluster.Scheduled {
+		s.ready, s.obstacle = r.readiness(view, i)
+	}
+	return s
+}
+
+// perform carries a decision out and sees to it that the instance is looked at again.
+func (r *reconciler) perform(view store.Reader, i cluster.Instance, m *memory, d decision, now time.Time) {
+	switch d.action {
+	case rest:
+		return
+	case mark:
+		r.markInstance(i, d, now)
+		return
+	case revive:
+		m.revivals++
+		r.reviveInstance(i, now)
+		return
+	case forget:
+		r.forget(i.ID)
+		return
+	case start:
+		r.order(ssntp.Start, i.Node, r.startOf(view, i))
+	case stop:
+		r.order(ssntp.Stop, i.Node, payload.Stop{Instance: i.ID, Generation: i.Generation, Grace: i.Spec.StopGrace})
+	case withdraw:
+		r.order(ssntp.Delete, i.Node, payload.Delete{Instance: i.ID, Generation: i.Generation})
+	case inquire:
+		r.order(ssntp.RequestInventory, i.Node, nil)
+	}
+	tries := 1
+	if l := m.last; l.action == d.action && l.generation == i.Generation && l.node == i.Node {
+		tries += l.tries
+		r.c.counters.count(func(n *Counters) { n.Retries++ })
+	}
+	m.last = command{action: d.action, generation: i.Generation, node: i.Node, sent: now, tries: tries}
+	again := decide(i, *m, r.surroundings(view, i), r.timing, now)
+	r.deadlines.set(subject{ofInstance, i.ID}, again.wake)
+}
+
+// unchanged says that a decision made on then still holds for now.
+func unchanged(then, now cluster.Instance) bool {
+	return then.State == now.State && then.Desired == now.Desired && then.Generation == now.Generation && then.Node == now.Node
+}
+
+func (r *reconciler) markInstance(then cluster.Instance, d decision, now time.Time) {
+	r.editInstance(then.ID, func(i *cluster.Instance) bool {
+		if !unchanged(then, *i) || !i.State.May(d.state) {
+			return false
+		}
+		enter(i, d.state, d.reason, now.UTC())
+		return true
+	})
+}
+
+func (r *reconciler) reviveInstance(then cluster.Instance, now time.Time) {
+	r.editInstance(then.ID, func(i *cluster.Instance) bool {
+		if !unchanged(then, *i) {
+			return false
+		}
+		restart(i, now.UTC())
+		return true
+	})
+}
+
+// forget removes an instance that wants to be deleted and that no node holds.
+func (r *reconciler) forget(id string) {
+	r.edits = append(r.edits, edit{cost: removeCost, apply: func(tx store.Tx) (func(), error) {
+		i, err := instances.Get(tx, id)
+		if err != nil || i.State != cluster.Deleting || i.Node != "" {
+			return nil, nil
+		}
+		return nil, removeInstance(tx, i)
+	}})
+}
+
+func (r *reconciler) startOf(view store.Reader, i cluster.Instance) payload.Start {
+	body := payload.Start{
+		Instance: i.ID, Generation: i.Generation, Name: i.Name, Tenant: i.Tenant, Kind: i.Kind, Spec: i.Spec,
+		Network:    payload.Attachment{MAC: i.MAC, Addresses: i.Addresses},
+		Privileged: i.Spec.Privileged && privileged(view, i.Tenant),
+	}
+	if n := r.networks[i.Subnet]; n != nil {
+		body.Network.Subnet = r.paths(view, n, i.Node)
+		if !i.Host() {
+			r.told(i.Node, body.Network.Subnet)
+		}
+	}
+	return body
+}
+
+func privileged(view store.Reader, tenant string) bool {
+	t, err := tenants.Get(view, tenant)
+	return err == nil && t.Permissions.PrivilegedContainers
+}
+
+// readiness says whether an instance's network is there for it, or why not.
+func (r *reconciler) readiness(view store.Reader, i cluster.Instance) (ready bool, obstacle string) {
+	n := r.networks[i.Subnet]
+	if i.Host() || i.Subnet == "" {
+		return true, ""
+	}
+	if n == nil {
+		return false, "its subnet has no CNCI yet"
+	}
+	if n.serves(i.ID, r.underlayOf(view, i.Node)) {
+		return true, ""
+	}
+	return false, fmt.Sprintf("the network of its subnet %s did not become ready: %s", n.subnet.Prefix, n.trouble())
+}

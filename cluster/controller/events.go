@@ -1,0 +1,115 @@
+package controller
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/store"
+)
+
+// DefaultMaxEvents is how many events are kept when Config does not say.
+const DefaultMaxEvents = 10_000
+
+// newEvent makes an event of this moment.
+func newEvent(severity cluster.Severity, reason, message string) cluster.Event {
+	return cluster.Event{
+		ID: uuid.Must(uuid.NewV7()).String(), Time: time.Now().UTC(), Severity: severity, Reason: reason, Message: message,
+	}
+}
+
+// instanceEvent makes an event about an instance.
+func instanceEvent(i cluster.Instance, severity cluster.Severity, reason, message string) cluster.Event {
+	event := newEvent(severity, reason, message)
+	event.Instance, event.Tenant, event.Node = i.ID, i.Tenant, i.Node
+	return event
+}
+
+// Events lists the events of a scope, oldest first.
+func (c *Controller) Events(ctx context.Context, scope string, filter EventFilter) (list []cluster.Event, next string, err error) {
+	err = c.view(ctx, func(r store.Reader) error {
+		all := events.All(r)
+		if scope != Operator {
+			all = events.By(r, byTenant, scope)
+		}
+		for event := range all {
+			if filter.wants(event) {
+				list = append(list, event)
+			}
+		}
+		list, next = page(list, filter.Page, func(e cluster.Event) string { return e.ID })
+		return nil
+	})
+	return list, next, err
+}
+
+func (f EventFilter) wants(e cluster.Event) bool {
+	return (f.Instance == "" || f.Instance == e.Instance) && (f.Node == "" || f.Node == e.Node) && !e.Time.Before(f.Since)
+}
+
+// eventsPerTransaction is how many events are removed at a time.
+const eventsPerTransaction = 120
+
+// ClearEvents removes all events, and says how many they were.
+func (c *Controller) ClearEvents(ctx context.Context) (count int, err error) {
+	for {
+		n, err := c.dropEvents(ctx, 0)
+		count += n
+		if err != nil || n == 0 {
+			return count, err
+		}
+	}
+}
+
+// dropEvents removes the oldest events, a transaction full of them, down to keep.
+func (c *Controller) dropEvents(ctx context.Context, keep int) (count int, err error) {
+	_, err = c.update(ctx, func(tx store.Tx) error {
+		var oldest []string
+		excess := min(events.Len(tx)-keep, eventsPerTransaction)
+		for event := range events.All(tx) {
+			if len(oldest) >= excess {
+				break
+			}
+			oldest = append(oldest, event.ID)
+		}
+		count = len(oldest)
+		for id := range slices.Values(oldest) {
+			if err := events.Delete(tx, id); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return count, err
+}
+
+// refusalPeriod keeps a tenant that insists from filling the events with its refusals.
+const refusalPeriod = 10 * time.Second
+
+// noteRefusal records that a quota stood against a request. The request has been answered by its error: a failure here is logged.
+func (c *Controller) noteRefusal(ctx context.Context, tenant string, refusal error) {
+	c.mu.Lock()
+	now := time.Now()
+	silent := now.Sub(c.refused[tenant]) < refusalPeriod
+	if !silent {
+		c.refused[tenant] = now
+	}
+	c.mu.Unlock()
+	if silent {
+		return
+	}
+	event := newEvent(cluster.Warning, "QuotaRefused", sentence("A request for instances was refused: "+refusal.Error()))
+	event.Tenant = tenant
+	if _, err := c.update(ctx, func(tx store.Tx) error { return events.Put(tx, event) }); err != nil {
+		c.logger.Warn("cannot record an event", slog.String("reason", event.Reason), slog.Any("error", err))
+	}
+}
+
+// maxText bounds what other machines say before it is stored.
+const maxText = 1024
+
+func sentence(text string) string { return clip(text) }

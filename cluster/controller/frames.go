@@ -1,0 +1,263 @@
+package controller
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/payload"
+	"github.com/ciaocloud/ciao/cluster/store"
+	"github.com/ciaocloud/ciao/ssntp"
+)
+
+// receive takes in one message of the link.
+func (r *reconciler) receive(ctx context.Context, m message) {
+	switch m.link {
+	case linkUp:
+		r.linkUp(m.resumed)
+	case linkDown:
+		r.linked = false
+	default:
+		r.receiveFrame(ctx, m.frame)
+	}
+}
+
+// linkUp takes commands up again. A server that knows nothing of us will tell of the nodes as they connect to it; until then nothing
+// is known of them.
+func (r *reconciler) linkUp(resumed bool) {
+	r.linked = true
+	if !resumed {
+		r.since = time.Now()
+		for _, p := range r.peers {
+			p.heard, p.lost, p.missing = false, noTime, false
+		}
+		for _, m := range r.memories {
+			m.last.sent = noTime
+		}
+		r.refresh()
+	}
+	r.watchSilence()
+	r.peek(func(view store.Reader) {
+		for i := range instances.All(view) {
+			if !i.State.Settled() || i.State == cluster.Missing || i.State == cluster.Active {
+				r.dirty[i.ID] = true
+			}
+		}
+	})
+}
+
+func (r *reconciler) receiveFrame(ctx context.Context, f ssntp.Frame) {
+	source := f.Source.String()
+	now := time.Now()
+	var err error
+	switch f.Operand {
+	case ssntp.Placed:
+		err = with(f, func(body payload.Placed) { r.placed(body) })
+	case ssntp.PlacementFailure:
+		err = with(f, func(body payload.PlacementFailure) { r.notPlaced(body, now) })
+	case ssntp.InstanceState:
+		r.hear(source)
+		err = with(f, func(body payload.InstanceReport) { r.report(source, body) })
+	case ssntp.Inventory:
+		r.hear(source)
+		err = with(f, func(body payload.Inventory) { r.inventory(source, body) })
+	case ssntp.Ready, ssntp.Full, ssntp.Maintenance:
+		r.hear(source)
+		err = with(f, func(body payload.NodeStatus) { r.nodeArrived(source, nodeState(f.Operand), &body) })
+		r.retryRefused()
+	case ssntp.Statistics, ssntp.Progress:
+		r.hear(source)
+	case ssntp.NodeConnected:
+		err = with(f, func(body payload.NodeConnected) { r.nodeConnected(body) })
+	case ssntp.NodeDisconnected:
+		err = with(f, func(body payload.NodeDisconnected) { r.nodeDisconnected(body, now) })
+	case ssntp.ConcentratorState:
+		err = with(f, func(body payload.ConcentratorState) { r.concentratorState(source, body) })
+	case ssntp.CertificateRequest:
+		err = with(f, func(body payload.CertificateRequest) { r.certificateRequest(ctx, source, body) })
+	case ssntp.Undeliverable:
+		err = r.undeliverable(f, now)
+	}
+	if err != nil {
+		r.c.unreadable(f, err)
+	}
+}
+
+func with[T any](f ssntp.Frame, do func(T)) error {
+	body, err := payload.Decode[T](f.Payload)
+	if err == nil {
+		do(body)
+	}
+	return err
+}
+
+func nodeState(o ssntp.Operand) cluster.NodeState {
+	switch o {
+	case ssntp.Full:
+		return cluster.NodeFull
+	case ssntp.Maintenance:
+		return cluster.NodeMaintenance
+	}
+	return cluster.NodeReady
+}
+
+// placed records the scheduler's decisions; only then are they acted on.
+func (r *reconciler) placed(body payload.Placed) {
+	for _, d := range body.Decisions {
+		if !cluster.ValidID(d.Node) {
+			continue
+		}
+		r.editInstance(d.Instance, func(i *cluster.Instance) bool {
+			if i.State != cluster.Pending || i.Node != "" || i.Generation != d.Generation || i.Desired != cluster.WantActive {
+				return false
+			}
+			i.Node, i.Explanation = d.Node, clip(d.Explanation)
+			enter(i, cluster.Scheduled, "", time.Now().UTC())
+			return true
+		})
+	}
+}
+
+func (r *reconciler) notPlaced(body payload.PlacementFailure, now time.Time) {
+	m := r.memories[body.Instance]
+	if m == nil || m.last.action != place || m.last.generation != body.Generation {
+		return
+	}
+	m.last = command{}
+	m.refusal, m.refusedAt, m.permanent, m.avoid = clip(body.Reason), now, body.Permanent, nil
+	if m.refusal == "" {
+		m.refusal = "no node has room for it"
+	}
+	r.dirty[body.Instance] = true
+}
+
+// report records a node's word on one instance.
+func (r *reconciler) report(node string, report payload.InstanceReport) {
+	r.edits = append(r.edits, edit{cost: removeCost, apply: func(tx store.Tx) (func(), error) {
+		before, err := instances.Get(tx, report.Instance)
+		if err != nil {
+			if report.State == cluster.Gone || r.unborn(tx, report.Instance) {
+				return nil, nil
+			}
+			return func() { r.expel(node, report) }, nil
+		}
+		after, verdict := record(before, node, report, time.Now().UTC())
+		switch verdict {
+		case stray:
+			return func() { r.expel(node, report) }, nil
+		case removed:
+			return nil, removeInstance(tx, before)
+		case changed:
+			return func() { r.recorded(node, report, after) }, putInstance(tx, before, after)
+		}
+		return func() { r.answered(node, report) }, nil
+	}})
+}
+
+// unborn says that an instance is still in a batch: no node can have it, but a restored store may be behind.
+func (r *reconciler) unborn(view store.Reader, id string) bool {
+	for batch := range batches.All(view) {
+		for i := batch.Unfolded; i < batch.Count; i++ {
+			if batch.InstanceID(i) == id {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// recorded follows a report that changed an instance.
+func (r *reconciler) recorded(node string, report payload.InstanceReport, after cluster.Instance) {
+	r.c.counters.count(func(n *Counters) { n.Reports++ })
+	m := r.memory(after.ID)
+	if report.State == cluster.Failed && after.State == cluster.Pending {
+		m.refusal, m.refusedAt = after.Reason, noTime
+		if !slices.Contains(m.avoid, node) {
+			m.avoid = append(m.avoid, node)
+		}
+	}
+	if after.State == cluster.Starting && report.State == cluster.Gone {
+		m.last.sent = noTime // start it again at once
+	}
+	r.answered(node, report)
+}
+
+// answered notes that the node reacts to what it was sent: only a lasting silence makes a command urgent.
+func (r *reconciler) answered(node string, report payload.InstanceReport) {
+	if m := r.memories[report.Instance]; m != nil && m.last.node == node && m.last.generation == report.Generation {
+		m.last.tries = min(m.last.tries, 1)
+	}
+}
+
+// expel has a node delete what it should not have.
+func (r *reconciler) expel(node string, report payload.InstanceReport) {
+	r.c.counters.count(func(n *Counters) { n.Strays++ })
+	r.log.Info("a node has an instance that is not its own; it is told to delete it",
+		slog.String("node", node), slog.String("instance", report.Instance), slog.String("state", string(report.State)))
+	r.order(ssntp.Delete, node, payload.Delete{Instance: report.Instance, Generation: report.Generation})
+}
+
+func (r *reconciler) nodeConnected(body payload.NodeConnected) {
+	r.hear(body.Node)
+	r.wakeNode(body.Node, true)
+	r.nodeArrived(body.Node, "", nil)
+	r.order(ssntp.RequestInventory, body.Node, nil)
+	r.retryRefused()
+}
+
+func (r *reconciler) nodeDisconnected(body payload.NodeDisconnected, now time.Time) {
+	r.lose(body.Node, now)
+	r.nodeLeft(body.Node)
+}
+
+// undeliverable takes the hub's word that a node is not there. A node that is there after all is heard of soon.
+func (r *reconciler) undeliverable(f ssntp.Frame, now time.Time) error {
+	refusal, err := ssntp.ParseRefusal(f.Payload)
+	if err != nil {
+		return err
+	}
+	if id := refusal.Destination.String(); r.peers[id] != nil {
+		r.lose(id, now)
+	}
+	return nil
+}
+
+// inventory compares all that a node has with what is recorded on it.
+func (r *reconciler) inventory(node string, body payload.Inventory) {
+	if body.Part == 0 {
+		r.nodeArrived(node, body.State, &body.Node)
+	}
+	p := r.peer(node)
+	if body.Part == 0 || p.parts == nil {
+		p.parts = map[int][]payload.InstanceReport{}
+	}
+	p.parts[body.Part] = body.Instances
+	for _, report := range body.Instances {
+		r.report(node, report)
+	}
+	if body.Part+1 < body.Parts || len(p.parts) < max(body.Parts, 1) {
+		return
+	}
+	present := map[string]bool{}
+	for _, part := range p.parts {
+		for _, report := range part {
+			present[report.Instance] = true
+		}
+	}
+	p.parts = nil
+	r.missingFrom(node, present)
+}
+
+// missingFrom deals with instances that are recorded on a node and not in its inventory: they start there again, or have stopped.
+func (r *reconciler) missingFrom(node string, present map[string]bool) {
+	r.peek(func(view store.Reader) {
+		for i := range instances.By(view, byNode, node) {
+			if _, matters := absent(i); matters && !present[i.ID] {
+				r.report(node, payload.InstanceReport{Instance: i.ID, Generation: i.Generation, State: cluster.Gone})
+			}
+			r.dirty[i.ID] = true
+		}
+	})
+}

@@ -1,0 +1,167 @@
+package controller
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/payload"
+)
+
+// network is the reconciler's picture of one subnet and its CNCI.
+type network struct {
+	subnet cluster.Subnet
+	cnci   cluster.Instance // zero before there is one
+	hosts  map[string]payload.Host
+	at     map[string]string // instance → node, empty before it has one
+	nodes  map[string]int    // node → instances; key empty: those without a node
+
+	due     bool      // to be tended
+	changed time.Time // since when the wanted state may differ from what was sent; zero: it does not
+	flight  *wanted   // sent, not yet applied
+	applied *wanted   // applied by the CNCI, as far as known
+	newest  uint64    // revision that the CNCI reported last
+	heard   bool      // its agent has reported since this controller leads
+	problem string    // its agent's
+	idle    time.Time // since when nobody has an address; zero: somebody has
+	orphan  bool      // its tenant is gone
+}
+
+// wanted is a wanted state of a CNCI on its way.
+type wanted struct {
+	body  payload.Concentrator
+	hosts map[string]bool
+	nodes map[netip.Addr]bool
+	sent  time.Time
+	tries int
+}
+
+func newNetwork() *network {
+	n := &network{}
+	n.clear()
+	return n
+}
+
+// clear forgets what follows from the store.
+func (n *network) clear() {
+	n.hosts, n.at, n.nodes = map[string]payload.Host{}, map[string]string{}, map[string]int{}
+	n.cnci = cluster.Instance{}
+	n.touch()
+}
+
+// touch notes that the wanted state may have changed.
+func (n *network) touch() {
+	n.due = true
+	if n.changed.IsZero() {
+		n.changed = time.Now()
+	}
+}
+
+// join takes an instance in, or notes that it has another node.
+func (n *network) join(i cluster.Instance) {
+	node, known := n.at[i.ID]
+	if known && node == i.Node {
+		return
+	}
+	if known {
+		n.depart(node)
+	}
+	n.at[i.ID] = i.Node
+	n.nodes[i.Node]++
+	n.hosts[i.ID] = payload.Host{Instance: i.ID, Name: i.Name, MAC: i.MAC, Addresses: i.Addresses}
+	n.touch()
+}
+
+func (n *network) leave(id string) {
+	node, known := n.at[id]
+	if !known {
+		return
+	}
+	n.depart(node)
+	delete(n.at, id)
+	delete(n.hosts, id)
+	n.touch()
+}
+
+func (n *network) depart(node string) {
+	if n.nodes[node]--; n.nodes[node] <= 0 {
+		delete(n.nodes, node)
+	}
+}
+
+// observeCNCI takes in the CNCI's row.
+func (n *network) observeCNCI(i cluster.Instance) {
+	if n.cnci.ID != i.ID {
+		n.flight, n.applied, n.heard, n.newest, n.problem = nil, nil, false, 0, ""
+	}
+	n.cnci = i
+	n.touch()
+}
+
+// serves says whether the CNCI is known to serve an instance on a node with the given addresses.
+func (n *network) serves(instance string, underlay []netip.Addr) bool {
+	if n.applied == nil || !n.cnci.Underlay.IsValid() || !n.applied.hosts[instance] {
+		return false
+	}
+	for _, address := range underlay {
+		if !n.applied.nodes[address] {
+			return false
+		}
+	}
+	return true
+}
+
+// trouble says, for the user, why the network is not ready.
+func (n *network) trouble() string {
+	switch {
+	case n.cnci.ID == "":
+		return "it has no CNCI yet"
+	case n.cnci.Reason != "":
+		return "its CNCI is " + string(n.cnci.State) + ": " + n.cnci.Reason
+	case n.cnci.State != cluster.Active:
+		return "its CNCI is " + string(n.cnci.State)
+	case n.problem != "":
+		return "its CNCI reports: " + n.problem
+	case !n.heard:
+		return "the agent of its CNCI has not reported"
+	}
+	return "its CNCI has not yet applied the instance's entry"
+}
+
+// revision is the newest that this controller has sent.
+func (n *network) revision() uint64 {
+	switch {
+	case n.flight != nil:
+		return n.flight.body.Revision
+	case n.applied != nil:
+		return n.applied.body.Revision
+	}
+	return 0
+}
+
+// build makes the wanted state.
+func (n *network) build(revision uint64, domain string, underlay func(node string) []netip.Addr) *wanted {
+	w := &wanted{hosts: map[string]bool{}, nodes: map[netip.Addr]bool{}}
+	w.body = payload.Concentrator{
+		Revision: max(revision, n.newest+1), Subnet: n.subnet.ID, Tenant: n.subnet.Tenant, Key: n.subnet.Key,
+		Prefix: n.subnet.Prefix, Gateway: n.subnet.Gateway, Domain: domain,
+	}
+	for _, id := range slices.Sorted(maps.Keys(n.hosts)) {
+		w.hosts[id] = true
+		w.body.Hosts = append(w.body.Hosts, n.hosts[id])
+	}
+	for node := range n.nodes {
+		for _, address := range underlay(node) {
+			w.nodes[address] = true
+		}
+	}
+	w.body.Nodes = slices.SortedFunc(maps.Keys(w.nodes), netip.Addr.Compare)
+	return w
+}
+
+// equal says that two wanted states are the same but for their revisions. The hosts of a subnet never change what they are.
+func (w *wanted) equal(o *wanted) bool {
+	return o != nil && maps.Equal(w.hosts, o.hosts) && maps.Equal(w.nodes, o.nodes)
+}

@@ -1,0 +1,73 @@
+package controller
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/ciaocloud/ciao/cluster/payload"
+	"github.com/ciaocloud/ciao/ssntp"
+)
+
+// order is a frame to be sent.
+type order struct {
+	operand     ssntp.Operand
+	destination string // node or CNCI; empty is whom the rule names
+	body        any    // nil is an empty payload
+}
+
+func (r *reconciler) order(operand ssntp.Operand, destination string, body any) {
+	if body == nil && slices.Contains(r.orders, order{operand: operand, destination: destination}) {
+		return // many instances of a node may ask for the same inventory
+	}
+	r.orders = append(r.orders, order{operand, destination, body})
+}
+
+// maxRequestsPerPlace keeps a Place well within a frame.
+const maxRequestsPerPlace = 512
+
+// orderPlaces packs requests into frames.
+func (r *reconciler) orderPlaces(requests []payload.PlacementRequest) {
+	for len(requests) > 0 {
+		n := min(len(requests), maxRequestsPerPlace)
+		r.order(ssntp.Place, "", payload.Place{Requests: requests[:n:n]})
+		requests = requests[n:]
+	}
+}
+
+// sendTimeout bounds how long a full queue may hold the reconciler up.
+const sendTimeout = time.Second
+
+// send hands all orders to the link. What does not get through is sent again when its answer is overdue.
+func (r *reconciler) send(ctx context.Context) {
+	orders := r.orders
+	r.orders = nil
+	if len(orders) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
+	defer cancel()
+	for _, o := range orders {
+		err := r.transmit(ctx, o)
+		r.c.counters.sent(o.operand, err)
+		if err != nil {
+			r.log.Warn("cannot send", slog.Any("operand", o.operand), slog.String("destination", o.destination), slog.Any("error", err))
+		}
+	}
+}
+
+func (r *reconciler) transmit(ctx context.Context, o order) (err error) {
+	frame := ssntp.Frame{Operand: o.operand}
+	if o.destination != "" {
+		if frame.Destination, err = ssntp.ParseID(o.destination); err != nil {
+			return err
+		}
+	}
+	if o.body != nil {
+		if frame.Payload, err = payload.Encode(o.body); err != nil {
+			return err
+		}
+	}
+	return r.link.Send(ctx, frame)
+}

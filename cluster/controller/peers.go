@@ -1,0 +1,207 @@
+package controller
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/payload"
+	"github.com/ciaocloud/ciao/cluster/store"
+	"github.com/ciaocloud/ciao/ssntp"
+)
+
+var noTime time.Time
+
+// peer is what the reconciler remembers of a node beside its row.
+type peer struct {
+	heard    bool      // it has been heard of since this controller leads, and is connected
+	lost     time.Time // since when it is known not to be connected; zero: it is, or nothing is known
+	missing  bool      // the grace time has passed
+	parts    map[int][]payload.InstanceReport
+	paths    map[string]payload.SubnetPaths // what it was last told of its subnets
+	underlay []netip.Addr
+}
+
+func (r *reconciler) peer(node string) *peer {
+	p := r.peers[node]
+	if p == nil {
+		p = &peer{paths: map[string]payload.SubnetPaths{}}
+		r.peers[node] = p
+	}
+	return p
+}
+
+// silence says since when a node has not been heard of (zero: it is connected), and whether it is known that nothing reaches it. A
+// node of which nothing is known is silent since this controller began to lead.
+func (r *reconciler) silence(node string) (since time.Time, deaf bool) {
+	if node == "" {
+		return noTime, false
+	}
+	p := r.peer(node)
+	switch {
+	case !p.lost.IsZero():
+		return p.lost, true
+	case p.heard:
+		return noTime, false
+	}
+	return r.since, false
+}
+
+// hear notes a sign of life of a node.
+func (r *reconciler) hear(node string) {
+	p := r.peer(node)
+	if p.heard && p.lost.IsZero() {
+		return
+	}
+	p.heard, p.lost, p.missing = true, noTime, false
+	r.deadlines.set(subject{ofNode, node}, noTime)
+	r.wakeNode(node, true)
+}
+
+// lose notes that a node is not connected.
+func (r *reconciler) lose(node string, now time.Time) {
+	p := r.peer(node)
+	p.heard = false
+	if !p.lost.IsZero() {
+		return
+	}
+	p.lost = now
+	p.paths = map[string]payload.SubnetPaths{}
+	r.deadlines.set(subject{ofNode, node}, now.Add(r.timing.NodeGrace))
+	r.wakeNode(node, false)
+}
+
+// wakeNode has all instances of a node decided; anew: commands to it are repeated at once.
+func (r *reconciler) wakeNode(node string, anew bool) {
+	r.peek(func(view store.Reader) {
+		for i := range instances.By(view, byNode, node) {
+			r.dirty[i.ID] = true
+			if m := r.memories[i.ID]; m != nil && anew {
+				m.last.sent = noTime
+			}
+		}
+	})
+}
+
+// watchSilence sets when the grace time of each node that has not been heard of passes.
+func (r *reconciler) watchSilence() {
+	for node := range r.peers {
+		if since, _ := r.silence(node); !since.IsZero() {
+			r.deadlines.set(subject{ofNode, node}, since.Add(r.timing.NodeGrace))
+		}
+	}
+}
+
+// expireNode records that a silent node's grace time has passed. Its instances find out by themselves.
+func (r *reconciler) expireNode(node string) {
+	p := r.peer(node)
+	if p.heard || p.missing || !r.linked {
+		return
+	}
+	p.missing = true
+	r.editNode(node, func(n *cluster.Node) (cluster.Event, bool) {
+		n.State = cluster.NodeMissing
+		event := newEvent(cluster.Warning, "NodeMissing", "Node "+nodeName(*n)+" has not been heard of for the grace time; its instances are missing.")
+		event.Node = node
+		return event, true
+	})
+}
+
+// observeNode keeps what readiness and paths need of a node's row.
+func (r *reconciler) observeNode(n cluster.Node) {
+	p := r.peer(n.ID)
+	if slices.Equal(p.underlay, n.Underlay) {
+		return
+	}
+	p.underlay = n.Underlay
+	for _, network := range r.networks {
+		if network.nodes[n.ID] > 0 {
+			network.touch()
+			r.wakeHosts(network)
+		}
+	}
+}
+
+func nodeName(n cluster.Node) string {
+	if n.Hostname == "" {
+		return n.ID
+	}
+	return n.Hostname
+}
+
+// editNode changes a node's row, which is made when it is not there; change also returns an event (none: without a reason).
+func (r *reconciler) editNode(id string, change func(*cluster.Node) (cluster.Event, bool)) {
+	r.edits = append(r.edits, edit{cost: 2, apply: func(tx store.Tx) (func(), error) {
+		n, err := nodes.Get(tx, id)
+		if err != nil {
+			n = cluster.Node{ID: id, State: cluster.NodeMissing}
+		}
+		event, ok := change(&n)
+		if !ok {
+			return nil, nil
+		}
+		n.Seen = time.Now().UTC()
+		if event.Reason != "" {
+			if err := events.Put(tx, event); err != nil {
+				return nil, err
+			}
+		}
+		return nil, nodes.Put(tx, n)
+	}})
+}
+
+// nodeArrived records that a node is connected.
+func (r *reconciler) nodeArrived(id string, state cluster.NodeState, status *payload.NodeStatus) {
+	r.editNode(id, func(n *cluster.Node) (event cluster.Event, ok bool) {
+		before := *n
+		if n.State == cluster.NodeMissing {
+			n.State = cluster.NodeReady
+		}
+		if state != "" {
+			n.State = state
+		}
+		if status != nil {
+			n.Hostname, n.Version = clip(status.Hostname), clip(status.Version)
+			n.Roles, n.Kinds, n.Capacity, n.Underlay = status.Roles, status.Kinds, status.Capacity, status.Underlay
+		}
+		if before.State == cluster.NodeMissing {
+			event = newEvent(cluster.Info, "NodeConnected", "Node "+nodeName(*n)+" is connected.")
+			event.Node = id
+		}
+		return event, !sameNode(before, *n)
+	})
+}
+
+func sameNode(a, b cluster.Node) bool {
+	return a.State == b.State && a.Hostname == b.Hostname && a.Version == b.Version && a.Capacity == b.Capacity &&
+		slices.Equal(a.Roles, b.Roles) && slices.Equal(a.Kinds, b.Kinds) && slices.Equal(a.Underlay, b.Underlay)
+}
+
+// nodeLeft records that a node's connection ended.
+func (r *reconciler) nodeLeft(id string) {
+	r.editNode(id, func(n *cluster.Node) (cluster.Event, bool) {
+		if n.State == cluster.NodeMissing {
+			return cluster.Event{}, false
+		}
+		n.State = cluster.NodeMissing
+		event := newEvent(cluster.Warning, "NodeDisconnected", "Node "+nodeName(*n)+" is not connected any more.")
+		event.Node = id
+		return event, true
+	})
+}
+
+// refresh asks every node for its inventory and tells it the paths of its subnets, whatever was sent before: what a lost message
+// has left wrong is put right.
+func (r *reconciler) refresh() {
+	if !r.linked {
+		return
+	}
+	for node, p := range r.peers {
+		r.order(ssntp.RequestInventory, node, nil)
+		p.paths = map[string]payload.SubnetPaths{}
+	}
+	for _, n := range r.networks {
+		n.due = true
+	}
+}

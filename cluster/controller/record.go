@@ -1,0 +1,190 @@
+package controller
+
+import (
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/payload"
+)
+
+// verdict is what a report means for an instance.
+type verdict int
+
+const (
+	nothing verdict = iota // late, repeated or impossible
+	changed                // the instance is now as record returned it
+	removed                // no node holds it any more
+	stray                  // the reporting node should not have it
+)
+
+// record applies a node's report to an instance. It is pure. What is not of the instance's node or generation changes nothing.
+func record(i cluster.Instance, node string, report payload.InstanceReport, now time.Time) (cluster.Instance, verdict) {
+	gone := report.State == cluster.Gone
+	switch {
+	case i.Node != node && gone, report.Generation < i.Generation:
+		return i, nothing
+	case i.Node != node:
+		return i, stray
+	}
+	before := i
+	i.Generation = report.Generation // a higher one: the store has lost a start, the node has not
+	switch {
+	case i.State == cluster.Deleting && gone:
+		return i, removed
+	case i.State == cluster.Deleting:
+		return i, nothing
+	case i.State == cluster.Pending && gone: // withdrawn from the node that refused it: a new attempt elsewhere
+		i.Node = ""
+		i.Generation++
+		return i, changed
+	case i.State == cluster.Pending:
+		return i, nothing
+	}
+	state, ok := reported(i, report)
+	if !ok || !i.State.May(state) {
+		return before, nothing
+	}
+	enter(&i, state, clip(report.Reason), now)
+	i.ExitCode = nil
+	switch state {
+	case cluster.Active:
+		i.Bound = true
+	case cluster.Exited, cluster.Stopped:
+		i.Bound = i.Bound || report.State == cluster.Exited
+		i.ExitCode = report.ExitCode
+	}
+	if same(before, i) {
+		return before, nothing
+	}
+	return i, changed
+}
+
+// reported is the state that a report leads an instance to; false when it says nothing new.
+func reported(i cluster.Instance, report payload.InstanceReport) (cluster.State, bool) {
+	wanted := i.Desired == cluster.WantActive
+	switch report.State {
+	case cluster.Scheduled, cluster.Starting:
+		return cluster.Starting, i.State != cluster.Stopping
+	case cluster.Active:
+		return cluster.Active, i.State != cluster.Stopping
+	case cluster.Stopping:
+		return cluster.Stopping, !wanted
+	case cluster.Stopped:
+		if wanted {
+			return cluster.Exited, true
+		}
+		return cluster.Stopped, true
+	case cluster.Exited:
+		if i.State == cluster.Stopping {
+			return cluster.Stopped, true
+		}
+		return cluster.Exited, true
+	case cluster.Failed:
+		switch {
+		case i.State == cluster.Stopping:
+			return cluster.Stopped, true
+		case report.Retry && wanted && !i.Bound && i.State.May(cluster.Pending) && !ended(i.State):
+			return cluster.Pending, true
+		}
+		return cluster.Failed, true
+	case cluster.Gone:
+		return absent(i)
+	}
+	return "", false
+}
+
+// absent is the state of an instance that its node turns out not to have.
+func absent(i cluster.Instance) (cluster.State, bool) {
+	switch i.State {
+	case cluster.Starting, cluster.Active, cluster.Stopping, cluster.Missing:
+	default:
+		return "", false
+	}
+	if i.Desired == cluster.WantActive {
+		return cluster.Starting, i.State != cluster.Stopping
+	}
+	return cluster.Stopped, true
+}
+
+func ended(s cluster.State) bool {
+	return s == cluster.Stopped || s == cluster.Exited || s == cluster.Failed
+}
+
+// same says whether two versions of an instance differ in nothing that reports change.
+func same(a, b cluster.Instance) bool {
+	code := func(c *int) int {
+		if c == nil {
+			return -1 << 31
+		}
+		return *c
+	}
+	return a.State == b.State && a.Reason == b.Reason && a.Bound == b.Bound && a.Node == b.Node &&
+		a.Generation == b.Generation && code(a.ExitCode) == code(b.ExitCode)
+}
+
+// clip bounds what another machine says.
+func clip(text string) string {
+	text = strings.ToValidUTF8(text, "�")
+	if len(text) <= maxText {
+		return text
+	}
+	end := maxText
+	for !utf8.RuneStart(text[end]) {
+		end--
+	}
+	return text[:end] + "…"
+}
+
+// changeEvent is the event of an instance's new state; false when that is not worth one.
+func changeEvent(before, i cluster.Instance) (cluster.Event, bool) {
+	if before.State == i.State {
+		return cluster.Event{}, false
+	}
+	what := "Instance " + i.Name
+	if i.Host() {
+		what = "CNCI " + i.Name
+	}
+	switch i.State {
+	case cluster.Scheduled:
+		if i.Explanation == "" || before.State != cluster.Pending {
+			return cluster.Event{}, false
+		}
+		return instanceEvent(i, cluster.Info, "Placed", fmt.Sprintf("%s was placed on node %s: %s", what, i.Node, i.Explanation)), true
+	case cluster.Active:
+		if before.State == cluster.Missing {
+			return instanceEvent(i, cluster.Info, "Returned", what+" is active again."), true
+		}
+		return instanceEvent(i, cluster.Info, "Started", what+" is active."), true
+	case cluster.Stopped:
+		return instanceEvent(i, cluster.Info, "Stopped", what+" was stopped."), true
+	case cluster.Exited:
+		return exitEvent(what, i), true
+	case cluster.Failed:
+		return instanceEvent(i, cluster.Error, "Failed", clip(what+" failed: "+i.Reason)), true
+	case cluster.Missing:
+		return instanceEvent(i, cluster.Warning, "Missing", what+" is missing: "+i.Reason), true
+	case cluster.Pending:
+		if before.Node != "" {
+			return instanceEvent(i, cluster.Warning, "Refused", clip(what+" was refused by its node and goes elsewhere: "+i.Reason)), true
+		}
+	}
+	return cluster.Event{}, false
+}
+
+func exitEvent(what string, i cluster.Instance) cluster.Event {
+	message := what + " ended"
+	severity := cluster.Info
+	if i.ExitCode != nil {
+		message += fmt.Sprintf(" with exit code %d", *i.ExitCode)
+		if *i.ExitCode != 0 {
+			severity = cluster.Warning
+		}
+	}
+	if i.Reason != "" {
+		message += ": " + i.Reason
+	}
+	return instanceEvent(i, severity, "Exited", clip(message))
+}

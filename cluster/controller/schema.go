@@ -1,0 +1,114 @@
+package controller
+
+import (
+	"slices"
+
+	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/store"
+)
+
+// Indexes of the tables.
+const (
+	byTenant   = "tenant"
+	byNode     = "node"
+	bySubnet   = "subnet"
+	byWorkload = "workload"
+	byName     = "name" // of instances: tenant/name
+	byState    = "state"
+)
+
+// usageRow is what a tenant holds. Every transaction that adds or removes an instance of the tenant writes it: it puts them one
+// after the other.
+type usageRow struct {
+	Tenant string        `json:"tenant"`
+	Usage  cluster.Usage `json:"usage"`
+}
+
+// claim makes a name or number unique: its key says of what, its row who has it.
+type claim struct {
+	Key   string `json:"key"`
+	Owner string `json:"owner"`
+}
+
+func tenantClaim(name string) string          { return "tenant/" + name }
+func workloadClaim(owner, name string) string { return "workload/" + owner + "/" + name }
+
+var (
+	tenants = store.NewTable("tenants", func(t cluster.Tenant) string { return t.ID },
+		store.Index[cluster.Tenant]{Name: byName, Keys: func(t cluster.Tenant) []string { return []string{t.Name} }})
+
+	usages = store.NewTable("usage", func(u usageRow) string { return u.Tenant })
+
+	claims = store.NewTable("claims", func(c claim) string { return c.Key })
+
+	workloads = store.NewTable("workloads", func(w cluster.Workload) string { return w.ID },
+		store.Index[cluster.Workload]{Name: byTenant, Keys: func(w cluster.Workload) []string { return []string{ownerKey(w.Tenant)} }})
+
+	instances = store.NewTable("instances", func(i cluster.Instance) string { return i.ID },
+		store.Index[cluster.Instance]{Name: byTenant, Keys: func(i cluster.Instance) []string { return []string{i.Tenant} }},
+		store.Index[cluster.Instance]{Name: byNode, Keys: func(i cluster.Instance) []string { return known(i.Node) }},
+		store.Index[cluster.Instance]{Name: bySubnet, Keys: func(i cluster.Instance) []string { return known(i.Subnet) }},
+		store.Index[cluster.Instance]{Name: byWorkload, Keys: func(i cluster.Instance) []string { return known(i.Workload) }},
+		store.Index[cluster.Instance]{Name: byName, Keys: instanceNames},
+		store.Index[cluster.Instance]{Name: byState, Keys: func(i cluster.Instance) []string { return []string{string(i.State)} }})
+
+	batches = store.NewTable("batches", func(b cluster.Batch) string { return b.ID },
+		store.Index[cluster.Batch]{Name: byTenant, Keys: func(b cluster.Batch) []string { return []string{b.Template.Tenant} }})
+
+	subnets = store.NewTable("subnets", func(s cluster.Subnet) string { return s.ID },
+		store.Index[cluster.Subnet]{Name: byTenant, Keys: func(s cluster.Subnet) []string { return []string{s.Tenant} }})
+
+	nodes = store.NewTable("nodes", func(n cluster.Node) string { return n.ID },
+		store.Index[cluster.Node]{Name: byName, Keys: func(n cluster.Node) []string { return known(n.Hostname) }})
+
+	events = store.NewTable("events", func(e cluster.Event) string { return e.ID },
+		store.Index[cluster.Event]{Name: byTenant, Keys: func(e cluster.Event) []string { return known(e.Tenant) }})
+)
+
+// Schema is what a store for a controller must be opened with.
+func Schema() store.Schema {
+	return store.Schema{Tables: []store.AnyTable{
+		tenants, usages, claims, workloads, instances, batches, subnets, nodes, events,
+	}}
+}
+
+// ownerKey indexes public workloads, which have no owner.
+func ownerKey(tenant string) string {
+	if tenant == "" {
+		return "public"
+	}
+	return tenant
+}
+
+func known(key string) []string {
+	if key == "" {
+		return nil
+	}
+	return []string{key}
+}
+
+// instanceNames is under which names an instance is found: its own alone for the operator, and with its tenant. CNCIs have none.
+func instanceNames(i cluster.Instance) []string {
+	if i.Host() {
+		return nil
+	}
+	return []string{i.Name, i.Tenant + "/" + i.Name}
+}
+
+// page cuts a list that is in order of ids.
+func page[T any](all []T, p Page, id func(T) string) (items []T, next string) {
+	if p.After != "" {
+		start, found := slices.BinarySearchFunc(all, p.After, func(item T, after string) int {
+			return compareText(id(item), after)
+		})
+		if found {
+			start++
+		}
+		all = all[start:]
+	}
+	if p.Limit > 0 && len(all) > p.Limit {
+		all = all[:p.Limit:p.Limit]
+		next = id(all[len(all)-1])
+	}
+	return all, next
+}
