@@ -31,6 +31,8 @@ func (b *Backend) Commit(ctx context.Context, c store.Commit) (store.Revision, e
 	revision, err := b.Backend.Commit(ctx, c)
 	if errors.Is(err, rpctypes.ErrNoSpace) {
 		b.server.maintainNow()
+		err = fmt.Errorf("the store has reached its quota of %s: delete what is not needed: %w: %w",
+			humanize.IBytes(uint64(b.server.config.QuotaBytes)), rpctypes.ErrNoSpace, store.ErrUnavailable)
 	}
 	return revision, b.explain(err)
 }
@@ -47,7 +49,11 @@ func (b *Backend) Current(ctx context.Context) (store.Revision, error) {
 func (b *Backend) Follow(ctx context.Context, after store.Revision, deliver func(store.RawBatch) error) error {
 	ctx, cancel := b.bound(ctx)
 	defer cancel()
-	return b.explain(b.Backend.Follow(ctx, after, deliver))
+	err := b.Backend.Follow(ctx, after, deliver)
+	if failed := b.server.Err(); failed != nil {
+		return failed // and not of class ErrUnavailable: the store cannot go on either
+	}
+	return err
 }
 
 // Close implements store.Backend. The client belongs to the server.
@@ -61,8 +67,8 @@ func (b *Backend) bound(ctx context.Context) (context.Context, context.CancelFun
 
 // explain prefers the server's end to what it did to a call.
 func (b *Backend) explain(err error) error {
-	if err != nil && b.server.Err() != nil {
-		return b.server.Err()
+	if failed := b.server.Err(); err != nil && failed != nil {
+		return fmt.Errorf("%w: %w", failed, store.ErrUnavailable)
 	}
 	return err
 }

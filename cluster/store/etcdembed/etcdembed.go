@@ -39,6 +39,8 @@ type Config struct {
 	ReserveBytes uint64
 	// Log gets etcd's warnings and errors.
 	Log *slog.Logger
+
+	listen *url.URL // for clients, in tests only
 }
 
 const (
@@ -163,6 +165,9 @@ func (s *Server) etcdConfig() *embed.Config {
 	c.InitialClusterToken = "ciao"
 	c.AdvertisePeerUrls = []url.URL{label}
 	c.ListenPeerUrls, c.ListenClientUrls, c.ListenClientHttpUrls, c.AdvertiseClientUrls = nil, nil, nil, nil
+	if s.config.listen != nil {
+		c.ListenClientUrls, c.AdvertiseClientUrls = []url.URL{*s.config.listen}, []url.URL{*s.config.listen}
+	}
 	c.EnableGRPCGateway = false
 	c.AuthToken = "" // there are no users
 

@@ -15,6 +15,8 @@ const (
 	// defragBytes is how much of the database file has to be free, and more than half of it, before it is rewritten. That
 	// holds up writes for some 10 ms per MiB that is left.
 	defragBytes = 32 << 20
+	// calm is the shortest time between two rounds: a full database asks for one with each write that it refuses.
+	calm = time.Second
 )
 
 // maintainNow asks for maintenance without waiting for it.
@@ -33,12 +35,21 @@ func (s *Server) maintain() {
 		if err := s.tidy(); err != nil && s.ctx.Err() == nil {
 			s.config.Log.Warn("etcd: maintenance failed", "error", err)
 		}
-		select {
-		case <-tick.C:
-		case <-s.kick:
-		case <-s.ctx.Done():
+		if !s.wait(time.After(calm), nil) || !s.wait(tick.C, s.kick) {
 			return
 		}
+	}
+}
+
+// wait tells whether one of the channels fired before the server's end.
+func (s *Server) wait(a <-chan time.Time, b <-chan struct{}) bool {
+	select {
+	case <-a:
+		return true
+	case <-b:
+		return true
+	case <-s.ctx.Done():
+		return false
 	}
 }
 

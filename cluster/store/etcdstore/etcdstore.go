@@ -12,6 +12,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -34,9 +35,14 @@ type Config struct {
 	Log *slog.Logger
 }
 
-const maxPrefix = 127
+const (
+	maxPrefix = 127
+	// openTimeout bounds the opening, which reads all rows.
+	openTimeout = time.Minute
+)
 
-// Open connects to etcd and opens the store there. It fails with store.ErrUnavailable when etcd does not answer before ctx ends.
+// Open connects to etcd and opens the store there. It fails with store.ErrUnavailable when etcd does not answer before ctx ends,
+// or within a minute.
 func Open(ctx context.Context, c Config, schema store.Schema) (*store.DB, error) {
 	if len(c.Prefix) == 0 || len(c.Prefix) > maxPrefix {
 		return nil, fmt.Errorf("etcd prefix %q: use 1 to %d bytes", c.Prefix, maxPrefix)
@@ -56,7 +62,14 @@ func Open(ctx context.Context, c Config, schema store.Schema) (*store.DB, error)
 	if err != nil {
 		return nil, fmt.Errorf("etcd client for %v: %w", c.Endpoints, err)
 	}
-	return store.Open(ctx, New(client, c.Prefix), schema, c.Log)
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	db, err := store.Open(ctx, New(client, c.Prefix), schema, c.Log)
+	if err != nil && ctx.Err() != nil {
+		return nil, fmt.Errorf("etcd at %s does not answer: start it or correct the endpoints: %w: %w",
+			strings.Join(c.Endpoints, ", "), err, store.ErrUnavailable)
+	}
+	return db, err
 }
 
 // Backend is one process's access to the rows in an etcd.
