@@ -26,10 +26,9 @@ type Issuer interface {
 	Issue(ctx context.Context, id string, csr []byte) (chain []byte, err error)
 }
 
-// Config is what a controller is made of. Store is required; Run also wants an Issuer.
+// Config is what a controller is made of. Store is required.
 type Config struct {
 	Store  store.Store // opened with Schema
-	Issuer Issuer
 	Logger *slog.Logger // nil logs nothing
 	Timing Timing
 	// Domain is the DNS domain of tenants' instances; empty is DefaultDomain.
@@ -82,6 +81,7 @@ func (t Timing) withDefaults() Timing {
 // Controller has the use cases as methods, which may be called from many goroutines, whether Run runs or not.
 type Controller struct {
 	store     store.Store
+	link      Link
 	issuer    Issuer
 	logger    *slog.Logger
 	timing    Timing
@@ -106,7 +106,7 @@ func New(config Config) (*Controller, error) {
 		return nil, errors.New("controller: a store is needed")
 	}
 	c := &Controller{
-		store: config.Store, issuer: config.Issuer, logger: config.Logger, timing: config.Timing.withDefaults(),
+		store: config.Store, logger: config.Logger, timing: config.Timing.withDefaults(),
 		domain: config.Domain, maxEvents: config.MaxEvents,
 		samples: newSamples(), progress: newProgress(), refused: map[string]time.Time{},
 	}
@@ -122,16 +122,23 @@ func New(config Config) (*Controller, error) {
 	return c, nil
 }
 
+// Attach gives the controller what Run needs, before Run is called: the link, which itself wants the controller as its handler, and
+// the issuer (nil refuses all certificates).
+func (c *Controller) Attach(link Link, issuer Issuer) { c.link, c.issuer = link, issuer }
+
 // Run leads: it drives every instance to its desired state over the link until ctx ends, and then returns nil, or until the store
 // fails. At most one controller of a cluster may be in Run at a time; it may be called again.
-func (c *Controller) Run(ctx context.Context, link Link) error {
+func (c *Controller) Run(ctx context.Context) error {
+	if c.link == nil {
+		return errors.New("controller: no link was attached")
+	}
 	box := newMailbox()
 	if !c.leader.CompareAndSwap(nil, box) {
 		return errors.New("controller: it is running already")
 	}
 	defer c.leader.Store(nil)
 	defer box.close()
-	r := newReconciler(c, link, box)
+	r := newReconciler(c, c.link, box)
 	defer r.tasks.Wait()
 	return r.run(ctx)
 }
