@@ -72,9 +72,9 @@ type NodeNetwork interface {
 
 // Concentrator is the wanted network of one CNCI.
 type Concentrator struct {
-	Subnet  Subnet // Peers are the nodes that have the subnet; Concentrator is not used
-	Domain  string // DNS domain of the hosts
-	Hosts   []Host
+	Subnet Subnet // Peers are the nodes that have the subnet; Concentrator is not used
+	Domain string // DNS domain of the hosts
+	Hosts  []Host
 	// Blocked are destinations that tenants must not reach, beside the underlay's own range and what is never routed (loopback,
 	// link-local, multicast), which are always blocked.
 	Blocked []netip.Prefix

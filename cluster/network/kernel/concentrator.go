@@ -2,11 +2,16 @@ package kernel
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
 
-	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/network"
+	"github.com/ciaocloud/ciao/cluster/network/dhcp"
 )
 
 // ConcentratorConfig is what a CNCI's network is made from. The namespace and its link to the underlay exist: Spaces makes them.
@@ -19,21 +24,182 @@ type ConcentratorConfig struct {
 }
 
 // Concentrator is the network of one CNCI, worked on from inside its namespace.
-type Concentrator struct{ config ConcentratorConfig }
+type Concentrator struct {
+	config ConcentratorConfig
+	dhcp   *dhcp.Server
+
+	gate   chan struct{} // holds one token: guards what follows
+	opened *openedConcentrator
+	last   *network.Concentrator
+}
+
+// openedConcentrator is a namespace in use.
+type openedConcentrator struct {
+	namespace *os.File
+	space     *space
+	underlay  *underlay
+	converger *network.Converger
+}
 
 // NewConcentrator makes the network of a CNCI; the kernel is first touched by Apply or Remove. Run must run beside it.
-func NewConcentrator(config ConcentratorConfig) *Concentrator { return &Concentrator{config} }
+func NewConcentrator(config ConcentratorConfig) *Concentrator {
+	if config.Log == nil {
+		config.Log = slog.New(slog.DiscardHandler)
+	}
+	c := &Concentrator{config: config, gate: make(chan struct{}, 1)}
+	c.dhcp = dhcp.NewServer(filepath.Join(config.Directory, "dnsmasq"), c.inside, config.Log)
+	return c
+}
+
+// inside runs f in the CNCI's namespace.
+func (c *Concentrator) inside(f func() error) error {
+	namespace, err := openNamespace(c.config.Namespace)
+	if err != nil {
+		return err
+	}
+	defer namespace.Close()
+	return inside(namespace, f)
+}
 
 // Apply implements network.ConcentratorNetwork.
-func (c *Concentrator) Apply(context.Context, network.Concentrator) (network.ConcentratorFacts, error) {
-	return network.ConcentratorFacts{}, fmt.Errorf("not wired yet: %w", cluster.ErrUnavailable)
+func (c *Concentrator) Apply(ctx context.Context, wanted network.Concentrator) (network.ConcentratorFacts, error) {
+	if err := enter(ctx, c.gate); err != nil {
+		return network.ConcentratorFacts{}, err
+	}
+	defer leave(c.gate)
+	facts, err := c.apply(ctx, wanted)
+	if err != nil {
+		return facts, fmt.Errorf("network of CNCI %s: %w", c.config.Instance, err)
+	}
+	return facts, nil
+}
+
+func (c *Concentrator) apply(ctx context.Context, wanted network.Concentrator) (facts network.ConcentratorFacts, err error) {
+	if err := c.open(); err != nil {
+		return facts, err
+	}
+	prefix, mtu, err := c.opened.underlay.ready(ctx)
+	if err != nil {
+		return facts, err
+	}
+	facts.Underlay = prefix.Addr()
+	image, err := network.ConcentratorImage(network.Site{Cluster: c.config.Cluster, Underlay: prefix, MTU: mtu}, wanted)
+	if err != nil {
+		return facts, err
+	}
+	c.last = &wanted
+	bridge := network.BridgeName(wanted.Subnet.ID)
+	before := c.index(bridge)
+	if err := c.opened.converger.Apply(ctx, image); err != nil {
+		return facts, err
+	}
+	if before != 0 && before != c.index(bridge) {
+		if err := c.dhcp.Restart(ctx); err != nil {
+			return facts, err
+		}
+	}
+	return facts, c.dhcp.Apply(ctx, dhcp.Subnet{Link: bridge, Prefix: wanted.Subnet.Prefix, Gateway: wanted.Subnet.Gateway, Domain: wanted.Domain,
+		MTU: mtu - network.Overhead, Hosts: wanted.Hosts, Servers: c.opened.underlay.lease.Servers})
+}
+
+// index is the index of a link; zero when it is not there.
+func (c *Concentrator) index(name string) int {
+	link, err := c.opened.space.links.LinkByName(name)
+	if err != nil {
+		return 0
+	}
+	return link.Attrs().Index
+}
+
+func (c *Concentrator) open() error {
+	if c.opened != nil {
+		return nil
+	}
+	namespace, err := openNamespace(c.config.Namespace)
+	if err != nil {
+		return err
+	}
+	space, err := openSpace(namespace, nil)
+	if err != nil {
+		return errors.Join(err, namespace.Close())
+	}
+	c.opened = &openedConcentrator{
+		namespace: namespace, space: space,
+		underlay:  &underlay{namespace: namespace, links: space.links, log: c.config.Log},
+		converger: network.NewConverger(space),
+	}
+	return nil
 }
 
 // Run renews the lease, keeps dnsmasq running and repairs what was changed behind our back, until ctx ends. dnsmasq is left running
 // for the next one to take over; Remove ends it.
-func (c *Concentrator) Run(ctx context.Context) error { <-ctx.Done(); return nil }
+func (c *Concentrator) Run(ctx context.Context) error {
+	var running sync.WaitGroup
+	defer running.Wait()
+	running.Go(func() { c.dhcp.Run(ctx) })
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	repair := time.Now().Add(repairEvery)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if changed := c.renew(ctx); changed || time.Now().After(repair) {
+			c.repair(ctx)
+			repair = time.Now().Add(repairEvery)
+		}
+	}
+}
+
+func (c *Concentrator) renew(ctx context.Context) (changed bool) {
+	if enter(ctx, c.gate) != nil {
+		return false
+	}
+	defer leave(c.gate)
+	return c.opened != nil && c.opened.underlay.keep(ctx)
+}
+
+func (c *Concentrator) repair(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, repairEvery)
+	defer cancel()
+	if enter(ctx, c.gate) != nil {
+		return
+	}
+	defer leave(c.gate)
+	if c.last == nil {
+		return
+	}
+	c.opened.converger.Forget()
+	if _, err := c.apply(ctx, *c.last); err != nil && ctx.Err() == nil {
+		c.config.Log.Warn("the CNCI's network cannot be repaired; trying again", "err", err)
+	}
+}
 
 // Remove implements network.ConcentratorNetwork.
-func (c *Concentrator) Remove(context.Context) error { return nil }
+func (c *Concentrator) Remove(ctx context.Context) error {
+	if err := enter(ctx, c.gate); err != nil {
+		return err
+	}
+	defer leave(c.gate)
+	c.last = nil
+	err := errors.Join(c.open(), c.dhcp.Stop(ctx))
+	if err == nil {
+		err = c.opened.converger.Apply(ctx, network.NewImage())
+	}
+	if err != nil {
+		return fmt.Errorf("remove the network of CNCI %s: %w", c.config.Instance, err)
+	}
+	c.opened.space.close()
+	err = c.opened.namespace.Close()
+	c.opened = nil
+	return err
+}
+
+// Counters are the packets that each named rule of the CNCI's filter met; see network.Blocked and its neighbours.
+func (c *Concentrator) Counters(ctx context.Context) (map[string]uint64, error) {
+	return counters(c.config.Namespace)
+}
 
 var _ network.ConcentratorNetwork = (*Concentrator)(nil)

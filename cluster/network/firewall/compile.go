@@ -1,0 +1,278 @@
+package firewall
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+// Compile turns a rule as nft writes it into the kernel's expressions. It knows matches of the fields below against a value, a
+// wildcard name, a prefix or a set, concatenations against a set, and the statements counter, accept, drop, masquerade and notrack.
+// family is bridge or ip.
+func Compile(family, text string) ([]expr.Any, error) {
+	c := compiler{family: family, words: strings.Fields(text)}
+	for len(c.words) > 0 {
+		if err := c.next(); err != nil {
+			return nil, fmt.Errorf("rule %q: %w", text, err)
+		}
+	}
+	return c.exprs, nil
+}
+
+type compiler struct {
+	family string
+	words  []string
+	exprs  []expr.Any
+
+	network   uint16 // EtherType that the rule is already bound to
+	transport byte   // protocol that the rule is already bound to
+}
+
+// field is a part of a packet or of what is known about it.
+type field struct {
+	load      expr.Any
+	size      uint32 // in bytes
+	network   uint16 // EtherType that it exists in; 0 is any
+	transport byte   // protocol that it exists in; 0 is any
+	parse     func(string) ([]byte, error)
+}
+
+const register = 1 // the first 16-byte register; 32-bit registers continue it
+
+func payload(base expr.PayloadBase, offset, size uint32) *expr.Payload {
+	return &expr.Payload{DestRegister: register, Base: base, Offset: offset, Len: size}
+}
+
+// lookup finds a field by its words. Offsets are those of Ethernet, ARP for Ethernet and IPv4 (RFC 826), IPv4 (RFC 791), UDP, TCP
+// and ICMP headers.
+func lookup(name string) (field, bool) {
+	link, net4, transport := expr.PayloadBaseLLHeader, expr.PayloadBaseNetworkHeader, expr.PayloadBaseTransportHeader
+	fields := map[string]field{
+		"iifname":         {load: &expr.Meta{Key: expr.MetaKeyIIFNAME, Register: register}, size: 16, parse: parseName},
+		"oifname":         {load: &expr.Meta{Key: expr.MetaKeyOIFNAME, Register: register}, size: 16, parse: parseName},
+		"ether daddr":     {load: payload(link, 0, 6), size: 6, parse: parseMAC},
+		"ether saddr":     {load: payload(link, 6, 6), size: 6, parse: parseMAC},
+		"ether type":      {load: payload(link, 12, 2), size: 2, parse: parseEtherType},
+		"arp operation":   {load: payload(net4, 6, 2), size: 2, network: unix.ETH_P_ARP, parse: parseOperation},
+		"arp saddr ether": {load: payload(net4, 8, 6), size: 6, network: unix.ETH_P_ARP, parse: parseMAC},
+		"arp saddr ip":    {load: payload(net4, 14, 4), size: 4, network: unix.ETH_P_ARP, parse: parseAddress},
+		"ip saddr":        {load: payload(net4, 12, 4), size: 4, network: unix.ETH_P_IP, parse: parseAddress},
+		"ip daddr":        {load: payload(net4, 16, 4), size: 4, network: unix.ETH_P_IP, parse: parseAddress},
+		"udp sport":       {load: payload(transport, 0, 2), size: 2, transport: unix.IPPROTO_UDP, parse: parsePort},
+		"udp dport":       {load: payload(transport, 2, 2), size: 2, transport: unix.IPPROTO_UDP, parse: parsePort},
+		"tcp dport":       {load: payload(transport, 2, 2), size: 2, transport: unix.IPPROTO_TCP, parse: parsePort},
+		"icmp type":       {load: payload(transport, 0, 1), size: 1, transport: unix.IPPROTO_ICMP, parse: parseICMP},
+	}
+	f, ok := fields[name]
+	return f, ok
+}
+
+func (c *compiler) next() error {
+	switch word := c.words[0]; word {
+	case "counter":
+		c.emit(&expr.Counter{})
+	case "accept":
+		c.emit(&expr.Verdict{Kind: expr.VerdictAccept})
+	case "drop":
+		c.emit(&expr.Verdict{Kind: expr.VerdictDrop})
+	case "masquerade":
+		c.emit(&expr.Masq{})
+	case "notrack":
+		c.emit(&expr.Notrack{})
+	case "ct":
+		return c.connection()
+	default:
+		return c.match()
+	}
+	c.words = c.words[1:]
+	return nil
+}
+
+func (c *compiler) emit(exprs ...expr.Any) { c.exprs = append(c.exprs, exprs...) }
+
+// connection compiles ct state WORD,WORD.
+func (c *compiler) connection() error {
+	if len(c.words) < 3 || c.words[1] != "state" {
+		return fmt.Errorf("after ct only state is known")
+	}
+	states := map[string]uint32{"established": expr.CtStateBitESTABLISHED, "related": expr.CtStateBitRELATED, "new": expr.CtStateBitNEW}
+	var mask uint32
+	for name := range strings.SplitSeq(c.words[2], ",") {
+		if states[name] == 0 {
+			return fmt.Errorf("unknown connection state %q", name)
+		}
+		mask |= states[name]
+	}
+	c.words = c.words[3:]
+	c.emit(&expr.Ct{Register: register, Key: expr.CtKeySTATE},
+		&expr.Bitwise{SourceRegister: register, DestRegister: register, Len: 4, Mask: binaryutil.NativeEndian.PutUint32(mask), Xor: make([]byte, 4)},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: register, Data: make([]byte, 4)})
+	return nil
+}
+
+// match compiles FIELD [. FIELD]… [!=] VALUE.
+func (c *compiler) match() error {
+	fields, err := c.fields()
+	if err != nil {
+		return err
+	}
+	negated := len(c.words) > 0 && c.words[0] == "!="
+	if negated {
+		c.words = c.words[1:]
+	}
+	if len(c.words) == 0 {
+		return fmt.Errorf("a value is missing at the end")
+	}
+	value := c.words[0]
+	c.words = c.words[1:]
+	for _, f := range fields {
+		c.bind(f)
+	}
+	if set, ok := strings.CutPrefix(value, "@"); ok {
+		c.emit(concatenate(fields)...)
+		c.emit(&expr.Lookup{SourceRegister: register, SetName: set, Invert: negated})
+		return nil
+	}
+	if len(fields) != 1 || negated {
+		return fmt.Errorf("%q must be a set", value)
+	}
+	return c.compare(fields[0], value)
+}
+
+func (c *compiler) fields() ([]field, error) {
+	var fields []field
+	for {
+		f, n := field{}, 0
+		for words := min(3, len(c.words)); words > 0 && n == 0; words-- {
+			if found, ok := lookup(strings.Join(c.words[:words], " ")); ok {
+				f, n = found, words
+			}
+		}
+		if n == 0 {
+			return nil, fmt.Errorf("unknown word at %q", strings.Join(c.words, " "))
+		}
+		fields, c.words = append(fields, f), c.words[n:]
+		if len(c.words) == 0 || c.words[0] != "." {
+			return fields, nil
+		}
+		c.words = c.words[1:]
+	}
+}
+
+// bind makes sure that the packet has the field's header before the field is read, as nft does.
+func (c *compiler) bind(f field) {
+	if f.network != 0 && c.network != f.network && c.family == "bridge" {
+		c.emit(payload(expr.PayloadBaseLLHeader, 12, 2),
+			&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: binary.BigEndian.AppendUint16(nil, f.network)})
+		c.network = f.network
+	}
+	if f.transport != 0 && c.transport != f.transport {
+		c.emit(&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: register},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: []byte{f.transport}})
+		c.transport = f.transport
+	}
+}
+
+// concatenate loads the fields one after the other; each begins at a multiple of four bytes.
+func concatenate(fields []field) []expr.Any {
+	var exprs []expr.Any
+	at := uint32(0)
+	for _, f := range fields {
+		destination := uint32(register)
+		if at > 0 {
+			destination = unix.NFT_REG32_00 + at/4
+		}
+		switch load := f.load.(type) {
+		case *expr.Meta:
+			exprs = append(exprs, &expr.Meta{Key: load.Key, Register: destination})
+		case *expr.Payload:
+			exprs = append(exprs, &expr.Payload{DestRegister: destination, Base: load.Base, Offset: load.Offset, Len: load.Len})
+		}
+		at += (f.size + 3) / 4 * 4
+	}
+	return exprs
+}
+
+func (c *compiler) compare(f field, value string) error {
+	if prefix, err := netip.ParsePrefix(value); err == nil && f.size == 4 {
+		mask := net.CIDRMask(prefix.Bits(), 32)
+		c.emit(f.load,
+			&expr.Bitwise{SourceRegister: register, DestRegister: register, Len: 4, Mask: mask, Xor: make([]byte, 4)},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: prefix.Masked().Addr().AsSlice()})
+		return nil
+	}
+	data, err := f.parse(value)
+	if err != nil {
+		return err
+	}
+	c.emit(f.load, &expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: data})
+	if f.network == 0 && f.size == 2 && f.transport == 0 {
+		c.network = binary.BigEndian.Uint16(data)
+	}
+	return nil
+}
+
+// parseName reads "name", or "start*", of which only the start is compared.
+func parseName(text string) ([]byte, error) {
+	name, err := strconv.Unquote(text)
+	if err != nil || name == "" || len(name) >= unix.IFNAMSIZ {
+		return nil, fmt.Errorf("%s is not the name of a link in quotes", text)
+	}
+	if start, ok := strings.CutSuffix(name, "*"); ok {
+		return []byte(start), nil
+	}
+	return append([]byte(name), make([]byte, unix.IFNAMSIZ-len(name))...), nil
+}
+
+func parseMAC(text string) ([]byte, error) {
+	mac, err := net.ParseMAC(text)
+	if err == nil && len(mac) != 6 {
+		err = fmt.Errorf("%s is not an Ethernet address", text)
+	}
+	return mac, err
+}
+
+func parseAddress(text string) ([]byte, error) {
+	address, err := netip.ParseAddr(text)
+	if err != nil || !address.Is4() {
+		return nil, fmt.Errorf("%q is not an IPv4 address", text)
+	}
+	return address.AsSlice(), nil
+}
+
+func parsePort(text string) ([]byte, error) {
+	port, err := strconv.ParseUint(text, 10, 16)
+	return binary.BigEndian.AppendUint16(nil, uint16(port)), err
+}
+
+func parseEtherType(text string) ([]byte, error) {
+	return word16(text, map[string]uint16{"ip": unix.ETH_P_IP, "arp": unix.ETH_P_ARP, "ip6": unix.ETH_P_IPV6})
+}
+
+func parseOperation(text string) ([]byte, error) {
+	return word16(text, map[string]uint16{"request": 1, "reply": 2})
+}
+
+func word16(text string, words map[string]uint16) ([]byte, error) {
+	value, ok := words[text]
+	if !ok {
+		return nil, fmt.Errorf("unknown value %q", text)
+	}
+	return binary.BigEndian.AppendUint16(nil, value), nil
+}
+
+func parseICMP(text string) ([]byte, error) {
+	types := map[string]byte{"echo-request": 8, "destination-unreachable": 3}
+	value, ok := types[text]
+	if !ok {
+		return nil, fmt.Errorf("unknown ICMP type %q", text)
+	}
+	return []byte{value}, nil
+}

@@ -1,0 +1,108 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/ciaocloud/ciao/cluster"
+)
+
+// markedNamespace makes the named namespace, or opens the one that is there if it carries the marks. A namespace cannot be marked
+// itself, so that its loopback link is.
+func markedNamespace(name string, marks ...string) (*os.File, error) {
+	file, err := makeNamespace(name, func(namespace *os.File) error { return markNamespace(namespace, marks) })
+	if err != nil {
+		return nil, err
+	}
+	have, err := readMarks(file)
+	if err == nil && !slices.Equal(have, marks) {
+		err = fmt.Errorf("the network namespace %s is not ours (it is marked %q): remove it or choose another cluster name: %w", name, have, cluster.ErrConflict)
+	}
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
+}
+
+func markNamespace(namespace *os.File, marks []string) error {
+	handle, err := openHandle(namespace)
+	if err != nil {
+		return err
+	}
+	defer handle.Close()
+	loopback, err := handle.LinkByName("lo")
+	if err != nil {
+		return unavailable("find the loopback link", err)
+	}
+	if err := handle.LinkSetAlias(loopback, strings.Join(marks, " ")); err != nil {
+		return unavailable("mark the namespace", err)
+	}
+	return handle.LinkSetUp(loopback)
+}
+
+func readMarks(namespace *os.File) ([]string, error) {
+	handle, err := openHandle(namespace)
+	if err != nil {
+		return nil, err
+	}
+	defer handle.Close()
+	loopback, err := handle.LinkByName("lo")
+	if err != nil {
+		return nil, unavailable("find the loopback link", err)
+	}
+	return strings.Fields(loopback.Attrs().Alias), nil
+}
+
+// emptyNamespace removes every link, so that nothing works on even where a process keeps the namespace alive.
+func emptyNamespace(namespace *os.File) error {
+	handle, err := openHandle(namespace)
+	if err != nil {
+		return err
+	}
+	defer handle.Close()
+	links, err := handle.LinkList()
+	if err != nil {
+		return unavailable("list links", err)
+	}
+	var problems []error
+	for _, link := range links {
+		if link.Attrs().Name == "lo" {
+			continue
+		}
+		if err := handle.LinkDel(link); err != nil {
+			if _, gone := handle.LinkByIndex(link.Attrs().Index); gone == nil { // it did not go with another
+				problems = append(problems, unavailable("remove link "+link.Attrs().Name, err))
+			}
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// endNamespace empties the namespace of this name and takes its name away, if it carries the marks.
+func endNamespace(name string, marks []string, last func(namespace *os.File) error) error {
+	file, err := openNamespace(namespacePath(name))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if errors.Is(err, cluster.ErrConflict) {
+		return removeNamespace(name) // a maker died before the namespace was mounted on its name
+	}
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	have, err := readMarks(file)
+	if err != nil {
+		return err
+	}
+	if !slices.Equal(have, marks) {
+		return nil // not ours
+	}
+	if err := errors.Join(last(file), emptyNamespace(file)); err != nil {
+		return err
+	}
+	return removeNamespace(name)
+}

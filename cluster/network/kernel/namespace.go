@@ -1,0 +1,126 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ciaocloud/ciao/cluster"
+)
+
+// runNamespaces is where `ip netns` and everyone else looks for named namespaces.
+const runNamespaces = "/run/netns"
+
+// namespacePath is where the namespace of the given name is mounted.
+func namespacePath(name string) string { return filepath.Join(runNamespaces, name) }
+
+// openNamespace opens the namespace at path; empty is the process's own.
+func openNamespace(path string) (*os.File, error) {
+	if path == "" {
+		path = "/proc/self/ns/net"
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("open the network namespace: %w", err)
+	}
+	var stat unix.Statfs_t
+	if err := unix.Fstatfs(int(file.Fd()), &stat); err != nil || stat.Type != unix.NSFS_MAGIC {
+		return nil, errors.Join(fmt.Errorf("%s is not a network namespace: %w", path, cluster.ErrConflict), file.Close())
+	}
+	return file, nil
+}
+
+// inside runs f on a thread of its own in the namespace. What f starts (sockets, processes) stays there; goroutines that f starts
+// run elsewhere. The thread is never used for anything else: it dies with the goroutine, because it stays locked.
+func inside(namespace *os.File, f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		if err := unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNET); err != nil {
+			done <- fmt.Errorf("enter the network namespace: %w", err)
+			return
+		}
+		done <- f()
+	}()
+	return <-done
+}
+
+// makeNamespace makes a named namespace, or opens the one that is there. It gets its name after prepare has run inside it, so that
+// nobody ever finds it half-made.
+func makeNamespace(name string, prepare func(namespace *os.File) error) (*os.File, error) {
+	path := namespacePath(name)
+	if file, err := openNamespace(path); err == nil {
+		return file, nil
+	}
+	if err := os.MkdirAll(runNamespaces, 0o755); err != nil {
+		return nil, fmt.Errorf("make a place for namespaces: %w", err)
+	}
+	file, err := unshareNamespace()
+	if err != nil {
+		return nil, err
+	}
+	if err := prepare(file); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	if err := mountNamespace(file, path); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
+}
+
+// unshareNamespace makes a namespace that nothing but the returned file holds.
+func unshareNamespace() (*os.File, error) {
+	type result struct {
+		file *os.File
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread dies
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			done <- result{err: fmt.Errorf("make a network namespace (are you root?): %w", err)}
+			return
+		}
+		file, err := os.Open("/proc/thread-self/ns/net")
+		done <- result{file, err}
+	}()
+	r := <-done
+	return r.file, r.err
+}
+
+func mountNamespace(file *os.File, path string) error {
+	target, err := os.OpenFile(path, os.O_RDONLY|os.O_CREATE, 0)
+	if err != nil {
+		return fmt.Errorf("name the network namespace: %w", err)
+	}
+	if err := target.Close(); err != nil {
+		return fmt.Errorf("name the network namespace: %w", err)
+	}
+	source := fmt.Sprintf("/proc/self/fd/%d", file.Fd())
+	if err := unix.Mount(source, path, "none", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("name the network namespace %s: %w", path, err)
+	}
+	return nil
+}
+
+// removeNamespace takes a namespace's name away; it goes when nobody is in it any more.
+func removeNamespace(name string) error {
+	path := namespacePath(name)
+	for {
+		// A name may be mounted twice after a crash between two makers; EINVAL says that nothing is mounted any more.
+		if err := unix.Unmount(path, unix.MNT_DETACH); errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
+			break
+		} else if err != nil {
+			return fmt.Errorf("remove the network namespace %s: %w", path, err)
+		}
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove the network namespace: %w", err)
+	}
+	return nil
+}

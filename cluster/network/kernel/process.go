@@ -1,0 +1,76 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ciaocloud/ciao/cluster"
+)
+
+// endLimit is how long killed processes may take to be gone.
+const endLimit = 5 * time.Second
+
+// endProcesses kills every process in the namespace, which is ours alone, and waits for their end.
+func endProcesses(ctx context.Context, namespace *os.File) error {
+	ctx, cancel := context.WithTimeout(ctx, endLimit)
+	defer cancel()
+	for {
+		inside, err := processesIn(namespace)
+		if err != nil || len(inside) == 0 {
+			return err
+		}
+		for _, pid := range inside {
+			if err := endProcess(ctx, pid, namespace); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func processesIn(namespace *os.File) ([]int, error) {
+	paths, err := filepath.Glob("/proc/[0-9]*/ns/net")
+	if err != nil {
+		return nil, err
+	}
+	var pids []int
+	for _, path := range paths {
+		if !sameNamespace(namespace, path) {
+			continue
+		}
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(filepath.Dir(path)))); err == nil && pid != os.Getpid() {
+			pids = append(pids, pid)
+		}
+	}
+	return pids, nil
+}
+
+// endProcess kills a process through a descriptor, so that a pid that is used again meanwhile is not another's death.
+func endProcess(ctx context.Context, pid int, namespace *os.File) error {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("end process %d: %w", pid, err)
+	}
+	defer unix.Close(fd)
+	if !sameNamespace(namespace, fmt.Sprintf("/proc/%d/ns/net", pid)) {
+		return nil
+	}
+	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("end process %d: %w", pid, err)
+	}
+	for ctx.Err() == nil {
+		if n, _ := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 100); n > 0 {
+			return nil
+		}
+	}
+	return fmt.Errorf("process %d does not end: %w", pid, cluster.ErrTimeout)
+}

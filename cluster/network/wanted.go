@@ -1,0 +1,191 @@
+package network
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/ciaocloud/ciao/cluster"
+)
+
+// Overhead is what VXLAN over IPv4 adds to a frame: Ethernet, IPv4, UDP and VXLAN headers (RFC 7348).
+const Overhead = 14 + 20 + 8 + 8
+
+// Site is where an image is for: what the wanted state does not say.
+type Site struct {
+	Cluster  string
+	Underlay netip.Prefix // our own address on the underlay
+	MTU      int          // of the underlay
+}
+
+// NodeImage is what a node's namespace should hold. The error, of class cluster.ErrInvalid, lists what contradicts itself.
+func NodeImage(site Site, wanted Node) (Image, error) {
+	if err := checkNode(wanted); err != nil {
+		return Image{}, err
+	}
+	image := NewImage()
+	image.settle()
+	peers := map[string]bool{}
+	for _, subnet := range wanted.Subnets {
+		image.addSubnet(site, subnet)
+		for _, peer := range subnet.remotes() {
+			peers[peer.String()] = true
+			image.Forwards[Forward{VXLANName(subnet.ID), FloodMAC, peer}] = true
+		}
+		if subnet.Concentrator.IsValid() {
+			image.Forwards[Forward{VXLANName(subnet.ID), MACOf(subnet.Gateway).String(), subnet.Concentrator}] = true
+		}
+	}
+	senders, addresses := map[string]bool{}, map[string]bool{}
+	for _, port := range wanted.Ports {
+		image.addPort(site, port)
+		name := quoted(NodeEnd(port.Instance))
+		senders[name+" . "+port.MAC] = true
+		for _, address := range port.Addresses {
+			addresses[name+" . "+port.MAC+" . "+address.String()] = true
+		}
+	}
+	image.addTable(portsTable(senders, addresses))
+	image.addTable(nodeTable(peers))
+	return image, nil
+}
+
+// ConcentratorImage is what a CNCI's namespace should hold.
+func ConcentratorImage(site Site, wanted Concentrator) (Image, error) {
+	var problems cluster.Problems
+	checkSubnet(&problems, "subnet", wanted.Subnet)
+	for i, prefix := range wanted.Blocked {
+		if !prefix.IsValid() || !prefix.Addr().Is4() {
+			problems.Add(fmt.Sprintf("blocked[%d]", i), "must be an IPv4 prefix")
+		}
+	}
+	if err := problems.Err(); err != nil {
+		return Image{}, err
+	}
+	image := NewImage()
+	image.settle()
+	image.Settings["net/ipv4/ip_forward"] = "1"
+	image.addSubnet(site, wanted.Subnet)
+	bridge := image.Links[BridgeName(wanted.Subnet.ID)]
+	bridge.MAC = MACOf(wanted.Subnet.Gateway).String()
+	image.Links[bridge.Name] = bridge
+	image.Addresses[Address{bridge.Name, netip.PrefixFrom(wanted.Subnet.Gateway, wanted.Subnet.Prefix.Bits())}] = true
+	peers := map[string]bool{}
+	for _, peer := range wanted.Subnet.Peers {
+		peers[peer.String()] = true
+		image.Forwards[Forward{VXLANName(wanted.Subnet.ID), FloodMAC, peer}] = true
+	}
+	blocked := append([]netip.Prefix{site.Underlay.Masked()}, wanted.Blocked...)
+	image.addTable(gatewayTable(wanted, bridge.Name, blocked, peers))
+	return image, nil
+}
+
+// settle wants the kernel to leave the namespace's frames to our own tables and to the bridges: no IPv6, which has no path yet, no
+// detour of bridged frames through the IP tables, no answer for an address on a link that does not have it.
+func (i *Image) settle() {
+	for _, name := range []string{
+		"net/bridge/bridge-nf-call-arptables", "net/bridge/bridge-nf-call-ip6tables", "net/bridge/bridge-nf-call-iptables",
+		"net/ipv4/ip_forward", "net/ipv4/conf/all/accept_redirects", "net/ipv4/conf/all/send_redirects",
+	} {
+		i.Settings[name] = "0"
+	}
+	for _, name := range []string{
+		"net/ipv6/conf/all/disable_ipv6", "net/ipv6/conf/default/disable_ipv6", "net/ipv4/conf/all/arp_ignore",
+	} {
+		i.Settings[name] = "1"
+	}
+}
+
+func (i *Image) addSubnet(site Site, subnet Subnet) {
+	mark := Mark(site.Cluster, "subnet", subnet.ID)
+	bridge := Link{Name: BridgeName(subnet.ID), Kind: LinkBridge, Alias: mark, MTU: site.MTU - Overhead, Up: true}
+	i.Links[bridge.Name] = bridge
+	tunnel := Link{Name: VXLANName(subnet.ID), Kind: LinkVXLAN, Alias: mark, MTU: site.MTU - Overhead, Up: true,
+		Master: bridge.Name, Key: subnet.Key, Local: site.Underlay.Addr()}
+	i.Links[tunnel.Name] = tunnel
+}
+
+func (i *Image) addPort(site Site, port Port) {
+	link := Link{Name: NodeEnd(port.Instance), Kind: LinkTap, Alias: Mark(site.Cluster, "instance", port.Instance),
+		MTU: site.MTU - Overhead, Up: true, Master: BridgeName(port.Subnet)}
+	if port.Kind == Veth {
+		link.Kind = LinkVeth
+		link.Peer = Peer{EngineEnd(port.Instance), port.MAC}
+	}
+	i.Links[link.Name] = link
+}
+
+func (i *Image) addTable(table Table) { i.Tables[table.ID] = table }
+
+func (s Subnet) remotes() []netip.Addr {
+	remotes := append([]netip.Addr(nil), s.Peers...)
+	if s.Concentrator.IsValid() {
+		remotes = append(remotes, s.Concentrator)
+	}
+	return remotes
+}
+
+func quoted(name string) string { return `"` + name + `"` }
+
+func checkNode(wanted Node) error {
+	var problems cluster.Problems
+	subnets, keys := map[string]bool{}, map[uint32]bool{}
+	for i, subnet := range wanted.Subnets {
+		path := fmt.Sprintf("subnets[%d]", i)
+		checkSubnet(&problems, path, subnet)
+		if subnets[subnet.ID] || keys[subnet.Key] {
+			problems.Add(path, "has the id or the key of another subnet")
+		}
+		subnets[subnet.ID], keys[subnet.Key] = true, true
+	}
+	ports := map[string]bool{}
+	for i, port := range wanted.Ports {
+		path := fmt.Sprintf("ports[%d]", i)
+		checkPort(&problems, path, port)
+		if !subnets[port.Subnet] {
+			problems.Add(path+".subnet", "%q is not among the subnets", port.Subnet)
+		}
+		if ports[port.Instance] {
+			problems.Add(path+".instance", "%q has another port", port.Instance)
+		}
+		ports[port.Instance] = true
+	}
+	return problems.Err()
+}
+
+func checkSubnet(problems *cluster.Problems, path string, subnet Subnet) {
+	if subnet.ID == "" {
+		problems.Add(path+".id", "must not be empty")
+	}
+	if subnet.Key == 0 || subnet.Key >= 1<<24 {
+		problems.Add(path+".key", "must be from 1 to 16777215")
+	}
+	if !subnet.Prefix.IsValid() || !subnet.Prefix.Addr().Is4() {
+		problems.Add(path+".prefix", "must be an IPv4 prefix")
+	} else if !subnet.Gateway.Is4() || !subnet.Prefix.Contains(subnet.Gateway) {
+		problems.Add(path+".gateway", "must be an address of %s", subnet.Prefix)
+	}
+	for i, peer := range subnet.remotes() {
+		if !peer.Is4() {
+			problems.Add(fmt.Sprintf("%s.peers[%d]", path, i), "must be an IPv4 address")
+		}
+	}
+}
+
+func checkPort(problems *cluster.Problems, path string, port Port) {
+	if port.Instance == "" {
+		problems.Add(path+".instance", "must not be empty")
+	}
+	if port.Kind != Veth && port.Kind != Tap {
+		problems.Add(path+".kind", "%q is neither veth nor tap", port.Kind)
+	}
+	// The canonical form matters: elements of sets are compared as text.
+	if mac, err := net.ParseMAC(port.MAC); err != nil || len(mac) != 6 || mac.String() != port.MAC || mac[0]&1 != 0 {
+		problems.Add(path+".mac", "%q is not a unicast MAC such as 02:00:ac:10:00:02", port.MAC)
+	}
+	for i, address := range port.Addresses {
+		if !address.Is4() {
+			problems.Add(fmt.Sprintf("%s.addresses[%d]", path, i), "must be an IPv4 address")
+		}
+	}
+}
