@@ -28,7 +28,7 @@ type Issuer interface {
 
 // Config is what a controller is made of. Store is required.
 type Config struct {
-	Store  store.Store // opened with Schema
+	Store  store.Store  // opened with Schema
 	Logger *slog.Logger // nil logs nothing
 	Timing Timing
 	// Domain is the DNS domain of tenants' instances; empty is DefaultDomain.
