@@ -5,7 +5,7 @@ SHELL := bash
 .DELETE_ON_ERROR:
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unversioned)
-BINARIES := ciao singlevm bat ccloudvm
+PROGRAMS := ./cluster/cmd/ciao ./singlevm/cmd/singlevm ./bat/cmd/bat ./ccloudvm/cmd/ccloudvm
 GO := go
 GOFLAGS_BUILD := -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 STATICCHECK := $(GO) tool -modfile=tools.mod staticcheck
@@ -22,7 +22,7 @@ deps: ## Install the operating system's packages that ciao uses, and start Docke
 .PHONY: build
 build: ## Build bin/ciao, bin/singlevm, bin/bat and bin/ccloudvm (static)
 	@mkdir -p bin
-	@CGO_ENABLED=0 $(GO) build $(GOFLAGS_BUILD) -o bin/ $(BINARIES:%=./cmd/%)
+	@CGO_ENABLED=0 $(GO) build $(GOFLAGS_BUILD) -o bin/ $(PROGRAMS)
 
 .PHONY: check
 check: ## Look for faults without running: gofmt, vet, staticcheck, import rules, stale generated text

@@ -43,8 +43,8 @@ func TestImportsGoDownOnly(t *testing.T) {
 // TestProgramsStayLight: what a program links is part of its promise.
 func TestProgramsStayLight(t *testing.T) {
 	for program, bans := range map[string][]string{
-		"./cmd/ccloudvm": {"go.etcd.io/", "github.com/docker/docker/", "google.golang.org/grpc", module + "/cluster"},
-		"./cmd/bat":      {"go.etcd.io/", "github.com/docker/docker/", "google.golang.org/grpc"},
+		"./ccloudvm/cmd/ccloudvm": {"go.etcd.io/", "github.com/docker/docker/", "google.golang.org/grpc", module + "/cluster"},
+		"./bat/cmd/bat":      {"go.etcd.io/", "github.com/docker/docker/", "google.golang.org/grpc"},
 	} {
 		for _, path := range goList(t, "{{.ImportPath}}", "-deps", program) {
 			for _, ban := range bans {

@@ -8,7 +8,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/ciaocloud/ciao/cluster/api"
-	"github.com/ciaocloud/ciao/cluster/controller"
 )
 
 // metrics serves what the controller counted, in the format of Prometheus, to operators.
@@ -26,7 +25,7 @@ func (s *Server) metrics() http.Handler {
 }
 
 // counters collects the controller's counters when asked.
-type counters struct{ useCases controller.UseCases }
+type counters struct{ useCases UseCases }
 
 var (
 	leading    = prometheus.NewDesc("ciao_controller_leading", "1 if this controller leads.", nil, nil)
@@ -36,7 +35,7 @@ var (
 	commits    = prometheus.NewDesc("ciao_controller_commits_total", "Transactions of the reconciler.", nil, nil)
 	commitBusy = prometheus.NewDesc("ciao_controller_commit_seconds_total", "Time spent in the reconciler's transactions.", nil, nil)
 	retries    = prometheus.NewDesc("ciao_controller_retries_total", "Commands sent again.", nil, nil)
-	orphans    = prometheus.NewDesc("ciao_controller_orphans_total", "Instances that nodes had and the store did not.", nil, nil)
+	strays     = prometheus.NewDesc("ciao_controller_strays_total", "Instances that nodes had and should not have.", nil, nil)
 	waiting    = prometheus.NewDesc("ciao_controller_waiting_instances", "Instances that are not settled.", nil, nil)
 )
 
@@ -66,7 +65,7 @@ func (c counters) Collect(out chan<- prometheus.Metric) {
 	}
 	counter(sendErrors, float64(now.SendErrors))
 	counter(commits, float64(now.Commits))
-	counter(commitBusy, now.CommitBusy)
+	counter(commitBusy, now.CommitBusy.Seconds())
 	counter(retries, float64(now.Retries))
-	counter(orphans, float64(now.Orphans))
+	counter(strays, float64(now.Strays))
 }

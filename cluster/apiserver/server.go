@@ -24,7 +24,6 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/ciaocloud/ciao/cluster/api"
-	"github.com/ciaocloud/ciao/cluster/controller"
 )
 
 // Bounds of a connection.
@@ -38,7 +37,7 @@ const (
 
 // Config is what a server is made of; every field is required but Version and Logger.
 type Config struct {
-	UseCases    controller.UseCases
+	UseCases    UseCases
 	Certificate func() (tls.Certificate, error) // asked at each handshake, so that it can be renewed
 	ClientCAs   *x509.CertPool                  // that users' certificates must lead to
 	Version     string                          // of the program, for the OpenAPI document

@@ -43,7 +43,9 @@ func runController(ctx context.Context, e Environment) error {
 		return err
 	}
 	logger.Info("controller runs", "api", listener.Addr().String(), "version", e.Version)
-	return together(ctx, service.Run, link.Run, func(ctx context.Context) error { return server.Run(ctx, listener) })
+	return together(ctx, link.Run,
+		func(ctx context.Context) error { return service.Run(ctx, link) },
+		func(ctx context.Context) error { return server.Run(ctx, listener) })
 }
 
 // openStore opens the embedded etcd, or connects to the one that the cluster file names.
@@ -63,11 +65,15 @@ func (e Environment) controller(state store.Store, logger *slog.Logger) (*contro
 		Scale: e.Config.TimeScale, NodeGrace: time.Duration(e.Config.Controller.NodeGrace),
 		Queue: time.Duration(e.Config.Controller.Queue), CNCIIdle: time.Duration(e.Config.Controller.CNCIIdle),
 	}
-	service, err := controller.New(controller.Config{Store: state, Logger: logger, Timing: timing})
+	pki := e.Config.PKI
+	authority, err := certs.LoadAuthority(pki.CAFile(), pki.CAKeyFile())
 	if err != nil {
 		return nil, nil, err
 	}
-	pki := e.Config.PKI
+	service, err := controller.New(controller.Config{Store: state, Issuer: issuer{authority}, Logger: logger, Timing: timing})
+	if err != nil {
+		return nil, nil, err
+	}
 	settings, err := e.client(pki.CertificateFile(ControllerCertificate), pki.KeyFile(ControllerCertificate), service, logger)
 	if err != nil {
 		return nil, nil, err
@@ -76,11 +82,6 @@ func (e Environment) controller(state store.Store, logger *slog.Logger) (*contro
 	if err != nil {
 		return nil, nil, fmt.Errorf("make the controller's link: %w", err)
 	}
-	authority, err := certs.LoadAuthority(pki.CAFile(), pki.CAKeyFile())
-	if err != nil {
-		return nil, nil, err
-	}
-	service.Attach(link, issuer{authority})
 	return service, link, nil
 }
 
