@@ -69,7 +69,7 @@ func (l *Link) send(ctx context.Context, operand ssntp.Operand, destination ssnt
 func (l *Link) Issue(ctx context.Context, instance string, csr []byte) ([]byte, error) {
 	answer := make(chan payload.Certificate, 1)
 	if !l.expect(instance, answer) {
-		return nil, fmt.Errorf("%w: a certificate for %s is already asked for", cluster.ErrConflict, instance)
+		return nil, fmt.Errorf("%w: a certificate for %s is already asked for", cluster.ErrUnavailable, instance)
 	}
 	defer l.unexpect(instance)
 	for {

@@ -58,6 +58,7 @@ type machine struct {
 	waiting   bool   // for a back-off to pass
 	attempts  int    // of the present start that found something unavailable
 	setbacks  int    // failures in a row of what is not a start
+	crashes   int    // interruptions in a row, each soon after the start
 	trouble   string // what was unavailable
 
 	carrier  driver.Status // Condition "" is unknown
@@ -116,7 +117,7 @@ func (m *machine) command(want cluster.Desired, generation uint64) action {
 func (m *machine) wish(want cluster.Desired, generation uint64) {
 	m.want, m.generation = want, generation
 	m.settled, m.failure, m.retry = "", "", false
-	m.attempts, m.setbacks, m.waiting, m.trouble = 0, 0, false, ""
+	m.attempts, m.setbacks, m.crashes, m.waiting, m.trouble = 0, 0, 0, false, ""
 	m.prepared, m.removed, m.detached = fresh, false, false
 }
 
@@ -156,6 +157,10 @@ func (m *machine) ended(o outcome) action {
 	switch {
 	case o.failed == succeeded:
 		m.succeed(o)
+		if pause := m.pause(o.operation); pause > 0 {
+			m.waiting = true
+			return action{wait: pause}
+		}
 		return m.next()
 	case cancelled:
 		m.carrier.Condition = "" // it may have come halfway
@@ -183,6 +188,26 @@ func (m *machine) setback(o outcome) action {
 	}
 	m.setbacks++
 	return action{wait: backoff(m.setbacks)}
+}
+
+// steady is how long an instance must have run for its interruption to be no part of a row.
+const steady = time.Minute
+
+// pause is how long to wait before an interrupted instance is started again: not at all the first time.
+func (m *machine) pause(o operation) time.Duration {
+	c := m.carrier
+	if o != look || m.want != cluster.WantActive || c.Condition != driver.Ended || !c.Interrupted || c.Generation != m.generation {
+		return 0
+	}
+	if c.Finished.Sub(c.Started) >= steady {
+		m.crashes = 0
+	}
+	m.crashes++
+	m.trouble = c.Reason
+	if m.crashes == 1 {
+		return 0
+	}
+	return backoff(m.crashes - 1)
 }
 
 func backoff(attempts int) time.Duration {

@@ -1,16 +1,23 @@
 package concentrator
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
+	"path/filepath"
+	"sync"
 	"time"
+
+	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/driver"
 )
 
 // Namespaces makes the network namespaces of concentrators. Every call may be repeated.
 type Namespaces interface {
-	// Create makes the namespace of a concentrator, or finds it, and returns its path.
+	// Create makes the namespace of a concentrator, or finds it, and returns its path; an empty path is the launcher's own.
 	Create(ctx context.Context, id string) (path string, err error)
-	// Remove removes it with everything in it; one that is not there is no error.
+	// Remove ends every process in it and removes it with everything in it; one that is not there is no error.
 	Remove(ctx context.Context, id string) error
 	// List names the concentrators of this node that have a namespace.
 	List(ctx context.Context) ([]string, error)
@@ -26,6 +33,7 @@ type Issuer interface {
 type Agent struct {
 	Instance    string // the concentrator's instance id
 	Tenant      string
+	Arguments   []string // of the instance's recipe; ciao's own CNCIs have none
 	Directory   string // its own, mode 0700; the command may keep files there
 	Certificate string // file with its certificate chain
 	Key         string // file with its private key
@@ -38,11 +46,50 @@ type Config struct {
 	Instances  string
 	Namespaces Namespaces
 	Issuer     Issuer
-	// Command is the program and arguments of an agent. It may write files into the agent's directory first, and gives equal answers for
-	// equal agents.
+	// Command is the program and arguments of an agent. It may write files into the agent's directory first.
 	Command   func(agent Agent) ([]string, error)
 	TimeScale float64 // multiplies every deadline; default 1
 	Logger    *slog.Logger
 }
 
-const defaultDeadline = 30 * time.Second
+// Driver runs concentrators. Make it with New.
+type Driver struct {
+	config Config
+	logger *slog.Logger
+
+	mu       sync.Mutex
+	watchers map[chan string]bool
+}
+
+var _ driver.Driver = (*Driver)(nil)
+
+// New checks the configuration.
+func New(config Config) (*Driver, error) {
+	var problems cluster.Problems
+	if !filepath.IsAbs(config.Instances) {
+		problems.Add("Instances", "%q must be an absolute path", config.Instances)
+	}
+	if config.Namespaces == nil || config.Issuer == nil || config.Command == nil {
+		problems.Add("Namespaces, Issuer, Command", "are required")
+	}
+	if err := problems.Err(); err != nil {
+		return nil, fmt.Errorf("concentrator driver: %w", err)
+	}
+	config.TimeScale = cmp.Or(config.TimeScale, 1)
+	return &Driver{
+		config: config, logger: cmp.Or(config.Logger, slog.New(slog.DiscardHandler)),
+		watchers: map[chan string]bool{},
+	}, nil
+}
+
+// Kind implements driver.Driver.
+func (d *Driver) Kind() cluster.Kind { return cluster.KindCNCI }
+
+func (d *Driver) scaled(duration time.Duration) time.Duration {
+	return time.Duration(d.config.TimeScale * float64(duration))
+}
+
+// carrier is where one concentrator's files are.
+func (d *Driver) carrier(id string) carrier {
+	return carrier{id: id, directory: filepath.Join(d.config.Instances, id, "concentrator")}
+}

@@ -1,0 +1,173 @@
+package concentrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/driver"
+)
+
+// Create implements driver.Driver: it makes the namespace and the agent's identity.
+func (d *Driver) Create(ctx context.Context, instance driver.Instance, progress func(step, message string)) error {
+	return classed(d.create(ctx, instance, progress))
+}
+
+func (d *Driver) create(ctx context.Context, instance driver.Instance, progress func(step, message string)) error {
+	if progress == nil {
+		progress = func(string, string) {}
+	}
+	if !cluster.ValidID(instance.ID) {
+		return fmt.Errorf("%w: %q is not the id of a CNCI", cluster.ErrInvalid, instance.ID)
+	}
+	if instance.Spec.Privileged && !instance.Privileged {
+		return fmt.Errorf("%w: a CNCI is never privileged", cluster.ErrPermission)
+	}
+	c := d.carrier(instance.ID)
+	before, err := c.describe()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err == nil && before.Generation > instance.Generation {
+		return fmt.Errorf("%w: CNCI %s already has generation %d", cluster.ErrConflict, c.id, before.Generation)
+	}
+	if err := os.MkdirAll(c.directory, 0o700); err != nil {
+		return fmt.Errorf("make the CNCI's directory: %w", err)
+	}
+	progress("create", "making the network namespace")
+	path, err := d.config.Namespaces.Create(ctx, c.id)
+	if err != nil {
+		return fmt.Errorf("make the namespace of CNCI %s: %w", c.id, err)
+	}
+	progress("create", "asking for a certificate")
+	if err := d.identify(ctx, c); err != nil {
+		return err
+	}
+	if before.Generation < instance.Generation {
+		if err := d.replace(ctx, c); err != nil {
+			return err
+		}
+	}
+	defer d.changed(c.id)
+	return c.write(description{
+		Generation: instance.Generation, Tenant: instance.Tenant, Namespace: path, Arguments: instance.Spec.Command,
+	})
+}
+
+// replace ends the agent of an older generation and forgets how it went.
+func (d *Driver) replace(ctx context.Context, c carrier) error {
+	if err := d.end(ctx, c, 0); err != nil {
+		return err
+	}
+	return c.drop("processes", "exit", "stopped")
+}
+
+// Start implements driver.Driver.
+func (d *Driver) Start(ctx context.Context, id string) error {
+	return classed(d.start(ctx, d.carrier(id)))
+}
+
+func (d *Driver) start(ctx context.Context, c carrier) error {
+	described, err := c.describe()
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: there is no CNCI %s on this node", cluster.ErrNotFound, c.id)
+	}
+	if err != nil {
+		return err
+	}
+	lock, err := c.take()
+	if err != nil || lock == nil {
+		return err
+	}
+	defer lock.Close() // the script has it now, or nobody
+	c.kill()           // an agent whose script was killed
+	if err := c.drop("processes", "exit", "stopped"); err != nil {
+		return err
+	}
+	argv, err := d.config.Command(Agent{
+		Instance: c.id, Tenant: described.Tenant, Arguments: described.Arguments, Directory: c.directory,
+		Certificate: c.file(certificateFile), Key: c.file(keyFile), Namespace: described.Namespace,
+	})
+	if err != nil {
+		return fmt.Errorf("prepare the agent of CNCI %s: %w", c.id, err)
+	}
+	c.bound()
+	if err := c.spawn(ctx, described.Namespace, argv, lock); err != nil {
+		return err
+	}
+	d.changed(c.id)
+	return nil
+}
+
+// Stop implements driver.Driver: it ends the agent.
+func (d *Driver) Stop(ctx context.Context, id string, grace time.Duration) error {
+	c := d.carrier(id)
+	if !c.has("carrier.json") {
+		return nil
+	}
+	if running, err := c.runs(); err != nil || !running {
+		return classed(err)
+	}
+	err := c.replace("stopped", nil)
+	if err == nil {
+		err = d.end(ctx, c, grace)
+	}
+	d.changed(id)
+	return classed(err)
+}
+
+// Delete implements driver.Driver.
+func (d *Driver) Delete(ctx context.Context, id string) error {
+	if !cluster.ValidID(id) {
+		return nil
+	}
+	c := d.carrier(id)
+	err := d.end(ctx, c, 0)
+	if err == nil {
+		err = d.config.Namespaces.Remove(ctx, id)
+	}
+	if err == nil {
+		err = os.RemoveAll(c.directory)
+	}
+	d.changed(id)
+	return classed(err)
+}
+
+// Status implements driver.Driver.
+func (d *Driver) Status(_ context.Context, id string) (driver.Status, error) {
+	status, err := d.carrier(id).status()
+	return status, classed(err)
+}
+
+// List implements driver.Driver. A namespace without a concentrator is one that was only begun.
+func (d *Driver) List(ctx context.Context) ([]driver.Status, error) {
+	found := map[string]bool{}
+	var all []driver.Status
+	paths, _ := filepath.Glob(d.carrier("*").file("carrier.json")) // the pattern is well formed
+	for _, path := range paths {
+		id := filepath.Base(filepath.Dir(filepath.Dir(path)))
+		status, err := d.carrier(id).status()
+		if err != nil {
+			return nil, classed(err)
+		}
+		if status.Condition != driver.Absent {
+			found[id] = true
+			all = append(all, status)
+		}
+	}
+	spaces, err := d.config.Namespaces.List(ctx)
+	if err != nil {
+		return nil, classed(fmt.Errorf("list the namespaces of CNCIs: %w", err))
+	}
+	for _, id := range spaces {
+		if !found[id] {
+			all = append(all, driver.Status{ID: id, Condition: driver.Created})
+		}
+	}
+	return all, nil
+}
