@@ -35,7 +35,7 @@ var (
 	commits    = prometheus.NewDesc("ciao_controller_commits_total", "Transactions of the reconciler.", nil, nil)
 	commitBusy = prometheus.NewDesc("ciao_controller_commit_seconds_total", "Time spent in the reconciler's transactions.", nil, nil)
 	retries    = prometheus.NewDesc("ciao_controller_retries_total", "Commands sent again.", nil, nil)
-	strays     = prometheus.NewDesc("ciao_controller_strays_total", "Instances that nodes had and should not have.", nil, nil)
+	orphans    = prometheus.NewDesc("ciao_controller_orphans_total", "Instances that nodes had and should not have.", nil, nil)
 	waiting    = prometheus.NewDesc("ciao_controller_waiting_instances", "Instances that are not settled.", nil, nil)
 )
 
@@ -65,7 +65,7 @@ func (c counters) Collect(out chan<- prometheus.Metric) {
 	}
 	counter(sendErrors, float64(now.SendErrors))
 	counter(commits, float64(now.Commits))
-	counter(commitBusy, now.CommitBusy.Seconds())
+	counter(commitBusy, now.CommitBusy)
 	counter(retries, float64(now.Retries))
-	counter(strays, float64(now.Strays))
+	counter(orphans, float64(now.Orphans))
 }

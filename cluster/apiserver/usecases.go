@@ -1,0 +1,50 @@
+package apiserver
+
+import (
+	"context"
+
+	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/controller"
+	"github.com/ciaocloud/ciao/cluster/store"
+)
+
+// UseCases is what the server needs of a *controller.Controller, whose documentation says what each method means. scope is
+// controller.Operator or the id of a tenant; methods without one are the operator's, which the server checks before it calls.
+type UseCases interface {
+	CreateTenant(ctx context.Context, request controller.TenantRequest) (cluster.Tenant, error)
+	Tenants(ctx context.Context, scope string, page controller.Page) (tenants []cluster.Tenant, next string, err error)
+	Tenant(ctx context.Context, scope, ref string) (cluster.Tenant, store.Revision, error)
+	UpdateTenant(ctx context.Context, ref string, update controller.TenantUpdate, match store.Revision) (cluster.Tenant, store.Revision, error)
+	DeleteTenant(ctx context.Context, ref string) error
+
+	Quota(ctx context.Context, scope, tenant string) (cluster.Quota, cluster.Usage, store.Revision, error)
+	UpdateQuota(ctx context.Context, tenant string, update controller.QuotaUpdate, match store.Revision) (cluster.Quota, cluster.Usage, store.Revision, error)
+
+	CreateWorkload(ctx context.Context, scope string, request controller.WorkloadRequest) (cluster.Workload, error)
+	Workloads(ctx context.Context, scope string, page controller.Page) (workloads []cluster.Workload, next string, err error)
+	Workload(ctx context.Context, scope, ref string) (cluster.Workload, error)
+	DeleteWorkload(ctx context.Context, scope, ref string) error
+
+	CreateInstances(ctx context.Context, tenant string, request controller.InstanceRequest) ([]cluster.Instance, error)
+	Instances(ctx context.Context, scope string, filter controller.InstanceFilter) (instances []cluster.Instance, next string, err error)
+	Instance(ctx context.Context, scope, ref string) (cluster.Instance, error)
+	StartInstance(ctx context.Context, scope, ref string) (cluster.Instance, error)
+	StopInstance(ctx context.Context, scope, ref string) (cluster.Instance, error)
+	DeleteInstance(ctx context.Context, scope, ref string) (cluster.Instance, error)
+	DeleteInstances(ctx context.Context, scope string, filter controller.InstanceFilter) (count int, err error)
+
+	Nodes(ctx context.Context) ([]cluster.Node, error)
+	Node(ctx context.Context, ref string) (cluster.Node, error)
+	NodeStatistics(node string) (cluster.NodeStatistics, bool)
+
+	CNCIs(ctx context.Context, scope string) ([]controller.CNCI, error)
+	CNCI(ctx context.Context, scope, id string) (controller.CNCI, error)
+
+	Events(ctx context.Context, scope string, filter controller.EventFilter) (events []cluster.Event, next string, err error)
+	ClearEvents(ctx context.Context) (count int, err error)
+
+	Watch(ctx context.Context, scope string, kinds ...controller.ChangeKind) <-chan controller.Change
+	Counters() controller.Counters
+}
+
+var _ UseCases = (*controller.Controller)(nil)
