@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"maps"
 	"sync"
-	"time"
 
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/store"
@@ -18,12 +17,12 @@ type Counters struct {
 	Frames     map[string]uint64 // received, by operand
 	Sent       map[string]uint64 // by operand
 	SendErrors uint64
-	Commits    uint64        // of the reconciler
-	CommitBusy time.Duration // spent in them
-	Reports    uint64        // node reports that changed an instance
-	Retries    uint64        // commands sent again
-	Strays     uint64        // instances that nodes had and should not have
-	Waiting    int           // instances that are not settled
+	Commits    uint64  // of the reconciler
+	CommitBusy float64 // seconds spent in them
+	Reports    uint64  // node reports that changed an instance
+	Retries    uint64  // commands sent again
+	Orphans    uint64  // instances that nodes had and should not have
+	Waiting    int     // instances that are not settled
 }
 
 type counters struct {

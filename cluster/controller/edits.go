@@ -55,7 +55,7 @@ func (r *reconciler) commitChunk(ctx context.Context, chunk []edit) error {
 			}
 			return nil
 		})
-		r.c.counters.count(func(n *Counters) { n.Commits++; n.CommitBusy += time.Since(begun) })
+		r.c.counters.count(func(n *Counters) { n.Commits++; n.CommitBusy += time.Since(begun).Seconds() })
 		switch {
 		case err == nil:
 			for _, f := range after {

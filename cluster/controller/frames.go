@@ -193,7 +193,7 @@ func (r *reconciler) answered(node string, report payload.InstanceReport) {
 
 // expel has a node delete what it should not have.
 func (r *reconciler) expel(node string, report payload.InstanceReport) {
-	r.c.counters.count(func(n *Counters) { n.Strays++ })
+	r.c.counters.count(func(n *Counters) { n.Orphans++ })
 	r.log.Info("a node has an instance that is not its own; it is told to delete it",
 		slog.String("node", node), slog.String("instance", report.Instance), slog.String("state", string(report.State)))
 	r.order(ssntp.Delete, node, payload.Delete{Instance: report.Instance, Generation: report.Generation})
