@@ -19,7 +19,7 @@ agent=$!
 {
 	cat /proc/sys/kernel/random/boot_id
 	echo "$$ $(begun $$)"
-	echo "$agent $(begun $agent)"
+	echo "$agent $(begun $agent 2>/dev/null)" # it may have ended already
 } >processes.new && mv processes.new processes
 echo up >&4
 exec 4>&-

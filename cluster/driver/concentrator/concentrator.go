@@ -34,10 +34,10 @@ type Agent struct {
 	Instance    string // the concentrator's instance id
 	Tenant      string
 	Arguments   []string // of the instance's recipe; ciao's own CNCIs have none
-	Directory   string // its own, mode 0700; the command may keep files there
-	Certificate string // file with its certificate chain
-	Key         string // file with its private key
-	Namespace   string // path of the network namespace that it runs in
+	Directory   string   // its own, mode 0700; the command may keep files there
+	Certificate string   // file with its certificate chain
+	Key         string   // file with its private key
+	Namespace   string   // path of the network namespace that it runs in
 }
 
 // Config says how the driver works; everything but TimeScale and Logger is required.
