@@ -1,0 +1,448 @@
+package controller
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/payload"
+	"github.com/ciaocloud/ciao/ssntp"
+)
+
+// fakeCluster is a scheduler, launchers and CNCI agents, as seen over the link. It delivers frames in order, one at a time, as far as its
+// hooks let it, and checks on the way what must never happen.
+type fakeCluster struct {
+	mu      sync.Mutex
+	handler ssntp.Handler // of the present controller
+	ctx     context.Context
+	queue   []delivery
+	wake    chan struct{}
+
+	id       ssntp.ID // of the scheduler
+	nodes    map[string]*fakeNode
+	order    []string              // of nodes: the scheduler's preference
+	agents   map[string]*fakeAgent // by CNCI
+	started  map[string]string     // instance/generation → the one node that was told to start it
+	refuse   func(payload.PlacementRequest) *payload.PlacementFailure
+	onStart  func(node string, s payload.Start) (state cluster.State, reason string, retry bool) // zero: it comes up
+	drop     func(n int, f ssntp.Frame, toController bool) bool
+	frames   int
+	seen     []string // operands, in order
+	problems []string // what must never happen
+	noAgents bool
+}
+
+type delivery struct {
+	frame        ssntp.Frame
+	toController bool
+}
+
+type fakeNode struct {
+	id        string
+	roles     []cluster.NodeRole
+	underlay  netip.Addr
+	connected bool
+	instances map[string]*fakeInstance
+	graves    map[string]uint64
+	paths     map[string]payload.SubnetPaths
+}
+
+type fakeInstance struct {
+	payload.InstanceReport
+	want cluster.Desired
+}
+
+type fakeAgent struct {
+	node     string
+	revision uint64
+	hosts    int
+	underlay netip.Addr
+}
+
+func newFakeCluster(ctx context.Context) *fakeCluster {
+	f := &fakeCluster{
+		ctx: ctx, wake: make(chan struct{}, 1), id: ssntp.NewID(), nodes: map[string]*fakeNode{}, agents: map[string]*fakeAgent{},
+		started: map[string]string{},
+	}
+	go f.run()
+	return f
+}
+
+// addNode adds a connected node with both roles.
+func (f *fakeCluster) addNode(n int) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	node := &fakeNode{
+		id:    fmt.Sprintf("00000000-0000-4000-8000-%012x", n),
+		roles: []cluster.NodeRole{cluster.Compute, cluster.Network}, underlay: netip.AddrFrom4([4]byte{198, 51, 100, byte(n)}),
+		connected: true, instances: map[string]*fakeInstance{}, graves: map[string]uint64{}, paths: map[string]payload.SubnetPaths{},
+	}
+	f.nodes[node.id] = node
+	f.order = append(f.order, node.id)
+	f.announce(node)
+	return node.id
+}
+
+// Send implements Link.
+func (f *fakeCluster) Send(_ context.Context, frame ssntp.Frame) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.push(delivery{frame: frame})
+	return nil
+}
+
+func (f *fakeCluster) push(d delivery) {
+	f.queue = append(f.queue, d)
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+// tell queues a frame for the controller; mu is held.
+func (f *fakeCluster) tell(source string, operand ssntp.Operand, body any) {
+	data, err := payload.Encode(body)
+	id, err2 := ssntp.ParseID(source)
+	if err != nil || err2 != nil {
+		panic(fmt.Sprint(err, err2))
+	}
+	f.push(delivery{ssntp.Frame{Operand: operand, Source: id, Payload: data}, true})
+}
+
+// attach makes c the controller of the cluster, as a new connection would.
+func (f *fakeCluster) attach(c *Controller) {
+	f.mu.Lock()
+	f.handler = c
+	f.mu.Unlock()
+	c.Attach(f, fakeIssuer{})
+	c.Connected(f.ctx, ssntp.Identity{}, false)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, id := range f.order {
+		if node := f.nodes[id]; node.connected {
+			f.tell(f.id.String(), ssntp.NodeConnected, payload.NodeConnected{Node: id, Roles: node.roles})
+		}
+	}
+}
+
+func (f *fakeCluster) run() {
+	for {
+		select {
+		case <-f.ctx.Done():
+			return
+		case <-f.wake:
+		}
+		for {
+			f.mu.Lock()
+			if len(f.queue) == 0 {
+				f.mu.Unlock()
+				break
+			}
+			d := f.queue[0]
+			f.queue = f.queue[1:]
+			f.frames++
+			f.seen = append(f.seen, d.frame.Operand.String())
+			dropped := f.drop != nil && f.drop(f.frames, d.frame, d.toController)
+			handler := f.handler
+			if !dropped && !d.toController {
+				f.deliver(d.frame)
+			}
+			f.mu.Unlock()
+			if !dropped && d.toController && handler != nil {
+				handler.Receive(f.ctx, d.frame)
+			}
+		}
+	}
+}
+
+// deliver hands a command to whom it is for; mu is held.
+func (f *fakeCluster) deliver(frame ssntp.Frame) {
+	to := frame.Destination.String()
+	if frame.Operand == ssntp.Place {
+		f.place(decoded[payload.Place](frame))
+		return
+	}
+	if agent := f.agents[to]; agent != nil && f.nodes[agent.node].connected {
+		f.applied(to, agent, *decoded[payload.Configure](frame).Concentrator)
+		return
+	}
+	node := f.nodes[to]
+	if node == nil || !node.connected {
+		f.undeliverable(frame)
+		return
+	}
+	switch frame.Operand {
+	case ssntp.Start:
+		f.start(node, decoded[payload.Start](frame))
+	case ssntp.Stop:
+		f.stop(node, decoded[payload.Stop](frame))
+	case ssntp.Delete:
+		f.delete(node, decoded[payload.Delete](frame))
+	case ssntp.RequestInventory:
+		f.inventory(node)
+	case ssntp.Configure:
+		for _, p := range decoded[payload.Configure](frame).Subnets {
+			node.paths[p.ID] = p
+		}
+	}
+}
+
+func decoded[T any](frame ssntp.Frame) T {
+	body, err := payload.Decode[T](frame.Payload)
+	if err != nil {
+		panic(err)
+	}
+	return body
+}
+
+func (f *fakeCluster) undeliverable(frame ssntp.Frame) {
+	b := binary.BigEndian.AppendUint16(nil, uint16(frame.Operand))
+	b = append(b, frame.Destination[:]...)
+	b = append(b, make([]byte, 10)...)
+	f.push(delivery{ssntp.Frame{Operand: ssntp.Undeliverable, Source: f.id, Payload: b}, true})
+}
+
+func (f *fakeCluster) place(body payload.Place) {
+	var placed payload.Placed
+	for _, request := range body.Requests {
+		if f.refuse != nil {
+			if failure := f.refuse(request); failure != nil {
+				failure.Instance, failure.Generation = request.Instance, request.Generation
+				f.tell(f.id.String(), ssntp.PlacementFailure, failure)
+				continue
+			}
+		}
+		chosen := ""
+		for _, id := range f.order {
+			if node := f.nodes[id]; node.connected && !slices.Contains(request.Avoid, id) && slices.Contains(node.roles, request.Role) &&
+				(chosen == "" || len(node.instances) < len(f.nodes[chosen].instances)) {
+				chosen = id
+			}
+		}
+		if chosen == "" {
+			f.tell(f.id.String(), ssntp.PlacementFailure, payload.PlacementFailure{
+				Instance: request.Instance, Generation: request.Generation, Reason: "no node has room",
+			})
+			continue
+		}
+		placed.Decisions = append(placed.Decisions, payload.Decision{
+			Instance: request.Instance, Generation: request.Generation, Node: chosen, Explanation: "least instances",
+		})
+	}
+	if placed.Decisions != nil {
+		f.tell(f.id.String(), ssntp.Placed, placed)
+	}
+}
+
+func (f *fakeCluster) start(node *fakeNode, s payload.Start) {
+	key := fmt.Sprint(s.Instance, "/", s.Generation)
+	if other, ok := f.started[key]; ok && other != node.id {
+		f.problems = append(f.problems, fmt.Sprintf("%s was started on %s and on %s", key, other, node.id))
+	}
+	f.started[key] = node.id
+	if s.Kind != cluster.KindCNCI && !s.Network.Subnet.Concentrator.IsValid() {
+		f.problems = append(f.problems, key+" was started before its network was ready")
+	}
+	if grave, ok := node.graves[s.Instance]; ok && s.Generation <= grave {
+		f.tell(node.id, ssntp.InstanceState, payload.InstanceReport{Instance: s.Instance, Generation: s.Generation, State: cluster.Gone})
+		return
+	}
+	i := node.instances[s.Instance]
+	if i != nil && (s.Generation < i.Generation || s.Generation == i.Generation) {
+		f.tell(node.id, ssntp.InstanceState, i.InstanceReport)
+		return
+	}
+	i = &fakeInstance{want: cluster.WantActive, InstanceReport: payload.InstanceReport{
+		Instance: s.Instance, Generation: s.Generation, Tenant: s.Tenant, Kind: s.Kind, State: cluster.Starting,
+	}}
+	node.instances[s.Instance] = i
+	if f.onStart != nil {
+		if state, reason, retry := f.onStart(node.id, s); state != "" {
+			i.State, i.Reason, i.Retry = state, reason, retry
+			f.tell(node.id, ssntp.InstanceState, i.InstanceReport)
+			return
+		}
+	}
+	f.tell(node.id, ssntp.InstanceState, i.InstanceReport)
+	f.later(func() {
+		if node.instances[s.Instance] == i && i.Generation == s.Generation && i.want == cluster.WantActive {
+			f.checkOnlyCopy(node, s.Instance)
+			i.State = cluster.Active
+			f.report(node, i)
+			f.startAgent(node, s)
+		}
+	})
+}
+
+func (f *fakeCluster) checkOnlyCopy(node *fakeNode, id string) {
+	for _, other := range f.nodes {
+		if i := other.instances[id]; other != node && i != nil && i.State == cluster.Active {
+			f.problems = append(f.problems, id+" runs on two nodes")
+		}
+	}
+}
+
+// later does something after the time that things take.
+func (f *fakeCluster) later(do func()) {
+	time.AfterFunc(10*time.Millisecond, func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if f.ctx.Err() == nil {
+			do()
+		}
+	})
+}
+
+func (f *fakeCluster) report(node *fakeNode, i *fakeInstance) {
+	if node.connected {
+		f.tell(node.id, ssntp.InstanceState, i.InstanceReport)
+	}
+}
+
+func (f *fakeCluster) stop(node *fakeNode, s payload.Stop) {
+	i := node.instances[s.Instance]
+	if i == nil {
+		f.tell(node.id, ssntp.InstanceState, payload.InstanceReport{Instance: s.Instance, Generation: s.Generation, State: cluster.Gone})
+		return
+	}
+	if s.Generation == i.Generation && i.want == cluster.WantActive {
+		i.want = cluster.WantStopped
+		i.State = cluster.Stopping
+		f.later(func() {
+			if node.instances[s.Instance] == i && i.want == cluster.WantStopped {
+				i.State = cluster.Stopped
+				f.report(node, i)
+			}
+		})
+	}
+	f.tell(node.id, ssntp.InstanceState, i.InstanceReport)
+}
+
+func (f *fakeCluster) delete(node *fakeNode, d payload.Delete) {
+	i := node.instances[d.Instance]
+	if i != nil && d.Generation < i.Generation {
+		f.tell(node.id, ssntp.InstanceState, i.InstanceReport)
+		return
+	}
+	delete(node.instances, d.Instance)
+	delete(f.agents, d.Instance)
+	node.graves[d.Instance] = max(node.graves[d.Instance], d.Generation)
+	f.tell(node.id, ssntp.InstanceState, payload.InstanceReport{Instance: d.Instance, Generation: d.Generation, State: cluster.Gone})
+}
+
+func (f *fakeCluster) status(node *fakeNode) payload.NodeStatus {
+	return payload.NodeStatus{
+		Hostname: "node-" + node.id[len(node.id)-2:], Roles: node.roles, Kinds: []cluster.Kind{cluster.KindContainer},
+		Underlay: []netip.Addr{node.underlay}, Capacity: cluster.Resources{CPU: 8000, MemoryMiB: 8192},
+	}
+}
+
+func (f *fakeCluster) inventory(node *fakeNode) {
+	body := payload.Inventory{State: cluster.NodeReady, Node: f.status(node)}
+	var reports []payload.InstanceReport
+	for _, i := range node.instances {
+		reports = append(reports, i.InstanceReport)
+	}
+	slices.SortFunc(reports, func(a, b payload.InstanceReport) int { return compareText(a.Instance, b.Instance) })
+	const part = 3
+	body.Parts = max(1, (len(reports)+part-1)/part)
+	for body.Part = range body.Parts {
+		body.Instances = reports[body.Part*part : min(len(reports), (body.Part+1)*part)]
+		f.tell(node.id, ssntp.Inventory, body)
+	}
+}
+
+// announce is what follows a node's connection.
+func (f *fakeCluster) announce(node *fakeNode) {
+	f.tell(f.id.String(), ssntp.NodeConnected, payload.NodeConnected{Node: node.id, Roles: node.roles})
+	f.inventory(node)
+	for id, agent := range f.agents {
+		if agent.node == node.id {
+			f.agentReport(id, agent)
+		}
+	}
+}
+
+// disconnect takes a node away; what it runs goes on.
+func (f *fakeCluster) disconnect(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.nodes[id].connected = false
+	f.tell(f.id.String(), ssntp.NodeDisconnected, payload.NodeDisconnected{Node: id})
+}
+
+func (f *fakeCluster) reconnect(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.nodes[id].connected = true
+	f.announce(f.nodes[id])
+}
+
+func (f *fakeCluster) startAgent(node *fakeNode, s payload.Start) {
+	if s.Kind != cluster.KindCNCI || f.noAgents {
+		return
+	}
+	agent := &fakeAgent{node: node.id, underlay: node.underlay.Next()}
+	f.agents[s.Instance] = agent
+	f.agentReport(s.Instance, agent)
+}
+
+func (f *fakeCluster) agentReport(id string, agent *fakeAgent) {
+	f.tell(id, ssntp.ConcentratorState, payload.ConcentratorState{Concentrator: id, Revision: agent.revision, Underlay: agent.underlay})
+}
+
+func (f *fakeCluster) applied(id string, agent *fakeAgent, wanted payload.Concentrator) {
+	f.later(func() {
+		if f.agents[id] != agent {
+			return
+		}
+		if wanted.Revision > agent.revision {
+			agent.revision, agent.hosts = wanted.Revision, len(wanted.Hosts)
+		}
+		if f.nodes[agent.node].connected {
+			f.agentReport(id, agent)
+		}
+	})
+}
+
+// live counts the tenants' instances that run on nodes.
+func (f *fakeCluster) live() (n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, node := range f.nodes {
+		for _, i := range node.instances {
+			if i.State == cluster.Active && i.Kind != cluster.KindCNCI {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// held counts everything that nodes have, CNCIs too.
+func (f *fakeCluster) held() (n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, node := range f.nodes {
+		n += len(node.instances)
+	}
+	return n
+}
+
+// with runs something under the lock.
+func (f *fakeCluster) with(do func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	do()
+}
+
+type fakeIssuer struct{}
+
+func (fakeIssuer) Issue(_ context.Context, id string, csr []byte) ([]byte, error) {
+	return append([]byte("signed "+id+" "), csr...), nil
+}
