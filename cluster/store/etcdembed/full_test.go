@@ -100,17 +100,23 @@ func smallDisk(t *testing.T, size int) string {
 // occupy fills a disk until only some bytes are free.
 func occupy(t *testing.T, disk string, leave uint64) (free func()) {
 	t.Helper()
-	var fs unix.Statfs_t
-	if err := unix.Statfs(disk, &fs); err != nil {
-		t.Fatal(err)
-	}
 	name := filepath.Join(disk, "filler")
 	f, err := os.Create(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.Fallocate(int(f.Fd()), 0, 0, int64(fs.Bavail*uint64(fs.Bsize)-leave)); err != nil {
-		t.Fatal(err)
+	for {
+		var fs unix.Statfs_t
+		if err := unix.Statfs(disk, &fs); err != nil {
+			t.Fatal(err)
+		}
+		err := unix.Fallocate(int(f.Fd()), 0, 0, int64(fs.Bavail*uint64(fs.Bsize)-leave))
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, unix.ENOSPC) { // else somebody wrote in the meantime
+			t.Fatal(err)
+		}
 	}
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
