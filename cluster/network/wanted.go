@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"regexp"
 
 	"github.com/ciaocloud/ciao/cluster"
 )
@@ -59,6 +60,7 @@ func ConcentratorImage(site Site, wanted Concentrator) (Image, error) {
 			problems.Add(fmt.Sprintf("blocked[%d]", i), "must be an IPv4 prefix")
 		}
 	}
+	checkHosts(&problems, wanted)
 	if err := problems.Err(); err != nil {
 		return Image{}, err
 	}
@@ -172,6 +174,37 @@ func checkSubnet(problems *cluster.Problems, path string, subnet Subnet) {
 	}
 }
 
+// checkHosts refuses names that are no DNS labels (RFC 1035, RFC 1123): they are written into a server's files.
+func checkHosts(problems *cluster.Problems, wanted Concentrator) {
+	if !domainName.MatchString(wanted.Domain) || len(wanted.Domain) > 200 {
+		problems.Add("domain", "%q is not a DNS domain", wanted.Domain)
+	}
+	for i, host := range wanted.Hosts {
+		path := fmt.Sprintf("hosts[%d]", i)
+		if !hostName.MatchString(host.Name) {
+			problems.Add(path+".name", "%q is not a host name (letters, digits and inner hyphens, at most 63)", host.Name)
+		}
+		checkMAC(problems, path, host.MAC)
+		for j, address := range host.Addresses {
+			if address.Is4() && (!wanted.Subnet.Prefix.Contains(address) || address == wanted.Subnet.Gateway) {
+				problems.Add(fmt.Sprintf("%s.addresses[%d]", path, j), "%s is not a host's address of %s", address, wanted.Subnet.Prefix)
+			}
+		}
+	}
+}
+
+var (
+	hostName   = regexp.MustCompile(`^[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$`)
+	domainName = regexp.MustCompile(`^[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?(\.[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)*$`)
+)
+
+// checkMAC wants the canonical form: elements of sets are compared as text.
+func checkMAC(problems *cluster.Problems, path, text string) {
+	if mac, err := net.ParseMAC(text); err != nil || len(mac) != 6 || mac.String() != text || mac[0]&1 != 0 {
+		problems.Add(path+".mac", "%q is not a unicast MAC such as 02:00:ac:10:00:02", text)
+	}
+}
+
 func checkPort(problems *cluster.Problems, path string, port Port) {
 	if port.Instance == "" {
 		problems.Add(path+".instance", "must not be empty")
@@ -179,10 +212,7 @@ func checkPort(problems *cluster.Problems, path string, port Port) {
 	if port.Kind != Veth && port.Kind != Tap {
 		problems.Add(path+".kind", "%q is neither veth nor tap", port.Kind)
 	}
-	// The canonical form matters: elements of sets are compared as text.
-	if mac, err := net.ParseMAC(port.MAC); err != nil || len(mac) != 6 || mac.String() != port.MAC || mac[0]&1 != 0 {
-		problems.Add(path+".mac", "%q is not a unicast MAC such as 02:00:ac:10:00:02", port.MAC)
-	}
+	checkMAC(problems, path, port.MAC)
 	for i, address := range port.Addresses {
 		if !address.Is4() {
 			problems.Add(fmt.Sprintf("%s.addresses[%d]", path, i), "must be an IPv4 address")

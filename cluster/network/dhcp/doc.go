@@ -7,6 +7,6 @@
 // released, so that the address can be given to another at once.
 //
 // What is guaranteed: dnsmasq outlives the process that started it; its successor takes it over when it was started with the same
-// settings, and replaces it otherwise. Processes are held by descriptor and checked by command line, directory and namespace before
-// they are signalled: a pid that is used again is never another's death. Files are written whole or not at all.
+// settings, and replaces it otherwise. Processes are held by descriptor and checked by command line and namespace before they are
+// signalled: a pid that is used again is never another's death. Files are written whole or not at all.
 package dhcp

@@ -34,14 +34,10 @@ func openProcess(pid int) (*process, error) {
 	return &process{pid: pid, handle: os.NewFile(uintptr(fd), fmt.Sprintf("process %d", pid)), started: time.Now()}, nil
 }
 
-// is reports whether the process runs arguments in directory and namespace.
-func (p *process) is(arguments []string, directory, namespace string) bool {
+// is reports whether the process runs arguments in the namespace.
+func (p *process) is(arguments []string, namespace string) bool {
 	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.pid))
 	if err != nil || !slices.Equal(strings.Split(strings.TrimSuffix(string(line), "\x00"), "\x00"), arguments) {
-		return false
-	}
-	at, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", p.pid))
-	if err != nil || at != directory {
 		return false
 	}
 	in, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", p.pid))

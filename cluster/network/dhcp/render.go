@@ -3,6 +3,7 @@ package dhcp
 import (
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -33,18 +34,17 @@ const (
 // leaseTime is short, for the sake of hosts whose MTU or DNS domain changes.
 const leaseTime = "1h"
 
-// renderConfig is what dnsmasq reads once, at its start. Paths are relative to its working directory: it gives up root's rights,
-// and with them the right to look into the directories above.
-func renderConfig(s Subnet) string {
+// renderConfig is what dnsmasq reads once, at its start.
+func renderConfig(directory string, s Subnet) string {
 	mask := netip.AddrFrom4([4]byte(netMask(s.Prefix.Bits())))
 	lines := []string{
 		"# Written by ciao; changes are lost.",
 		"interface=" + s.Link, "except-interface=lo", "bind-dynamic",
 		"no-resolv", "no-hosts", "domain-needed", "bogus-priv",
 		"domain=" + s.Domain, "local=/" + s.Domain + "/",
-		"addn-hosts=" + namesFile, "servers-file=" + serversFile,
+		"addn-hosts=" + filepath.Join(directory, namesFile), "servers-file=" + filepath.Join(directory, serversFile),
 		fmt.Sprintf("dhcp-range=%s,static,%s,%s", s.Prefix.Masked().Addr(), mask, leaseTime),
-		"dhcp-hostsfile=" + hostsFile,
+		"dhcp-hostsfile=" + filepath.Join(directory, hostsFile),
 		"dhcp-authoritative", "dhcp-ignore-names", "no-ping", "leasefile-ro", "quiet-dhcp",
 		fmt.Sprintf("dhcp-lease-max=%d", 1<<(32-s.Prefix.Bits())),
 		"dhcp-option=option:router," + s.Gateway.String(),

@@ -52,7 +52,7 @@ func (s *Server) apply(ctx context.Context) error {
 	if err := os.MkdirAll(s.directory, 0o755); err != nil {
 		return fmt.Errorf("make dnsmasq's directory: %w: %w", cluster.ErrUnavailable, err)
 	}
-	restart, err := s.write(configFile, renderConfig(*s.wanted))
+	restart, err := s.write(configFile, renderConfig(s.directory, *s.wanted))
 	if err != nil {
 		return err
 	}
@@ -113,8 +113,10 @@ func (s *Server) write(name, text string) (changed bool, err error) {
 	return true, nil
 }
 
-func arguments() []string {
-	return []string{"dnsmasq", "--keep-in-foreground", "--log-facility=-", "--conf-file=" + configFile, "--pid-file=" + pidFile}
+// arguments are unique to the directory: a successor knows the process by them.
+func (s *Server) arguments() []string {
+	return []string{"dnsmasq", "--keep-in-foreground", "--log-facility=-",
+		"--conf-file=" + filepath.Join(s.directory, configFile), "--pid-file=" + filepath.Join(s.directory, pidFile)}
 }
 
 // find takes over the dnsmasq that a predecessor left, if there is one.
@@ -130,7 +132,7 @@ func (s *Server) find() {
 	if err != nil {
 		return
 	}
-	if !found.is(arguments(), s.directory, s.namespace()) {
+	if !found.is(s.arguments(), s.namespace()) {
 		found.close()
 		return
 	}
@@ -166,8 +168,8 @@ func (s *Server) start(ctx context.Context) error {
 		return fmt.Errorf("open dnsmasq's log: %w: %w", cluster.ErrUnavailable, err)
 	}
 	defer out.Close()
-	command := exec.Command(arguments()[0], arguments()[1:]...)
-	command.Dir, command.Stdout, command.Stderr = s.directory, out, out
+	command := exec.Command("dnsmasq", s.arguments()[1:]...)
+	command.Dir, command.Stdout, command.Stderr = "/", out, out
 	command.SysProcAttr = &unix.SysProcAttr{Setsid: true} // it outlives us: a signal to our group is not for it
 	if err := s.inside(command.Start); err != nil {
 		return fmt.Errorf("start dnsmasq (is it installed?): %w: %w", cluster.ErrUnavailable, err)

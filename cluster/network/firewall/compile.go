@@ -202,10 +202,7 @@ func concatenate(fields []field) []expr.Any {
 
 func (c *compiler) compare(f field, value string) error {
 	if prefix, err := netip.ParsePrefix(value); err == nil && f.size == 4 {
-		mask := net.CIDRMask(prefix.Bits(), 32)
-		c.emit(f.load,
-			&expr.Bitwise{SourceRegister: register, DestRegister: register, Len: 4, Mask: mask, Xor: make([]byte, 4)},
-			&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: prefix.Masked().Addr().AsSlice()})
+		c.comparePrefix(f, prefix.Masked())
 		return nil
 	}
 	data, err := f.parse(value)
@@ -217,6 +214,19 @@ func (c *compiler) compare(f field, value string) error {
 		c.network = binary.BigEndian.Uint16(data)
 	}
 	return nil
+}
+
+// comparePrefix reads whole bytes where that is enough.
+func (c *compiler) comparePrefix(f field, prefix netip.Prefix) {
+	load, isPayload := f.load.(*expr.Payload)
+	if bytes := prefix.Bits() / 8; isPayload && bytes > 0 && prefix.Bits()%8 == 0 {
+		c.emit(payload(load.Base, load.Offset, uint32(bytes)),
+			&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: prefix.Addr().AsSlice()[:bytes]})
+		return
+	}
+	c.emit(f.load,
+		&expr.Bitwise{SourceRegister: register, DestRegister: register, Len: 4, Mask: net.CIDRMask(prefix.Bits(), 32), Xor: make([]byte, 4)},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: prefix.Addr().AsSlice()})
 }
 
 // parseName reads "name", or "start*", of which only the start is compared.

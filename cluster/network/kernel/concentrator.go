@@ -12,13 +12,13 @@ import (
 
 	"github.com/ciaocloud/ciao/cluster/network"
 	"github.com/ciaocloud/ciao/cluster/network/dhcp"
+	"github.com/ciaocloud/ciao/cluster/network/netns"
 )
 
 // ConcentratorConfig is what a CNCI's network is made from. The namespace and its link to the underlay exist: Spaces makes them.
 type ConcentratorConfig struct {
 	Cluster   string
 	Instance  string // id of the CNCI
-	Directory string // dnsmasq's files; made if absent
 	Namespace string // path of the CNCI's namespace; empty is the process's own
 	Log       *slog.Logger
 }
@@ -47,18 +47,36 @@ func NewConcentrator(config ConcentratorConfig) *Concentrator {
 		config.Log = slog.New(slog.DiscardHandler)
 	}
 	c := &Concentrator{config: config, gate: make(chan struct{}, 1)}
-	c.dhcp = dhcp.NewServer(filepath.Join(config.Directory, "dnsmasq"), c.inside, config.Log)
+	c.dhcp = dhcp.NewServer(runDirectory(config.Cluster, config.Instance), c.inside, config.Log)
 	return c
+}
+
+// runDirectory is where a CNCI's dnsmasq has its files, until the machine restarts. It is not among the agent's own files: dnsmasq
+// reads its own again after it has given up root's rights, so that every directory above must be open to all.
+func runDirectory(cluster, instance string) string {
+	return filepath.Join("/run/ciao", cluster, network.ConcentratorNamespace(cluster, instance))
+}
+
+// removeRunDirectory removes the directory, and those above it when they are empty.
+func removeRunDirectory(cluster, instance string) error {
+	directory := runDirectory(cluster, instance)
+	if err := os.RemoveAll(directory); err != nil {
+		return err
+	}
+	if os.Remove(filepath.Dir(directory)) == nil {
+		os.Remove(filepath.Dir(filepath.Dir(directory)))
+	}
+	return nil
 }
 
 // inside runs f in the CNCI's namespace.
 func (c *Concentrator) inside(f func() error) error {
-	namespace, err := openNamespace(c.config.Namespace)
+	namespace, err := netns.Open(c.config.Namespace)
 	if err != nil {
 		return err
 	}
 	defer namespace.Close()
-	return inside(namespace, f)
+	return netns.Inside(namespace, f)
 }
 
 // Apply implements network.ConcentratorNetwork.
@@ -93,7 +111,7 @@ func (c *Concentrator) apply(ctx context.Context, wanted network.Concentrator) (
 	if err := c.opened.converger.Apply(ctx, image); err != nil {
 		return facts, err
 	}
-	if before != 0 && before != c.index(bridge) {
+	if before != c.index(bridge) { // a dnsmasq that a predecessor left is bound to a link that is gone
 		if err := c.dhcp.Restart(ctx); err != nil {
 			return facts, err
 		}
@@ -115,7 +133,7 @@ func (c *Concentrator) open() error {
 	if c.opened != nil {
 		return nil
 	}
-	namespace, err := openNamespace(c.config.Namespace)
+	namespace, err := netns.Open(c.config.Namespace)
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/network"
 	"github.com/ciaocloud/ciao/cluster/network/firewall"
+	"github.com/ciaocloud/ciao/cluster/network/netns"
 )
 
 // Execute implements network.Kernel.
@@ -40,7 +41,7 @@ type executor struct {
 func (e *executor) take(step network.Step) error {
 	switch step := step.(type) {
 	case network.Setting:
-		return inside(e.namespace, func() error { return os.WriteFile("/proc/sys/"+step.Name, []byte(step.Value), 0) })
+		return netns.Inside(e.namespace, func() error { return os.WriteFile("/proc/sys/"+step.Name, []byte(step.Value), 0) })
 	case network.DelLink:
 		return e.delLink(step.Name)
 	case network.AddLink:
@@ -168,7 +169,7 @@ func (e *executor) replaceStray(veth *netlink.Veth, wanted network.Link) error {
 
 // addTap makes a persistent tap; its descriptors are opened by whoever starts the machine.
 func (e *executor) addTap(attrs netlink.LinkAttrs) error {
-	return inside(e.namespace, func() error {
+	return netns.Inside(e.namespace, func() error {
 		if err := netlink.LinkAdd(&netlink.Tuntap{LinkAttrs: netlink.LinkAttrs{Name: attrs.Name}, Mode: netlink.TUNTAP_MODE_TAP}); err != nil {
 			return err
 		}

@@ -8,12 +8,13 @@ import (
 	"strings"
 
 	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/network/netns"
 )
 
 // markedNamespace makes the named namespace, or opens the one that is there if it carries the marks. A namespace cannot be marked
 // itself, so that its loopback link is.
 func markedNamespace(name string, marks ...string) (*os.File, error) {
-	file, err := makeNamespace(name, func(namespace *os.File) error { return markNamespace(namespace, marks) })
+	file, err := netns.Make(name, func(namespace *os.File) error { return markNamespace(namespace, marks) })
 	if err != nil {
 		return nil, err
 	}
@@ -83,12 +84,12 @@ func emptyNamespace(namespace *os.File) error {
 
 // endNamespace empties the namespace of this name and takes its name away, if it carries the marks.
 func endNamespace(name string, marks []string, last func(namespace *os.File) error) error {
-	file, err := openNamespace(namespacePath(name))
+	file, err := netns.Open(netns.Path(name))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
 	if errors.Is(err, cluster.ErrConflict) {
-		return removeNamespace(name) // a maker died before the namespace was mounted on its name
+		return netns.Remove(name) // a maker died before the namespace was mounted on its name
 	}
 	if err != nil {
 		return err
@@ -104,5 +105,5 @@ func endNamespace(name string, marks []string, last func(namespace *os.File) err
 	if err := errors.Join(last(file), emptyNamespace(file)); err != nil {
 		return err
 	}
-	return removeNamespace(name)
+	return netns.Remove(name)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/network"
 	"github.com/ciaocloud/ciao/cluster/network/firewall"
+	"github.com/ciaocloud/ciao/cluster/network/netns"
 )
 
 // NodeConfig is what a node's network is made from.
@@ -59,7 +60,7 @@ func NewNode(config NodeConfig) *Node {
 
 // Namespace is the path of the node's network namespace: it exists after the first Apply.
 func (n *Node) Namespace() string {
-	return namespacePath(network.NodeNamespace(n.config.Cluster, n.config.Node))
+	return netns.Path(network.NodeNamespace(n.config.Cluster, n.config.Node))
 }
 
 // Apply implements network.NodeNetwork.
@@ -104,12 +105,12 @@ func (n *Node) start(ctx context.Context, wanted *network.Node) (facts network.N
 
 // open makes the namespace and its link to the underlay, or finds them as they were left. It is called with the gate held.
 func (n *Node) open() (*openedNode, error) {
-	host, err := openNamespace(n.config.Host)
+	host, err := netns.Open(n.config.Host)
 	if err != nil {
 		return nil, err
 	}
 	defer host.Close()
-	if n.opened == nil || !sameNamespace(n.opened.namespace, n.Namespace()) {
+	if n.opened == nil || !netns.Same(n.opened.namespace, n.Namespace()) {
 		n.close()
 		if n.opened, err = n.openNamespace(); err != nil {
 			return nil, err
@@ -128,7 +129,7 @@ func (n *Node) openNamespace() (*openedNode, error) {
 	if err != nil {
 		return nil, err
 	}
-	engine, err := openNamespace(n.config.Engine)
+	engine, err := netns.Open(n.config.Engine)
 	if err != nil {
 		return nil, errors.Join(err, namespace.Close())
 	}
@@ -224,10 +225,12 @@ func (n *Node) Remove(ctx context.Context) error {
 }
 
 // Counters are the packets that each named rule of the node's filter met; see network.ForgedMAC and its neighbours.
-func (n *Node) Counters(ctx context.Context) (map[string]uint64, error) { return counters(n.Namespace()) }
+func (n *Node) Counters(ctx context.Context) (map[string]uint64, error) {
+	return counters(n.Namespace())
+}
 
 func counters(path string) (map[string]uint64, error) {
-	namespace, err := openNamespace(path)
+	namespace, err := netns.Open(path)
 	if err != nil {
 		return nil, err
 	}
@@ -251,15 +254,5 @@ func enter(ctx context.Context, gate chan struct{}) error {
 }
 
 func leave(gate chan struct{}) { <-gate }
-
-// sameNamespace reports whether path still names the opened namespace.
-func sameNamespace(file *os.File, path string) bool {
-	have, err := file.Stat()
-	if err != nil {
-		return false
-	}
-	now, err := os.Stat(path)
-	return err == nil && os.SameFile(have, now)
-}
 
 var _ network.NodeNetwork = (*Node)(nil)

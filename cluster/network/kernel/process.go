@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/network/netns"
 )
 
 // endLimit is how long killed processes may take to be gone.
@@ -41,7 +42,7 @@ func processesIn(namespace *os.File) ([]int, error) {
 	}
 	var pids []int
 	for _, path := range paths {
-		if !sameNamespace(namespace, path) {
+		if !netns.Same(namespace, path) {
 			continue
 		}
 		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(filepath.Dir(path)))); err == nil && pid != os.Getpid() {
@@ -61,7 +62,7 @@ func endProcess(ctx context.Context, pid int, namespace *os.File) error {
 		return fmt.Errorf("end process %d: %w", pid, err)
 	}
 	defer unix.Close(fd)
-	if !sameNamespace(namespace, fmt.Sprintf("/proc/%d/ns/net", pid)) {
+	if !netns.Same(namespace, fmt.Sprintf("/proc/%d/ns/net", pid)) {
 		return nil
 	}
 	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {

@@ -15,6 +15,7 @@ import (
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/network"
 	"github.com/ciaocloud/ciao/cluster/network/firewall"
+	"github.com/ciaocloud/ciao/cluster/network/netns"
 )
 
 // space is one namespace of ours as the plan sees it.
@@ -43,7 +44,7 @@ func openSpace(namespace, engine *os.File) (*space, error) {
 // openHandle opens a netlink socket in the namespace. The calling thread does not move: a thread of its own is used and dies.
 func openHandle(namespace *os.File) (*netlink.Handle, error) {
 	var handle *netlink.Handle
-	err := inside(namespace, func() (err error) {
+	err := netns.Inside(namespace, func() (err error) {
 		handle, err = netlink.NewHandle(unix.NETLINK_ROUTE)
 		return err
 	})
@@ -145,7 +146,7 @@ func (s *space) readForwards(image *network.Image, names map[int]string) error {
 
 // readSettings reads the settings that an image may have; those that this kernel does not know are left out, and so never planned.
 func (s *space) readSettings(image *network.Image) error {
-	return inside(s.namespace, func() error {
+	return netns.Inside(s.namespace, func() error {
 		for _, name := range network.SettingNames() {
 			value, err := os.ReadFile("/proc/sys/" + name)
 			if errors.Is(err, fs.ErrNotExist) {

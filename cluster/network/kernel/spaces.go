@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/ciaocloud/ciao/cluster/network"
+	"github.com/ciaocloud/ciao/cluster/network/netns"
 )
 
 // SpacesConfig is what the namespaces of CNCIs on a network node are made from.
@@ -40,7 +41,7 @@ func (s *Spaces) Create(ctx context.Context, instance string) (path string, err 
 	fail := func(err error) (string, error) {
 		return "", fmt.Errorf("make the namespace of CNCI %s: %w", instance, err)
 	}
-	host, err := openNamespace(s.config.Host)
+	host, err := netns.Open(s.config.Host)
 	if err != nil {
 		return fail(err)
 	}
@@ -55,7 +56,7 @@ func (s *Spaces) Create(ctx context.Context, instance string) (path string, err 
 	if err := addUnderlay(host, namespace, s.config.Parent, mac, s.marks(instance)[1]); err != nil {
 		return fail(err)
 	}
-	return namespacePath(name), nil
+	return netns.Path(name), nil
 }
 
 // Remove ends every process in the CNCI's namespace, gives its underlay address back, and removes it with all its links. What is
@@ -68,6 +69,9 @@ func (s *Spaces) Remove(ctx context.Context, instance string) error {
 		}
 		return releaseUnderlay(ctx, namespace, netip.Prefix{}, s.config.Log)
 	})
+	if err == nil {
+		err = removeRunDirectory(s.config.Cluster, instance)
+	}
 	if err != nil {
 		return fmt.Errorf("remove the namespace of CNCI %s: %w", instance, err)
 	}
@@ -76,7 +80,7 @@ func (s *Spaces) Remove(ctx context.Context, instance string) error {
 
 // List finds the ids of the CNCIs of this node that have a namespace, whoever made it.
 func (s *Spaces) List(ctx context.Context) ([]string, error) {
-	entries, err := os.ReadDir(runNamespaces)
+	entries, err := os.ReadDir(netns.Directory)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("list network namespaces: %w", err)
 	}
@@ -85,7 +89,7 @@ func (s *Spaces) List(ctx context.Context) ([]string, error) {
 		if !strings.HasPrefix(entry.Name(), "ciao-"+s.config.Cluster+"-cnci-") {
 			continue
 		}
-		namespace, err := openNamespace(namespacePath(entry.Name()))
+		namespace, err := netns.Open(netns.Path(entry.Name()))
 		if err != nil {
 			continue // it goes, or its maker died before it was one
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/network"
 	"github.com/ciaocloud/ciao/cluster/network/dhcp"
+	"github.com/ciaocloud/ciao/cluster/network/netns"
 )
 
 // Limits of waiting for the underlay's DHCP server.
@@ -180,7 +181,7 @@ func (u *underlay) release(ctx context.Context) error {
 }
 
 func (u *underlay) client(link netlink.Link) *dhcp.Client {
-	return &dhcp.Client{Link: network.Underlay, MAC: link.Attrs().HardwareAddr, Inside: func(f func() error) error { return inside(u.namespace, f) }}
+	return &dhcp.Client{Link: network.Underlay, MAC: link.Attrs().HardwareAddr, Inside: func(f func() error) error { return netns.Inside(u.namespace, f) }}
 }
 
 // current is the address that the link has; zero without one.

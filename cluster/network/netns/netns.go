@@ -1,4 +1,8 @@
-package kernel
+// Package netns makes, finds, enters and removes network namespaces.
+//
+// A goroutine must never leave a thread in the wrong namespace for others to run on: what happens in a namespace happens on a thread
+// of its own that is locked and dies with its goroutine.
+package netns
 
 import (
 	"errors"
@@ -13,14 +17,14 @@ import (
 	"github.com/ciaocloud/ciao/cluster"
 )
 
-// runNamespaces is where `ip netns` and everyone else looks for named namespaces.
-const runNamespaces = "/run/netns"
+// Directory is where `ip netns` and everyone else looks for named namespaces.
+const Directory = "/run/netns"
 
-// namespacePath is where the namespace of the given name is mounted.
-func namespacePath(name string) string { return filepath.Join(runNamespaces, name) }
+// Path is where the namespace of the given name is mounted.
+func Path(name string) string { return filepath.Join(Directory, name) }
 
-// openNamespace opens the namespace at path; empty is the process's own.
-func openNamespace(path string) (*os.File, error) {
+// Open opens the namespace at path; empty is the process's own.
+func Open(path string) (*os.File, error) {
 	if path == "" {
 		path = "/proc/self/ns/net"
 	}
@@ -35,9 +39,9 @@ func openNamespace(path string) (*os.File, error) {
 	return file, nil
 }
 
-// inside runs f on a thread of its own in the namespace. What f starts (sockets, processes) stays there; goroutines that f starts
+// Inside runs f on a thread of its own in the namespace. What f starts (sockets, processes) stays there; goroutines that f starts
 // run elsewhere. The thread is never used for anything else: it dies with the goroutine, because it stays locked.
-func inside(namespace *os.File, f func() error) error {
+func Inside(namespace *os.File, f func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
@@ -50,31 +54,31 @@ func inside(namespace *os.File, f func() error) error {
 	return <-done
 }
 
-// makeNamespace makes a named namespace, or opens the one that is there. It gets its name after prepare has run inside it, so that
+// Make makes a named namespace, or opens the one that is there. It gets its name after prepare has run inside it, so that
 // nobody ever finds it half-made.
-func makeNamespace(name string, prepare func(namespace *os.File) error) (*os.File, error) {
-	path := namespacePath(name)
-	if file, err := openNamespace(path); err == nil {
+func Make(name string, prepare func(namespace *os.File) error) (*os.File, error) {
+	path := Path(name)
+	if file, err := Open(path); err == nil {
 		return file, nil
 	}
-	if err := os.MkdirAll(runNamespaces, 0o755); err != nil {
+	if err := os.MkdirAll(Directory, 0o755); err != nil {
 		return nil, fmt.Errorf("make a place for namespaces: %w", err)
 	}
-	file, err := unshareNamespace()
+	file, err := New()
 	if err != nil {
 		return nil, err
 	}
 	if err := prepare(file); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
-	if err := mountNamespace(file, path); err != nil {
+	if err := mount(file, path); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
 	return file, nil
 }
 
-// unshareNamespace makes a namespace that nothing but the returned file holds.
-func unshareNamespace() (*os.File, error) {
+// New makes a namespace that nothing but the returned file holds.
+func New() (*os.File, error) {
 	type result struct {
 		file *os.File
 		err  error
@@ -93,7 +97,7 @@ func unshareNamespace() (*os.File, error) {
 	return r.file, r.err
 }
 
-func mountNamespace(file *os.File, path string) error {
+func mount(file *os.File, path string) error {
 	target, err := os.OpenFile(path, os.O_RDONLY|os.O_CREATE, 0)
 	if err != nil {
 		return fmt.Errorf("name the network namespace: %w", err)
@@ -108,9 +112,9 @@ func mountNamespace(file *os.File, path string) error {
 	return nil
 }
 
-// removeNamespace takes a namespace's name away; it goes when nobody is in it any more.
-func removeNamespace(name string) error {
-	path := namespacePath(name)
+// Remove takes a namespace's name away; it goes when nobody is in it any more.
+func Remove(name string) error {
+	path := Path(name)
 	for {
 		// A name may be mounted twice after a crash between two makers; EINVAL says that nothing is mounted any more.
 		if err := unix.Unmount(path, unix.MNT_DETACH); errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
@@ -123,4 +127,14 @@ func removeNamespace(name string) error {
 		return fmt.Errorf("remove the network namespace: %w", err)
 	}
 	return nil
+}
+
+// Same reports whether path names the namespace.
+func Same(file *os.File, path string) bool {
+	have, err := file.Stat()
+	if err != nil {
+		return false
+	}
+	now, err := os.Stat(path)
+	return err == nil && os.SameFile(have, now)
 }

@@ -1,0 +1,86 @@
+package networktest
+
+import (
+	"net/netip"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/ciaocloud/ciao/require"
+)
+
+// Host stands for a machine: its underlay is a bridge, on which it has an address of its own and a DHCP server. Beyond it, reached
+// through its NAT only, is an outside.
+type Host struct {
+	*Space
+	Outside *Space
+}
+
+// Names and addresses of a Host.
+const (
+	Parent         = "ciao_br"  // the underlay's link
+	HostUnderlay   = "ciaovlan" // the host's own link on it
+	outsideLink    = "wan"
+	OutsideAddress = "203.0.113.2"
+)
+
+// Underlay is the range of a Host's underlay; its own address is HostAddress, at which its DHCP and DNS server is, too.
+var (
+	Underlay    = netip.MustParsePrefix("198.51.100.0/24")
+	HostAddress = netip.MustParseAddr("198.51.100.1")
+)
+
+// NewHost makes a host in a throw-away namespace. Its DNS server knows the name host.test.
+func NewHost(t testing.TB) *Host {
+	t.Helper()
+	require.Command(t, "dnsmasq", "nft")
+	h := &Host{Space: NewSpace(t), Outside: NewSpace(t)}
+	h.IP("link add " + Parent + " type bridge")
+	h.IP("link set " + Parent + " up")
+	h.IP("link add " + HostUnderlay + " link " + Parent + " type macvlan mode bridge")
+	h.IP("addr add 198.51.100.1/24 dev " + HostUnderlay)
+	h.IP("link set " + HostUnderlay + " up")
+	h.IP("link add " + outsideLink + " type veth peer name lan")
+	h.connectOutside(t)
+	h.serve(t)
+	return h
+}
+
+// connectOutside joins the outside by a veth. It has no route back to the underlay, so that only what the host translates returns.
+func (h *Host) connectOutside(t testing.TB) {
+	t.Helper()
+	peer := h.Outside.Start("sleep", "3600") // ip(8) names a namespace by a process in it
+	h.IP("link set lan netns " + pidOf(peer))
+	h.IP("addr add 203.0.113.1/24 dev " + outsideLink)
+	h.IP("link set " + outsideLink + " up")
+	h.Outside.IP("addr add " + OutsideAddress + "/24 dev lan")
+	h.Outside.IP("link set lan up")
+	h.Run("sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
+	h.Run("nft", "add table ip host; add chain ip host post { type nat hook postrouting priority 100; }; add rule ip host post oifname "+outsideLink+" masquerade")
+}
+
+func (h *Host) serve(t testing.TB) {
+	t.Helper()
+	pid := filepath.Join(t.TempDir(), "pid")
+	h.Start("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--user=root", "--pid-file="+pid, "--log-facility=/dev/null",
+		"--interface="+HostUnderlay, "--except-interface=lo", "--bind-interfaces", "--no-resolv", "--no-hosts", "--no-ping", "--leasefile-ro", "--dhcp-authoritative",
+		"--dhcp-range=198.51.100.50,198.51.100.250,1h", "--address=/host.test/192.0.2.7")
+	Eventually(t, "the host's DHCP server", func() bool {
+		matches, err := filepath.Glob(pid)
+		return err == nil && len(matches) == 1
+	})
+}
+
+// Eventually waits for a condition, for as long as a loaded machine may need.
+func Eventually(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	poll := time.NewTicker(5 * time.Millisecond)
+	defer poll.Stop()
+	for !condition() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: still waiting after 20 s", what)
+		}
+		<-poll.C
+	}
+}
