@@ -1,5 +1,5 @@
-// Package cli is the ccloudvm command tree.
+// Package cli is the ccloudvm command: it reads arguments, calls package instance and shows what comes back.
 //
-// Like every command of ciao it is made with github.com/spf13/cobra on top of package terminal (output forms, wrong use, exit
-// codes): flags and arguments may come in any order (docs/adr/0004).
+// Results go to standard output, in the form that -o or -f asks for; progress and everything else go to standard error. The exit
+// code tells the class of a failure (see exit.go); `run` and `connect` end with the exit code of the command in the guest.
 package cli

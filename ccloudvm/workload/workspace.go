@@ -16,18 +16,15 @@ type Workspace struct {
 	PublicKey      string // line for authorized_keys
 	GitUserName    string // the caller's git configuration
 	GitEmail       string
-	Mounts         []Mount // what the guest has to mount
-	Synced         []Mount // what is copied into the guest instead
-	Hostname       string  // of the guest: the instance's name
-	UUID           string  // of the machine
-	PackageUpgrade bool    // upgrade the distribution's packages at the first boot
-	HostIP         string  // the instance's address on the host, when it is a loopback one
-	HTTPServerPort int     // where the guest finds the host's download cache, on 10.0.2.2; 0: none
-	Architecture   string  // as Debian calls it: amd64
-	BakedPackages  bool    // the image already holds the workload's packages
-	Packages       []string
-	Checkout       string // the source tree ccloudvm was called in or built from, if there is one
-	NestedVM       bool   // the machine offers virtualisation to the guest
+	Mounts         []Mount  // what the guest has to mount
+	Synced         []Mount  // what is copied into the guest instead
+	Hostname       string   // of the guest: the instance's name
+	UUID           string   // of the machine
+	PackageUpgrade bool     // upgrade the distribution's packages at the first boot
+	HostIP         string   // the instance's address on the host, when it is a loopback one
+	HTTPServerPort int      // where the guest finds the host's download cache, on 10.0.2.2; 0: none
+	Packages       []string // of the workload, those that the image does not hold
+	Checkout       string   // the ciao source tree that ccloudvm was called in, or that its program lies in; empty: none
 }
 
 // Mount is a share as a template sees it.
