@@ -1,0 +1,130 @@
+package cnci
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ciaocloud/ciao/cluster/network"
+	"github.com/ciaocloud/ciao/cluster/payload"
+	"github.com/ciaocloud/ciao/ssntp"
+)
+
+// Run applies the stored state, then each newer one that is received, until ctx ends. It returns an error only when the stored state
+// cannot be read or written.
+func (a *Agent) Run(ctx context.Context) error {
+	stored, err := load(a.config.Directory)
+	if err != nil {
+		return fmt.Errorf("CNCI %s: %w", a.config.Instance, err)
+	}
+	if stored != nil {
+		a.wanted = stored
+		a.apply(ctx)
+	}
+	for {
+		timer := time.NewTimer(a.pause())
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-a.wake:
+			err = a.serve(ctx)
+		case <-timer.C:
+			a.renew(ctx)
+		}
+		timer.Stop()
+		if err != nil {
+			return fmt.Errorf("CNCI %s: %w", a.config.Instance, err)
+		}
+	}
+}
+
+// pause is how long to wait for word before the network is compared with what is wanted.
+func (a *Agent) pause() time.Duration {
+	if a.retry > 0 {
+		return a.retry
+	}
+	return a.config.Repair
+}
+
+// serve does what was posted: stores and applies a newer state, and reports.
+func (a *Agent) serve(ctx context.Context) error {
+	state, report := a.take()
+	if state != nil && (a.wanted == nil || state.Revision > a.wanted.Revision) {
+		if err := store(a.config.Directory, state); err != nil {
+			return err
+		}
+		a.wanted, a.retry = state, 0
+		a.apply(ctx)
+	}
+	if report {
+		a.send(ctx)
+	}
+	return nil
+}
+
+// renew applies the wanted state again, and reports if that changed anything that the controller was told.
+func (a *Agent) renew(ctx context.Context) {
+	if a.wanted == nil {
+		return
+	}
+	applied, facts, problem := a.applied, a.facts, a.problem
+	a.apply(ctx)
+	if applied != a.applied || facts != a.facts || problem != a.problem {
+		a.send(ctx)
+	}
+}
+
+func (a *Agent) apply(ctx context.Context) {
+	limited, cancel := context.WithTimeout(ctx, applyLimit)
+	defer cancel()
+	facts, err := a.config.Network.Apply(limited, a.network())
+	if err == nil {
+		a.applied, a.facts, a.problem, a.retry = a.wanted.Revision, facts, "", 0
+		return
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	a.config.Log.Warn("the wanted state is not applied; trying again", "revision", a.wanted.Revision, "err", err)
+	a.problem = bounded(err.Error())
+	a.retry = min(max(2*a.retry, firstRetry), lastRetry)
+}
+
+// network is the wanted state in the words of the network's contract.
+func (a *Agent) network() network.Concentrator {
+	w := a.wanted
+	wanted := network.Concentrator{
+		Subnet: network.Subnet{ID: w.Subnet, Tenant: w.Tenant, Key: w.Key, Prefix: w.Prefix, Gateway: w.Gateway, Peers: w.Nodes},
+		Domain: w.Domain, Blocked: a.config.Blocked,
+	}
+	for _, host := range w.Hosts {
+		wanted.Hosts = append(wanted.Hosts, network.Host{Name: host.Name, MAC: host.MAC, Addresses: host.Addresses})
+	}
+	return wanted
+}
+
+// send reports. A report that is lost is not repeated: the controller sends the state again when it misses one.
+func (a *Agent) send(ctx context.Context) {
+	body, err := payload.Encode(payload.ConcentratorState{
+		Concentrator: a.config.Instance, Revision: a.applied, Underlay: a.facts.Underlay, Problem: a.problem,
+	})
+	if err == nil {
+		limited, cancel := context.WithTimeout(ctx, reportLimit)
+		defer cancel()
+		err = a.config.Link.Send(limited, ssntp.Frame{Operand: ssntp.ConcentratorState, Payload: body})
+	}
+	if err != nil && !errors.Is(err, context.Canceled) {
+		a.config.Log.Warn("the state is not reported", "err", err)
+	}
+}
+
+// bounded keeps a problem short enough to be shown.
+func bounded(text string) string {
+	const most = 500
+	if len(text) <= most {
+		return text
+	}
+	return text[:most] + "…"
+}
