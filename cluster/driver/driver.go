@@ -33,7 +33,8 @@ type Instance struct {
 	Directory  string // the instance's own directory on the node; exists, mode 0700
 }
 
-// Network is the instance's prepared place in its tenant's subnet: the port exists before Create is called.
+// Network is the instance's prepared place in its tenant's subnet: the port exists before Create is called, and again before every
+// Start, for a carrier that dies may take its end of the port with it.
 type Network struct {
 	Subnet    string
 	Prefix    netip.Prefix
@@ -64,7 +65,8 @@ type Status struct {
 	ExitCode   *int   // when Ended, and known
 	Reason     string // when Ended: the carrier's words, such as out of memory
 	// Interrupted says that the instance did not end by itself: the carrier's engine or the machine went down under it. The
-	// launcher starts such an instance again.
+	// launcher starts such an instance again, unless it knows that the instance was asked to stop: a carrier does not remember
+	// who asked for the signal that ended it.
 	Interrupted bool
 	Started     time.Time
 	Finished    time.Time
@@ -76,14 +78,14 @@ type Driver interface {
 	Kind() cluster.Kind
 
 	// Create makes the carrier without starting it: fetches the image, prepares the disks. What it does is told to progress, which
-	// may be called until Create returns. An existing carrier of the same generation is kept; one of an older generation is
-	// brought to the new one with its disk kept.
+	// may be called until Create returns. An existing carrier of the same generation is kept as it is; one of an older generation is
+	// stopped if it runs, and brought to the new one with its disk kept; one of a newer generation is cluster.ErrConflict.
 	Create(ctx context.Context, instance Instance, progress func(step, message string)) error
 
-	// Start starts a created or ended carrier; a running one is left alone.
+	// Start starts a created or ended carrier; a running one is left alone. One that was never created is cluster.ErrNotFound.
 	Start(ctx context.Context, id string) error
 
-	// Stop asks the carrier to end, kills it after the grace time, and returns when it has ended.
+	// Stop asks the carrier to end, kills it after the grace time, and returns when it has ended. What does not run is left alone.
 	Stop(ctx context.Context, id string, grace time.Duration) error
 
 	// Delete removes the carrier, running or not, and all that it owns.
@@ -108,6 +110,7 @@ type Sampler interface {
 
 // Logger is a driver that keeps what its instances print.
 type Logger interface {
-	// Logs writes the last lines of what the instance printed to w, and with follow what it prints until it ends or ctx does.
+	// Logs writes the last lines of what the instance printed to w, all of them if lines is negative, and with follow what it prints
+	// until it ends or ctx does.
 	Logs(ctx context.Context, id string, lines int, follow bool, w io.Writer) error
 }

@@ -42,7 +42,7 @@ type Driver struct {
 	pulls    pulls
 	networks networks
 	samples  samples
-	breaks   breaks
+	seen     sightings
 }
 
 // New makes the driver of a node. It does not speak to the engine yet.

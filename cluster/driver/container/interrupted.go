@@ -2,34 +2,18 @@ package container
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"github.com/ciaocloud/ciao/cluster/driver"
 )
 
-// breaks remembers when the engine's stream of events last broke. The zero value is ready.
-type breaks struct {
-	mu   sync.Mutex
-	last time.Time
-}
-
-func (b *breaks) note(at time.Time) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.last = at
-}
-
-func (b *breaks) latest() time.Time {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.last
-}
-
 // interrupted decides whether an ended container ended by itself.
 func (d *Driver) interrupted(ctx context.Context, status driver.Status, outOfMemory bool) (bool, error) {
 	if outOfMemory {
 		return false, nil
+	}
+	if d.seen.killed(status) {
+		return true, nil
 	}
 	engine, err := d.engineStarted(ctx)
 	if err != nil || engine.IsZero() || status.Started.After(engine.Add(-slack)) {
@@ -38,7 +22,7 @@ func (d *Driver) interrupted(ctx context.Context, status driver.Status, outOfMem
 	survives, err := d.liveRestore(ctx)
 	return ending{
 		finished: status.Finished, code: *status.ExitCode,
-		engine: engine, broken: d.breaks.latest(), survives: survives,
+		engine: engine, broken: d.seen.broken(), survives: survives,
 	}.interrupted(), err
 }
 
@@ -54,9 +38,10 @@ type ending struct {
 	survives bool      // the engine leaves containers running when it goes down (live-restore)
 }
 
-// interrupted applies the rule. A container that ended under the engine that started it ended by itself, or was stopped by whoever
-// asked for it. Otherwise: an engine without live-restore never lets a container outlive it. Going down in order it stops them
-// all; after a crash its successor stops those that it finds running. So a container that finished
+// interrupted applies the rule. A container that ended under the engine that started it ended by itself, unless it was seen to be
+// killed by somebody else than this driver, as by an engine that goes down in order. Otherwise: an engine without live-restore never lets a
+// container outlive it. Going down in order it stops them all; after a crash its successor stops those that it finds running. So a
+// container that finished
 //
 //   - under the engine that now answers was ended by it;
 //   - after the break of the event stream was ended by the engine that went down, or while there was none;

@@ -49,6 +49,7 @@ func (d *Driver) Stop(ctx context.Context, id string, grace time.Duration) error
 	wait := seconds(grace)
 	ctx, cancel := context.WithTimeout(ctx, grace+slowCall)
 	defer cancel()
+	defer d.seen.asked(id)()
 	err := d.engine.ContainerStop(ctx, Name(id), container.StopOptions{Timeout: &wait})
 	if cerrdefs.IsNotFound(err) {
 		return nil

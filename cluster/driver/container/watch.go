@@ -79,7 +79,7 @@ func (d *Driver) follow(ctx context.Context, changed chan<- string) {
 func (d *Driver) stream(ctx context.Context, changed chan<- string) (worked bool, err error) {
 	filter := d.mine()
 	filter.Add("type", string(events.ContainerEventType))
-	for _, action := range []events.Action{events.ActionCreate, events.ActionStart, events.ActionDie, events.ActionOOM, events.ActionDestroy} {
+	for _, action := range []events.Action{events.ActionCreate, events.ActionStart, events.ActionKill, events.ActionDie, events.ActionOOM, events.ActionDestroy} {
 		filter.Add("event", string(action))
 	}
 	ctx, cancel := context.WithCancel(ctx) // ends the client's goroutine
@@ -97,12 +97,14 @@ func (d *Driver) stream(ctx context.Context, changed chan<- string) (worked bool
 	for {
 		select {
 		case message := <-messages:
-			if !send(ctx, changed, message.Actor.Attributes[LabelInstance]) {
+			id := message.Actor.Attributes[LabelInstance]
+			d.seen.event(id, message)
+			if message.Action != events.ActionKill && !send(ctx, changed, id) {
 				return true, ctx.Err()
 			}
 		case err := <-errs:
 			if ctx.Err() == nil {
-				d.breaks.note(time.Now())
+				d.seen.breakAt(time.Now())
 			}
 			return true, err
 		}

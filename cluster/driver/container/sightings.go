@@ -1,0 +1,83 @@
+package container
+
+import (
+	"sync"
+	"time"
+
+	"github.com/docker/docker/api/types/events"
+
+	"github.com/ciaocloud/ciao/cluster/driver"
+)
+
+// sightings are what the engine's stream of events showed of ends that instances did not bring about themselves. An engine that goes
+// down in order still tells of the signals that it sends; one that crashes only breaks the stream. The zero value is ready.
+type sightings struct {
+	mu       sync.Mutex
+	brokenAt time.Time
+	kills    map[string]time.Time // last signal that this driver did not ask for, by instance
+	stops    map[string]span      // when this driver asked last, by instance
+}
+
+type span struct{ from, to time.Time } // to is zero while it lasts
+
+func (s span) holds(at time.Time) bool {
+	return !at.Before(s.from) && (s.to.IsZero() || !at.After(s.to))
+}
+
+// asked notes that this driver has the instance stopped, until done is called: signals meanwhile are its own.
+func (s *sightings) asked(id string) (done func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stops == nil {
+		s.stops = map[string]span{}
+	}
+	s.stops[id] = span{from: time.Now().Round(0)}
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if stop, ok := s.stops[id]; ok {
+			stop.to = time.Now().Round(0)
+			s.stops[id] = stop
+		}
+	}
+}
+
+// event takes an event of the stream. Its time is of the same clock as the driver's.
+func (s *sightings) event(id string, message events.Message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at := time.Unix(0, message.TimeNano)
+	switch message.Action {
+	case events.ActionKill:
+		if stop, ok := s.stops[id]; ok && stop.holds(at) {
+			return
+		}
+		if s.kills == nil {
+			s.kills = map[string]time.Time{}
+		}
+		s.kills[id] = at
+	case events.ActionStart, events.ActionDestroy:
+		delete(s.kills, id)
+		delete(s.stops, id)
+	}
+}
+
+func (s *sightings) breakAt(at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.brokenAt = at
+}
+
+func (s *sightings) broken() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.brokenAt
+}
+
+// killed says whether the run of a status was seen to be killed by somebody else.
+func (s *sightings) killed(status driver.Status) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at, seen := s.kills[status.ID]
+	return seen && at.After(status.Started)
+}
