@@ -11,19 +11,19 @@ import (
 	"github.com/ciaocloud/ciao/ssntp"
 )
 
-// Run applies the stored state, then each newer one that is received, until ctx ends. It returns an error only when the stored state
-// cannot be read or written.
+// Run applies the stored state, then each newer one that is received, until ctx ends. It returns an error only when the state cannot
+// be stored.
 func (a *Agent) Run(ctx context.Context) error {
 	stored, err := load(a.config.Directory)
 	if err != nil {
-		return fmt.Errorf("CNCI %s: %w", a.config.Instance, err)
+		a.config.Log.Warn("starting without the stored state: the controller sends it again", "err", err)
 	}
 	if stored != nil {
 		a.wanted = stored
 		a.apply(ctx)
 	}
 	for {
-		timer := time.NewTimer(a.pause())
+		timer, err := time.NewTimer(a.pause()), error(nil)
 		select {
 		case <-ctx.Done():
 			timer.Stop()

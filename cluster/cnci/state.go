@@ -26,7 +26,7 @@ func load(directory string) (*payload.Concentrator, error) {
 	}
 	state, err := payload.Decode[payload.Concentrator](data)
 	if err != nil {
-		return nil, fmt.Errorf("the stored state %s is damaged (remove it: the controller sends it again): %w", path, err)
+		return nil, fmt.Errorf("the stored state %s is damaged: %w", path, err)
 	}
 	return &state, nil
 }
@@ -47,14 +47,14 @@ func replace(directory string, data []byte) error {
 	if err := os.MkdirAll(directory, 0o700); err != nil {
 		return err
 	}
-	file, err := os.CreateTemp(directory, stateFile+".*") // mode 0600
+	path := filepath.Join(directory, stateFile)
+	file, err := os.OpenFile(path+".new", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
-	defer os.Remove(file.Name())
 	_, err = file.Write(data)
 	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
 		return err
 	}
-	return os.Rename(file.Name(), filepath.Join(directory, stateFile))
+	return os.Rename(path+".new", path)
 }

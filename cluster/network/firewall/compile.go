@@ -140,10 +140,14 @@ func (c *compiler) match() error {
 		c.emit(&expr.Lookup{SourceRegister: register, SetName: set, Invert: negated})
 		return nil
 	}
-	if len(fields) != 1 || negated {
+	if len(fields) != 1 {
 		return fmt.Errorf("%q must be a set", value)
 	}
-	return c.compare(fields[0], value)
+	operator := expr.CmpOpEq
+	if negated {
+		operator = expr.CmpOpNeq
+	}
+	return c.compare(fields[0], operator, value)
 }
 
 func (c *compiler) fields() ([]field, error) {
@@ -200,33 +204,33 @@ func concatenate(fields []field) []expr.Any {
 	return exprs
 }
 
-func (c *compiler) compare(f field, value string) error {
+func (c *compiler) compare(f field, operator expr.CmpOp, value string) error {
 	if prefix, err := netip.ParsePrefix(value); err == nil && f.size == 4 {
-		c.comparePrefix(f, prefix.Masked())
+		c.comparePrefix(f, operator, prefix.Masked())
 		return nil
 	}
 	data, err := f.parse(value)
 	if err != nil {
 		return err
 	}
-	c.emit(f.load, &expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: data})
-	if f.network == 0 && f.size == 2 && f.transport == 0 {
+	c.emit(f.load, &expr.Cmp{Op: operator, Register: register, Data: data})
+	if f.network == 0 && f.size == 2 && f.transport == 0 && operator == expr.CmpOpEq {
 		c.network = binary.BigEndian.Uint16(data)
 	}
 	return nil
 }
 
 // comparePrefix reads whole bytes where that is enough.
-func (c *compiler) comparePrefix(f field, prefix netip.Prefix) {
+func (c *compiler) comparePrefix(f field, operator expr.CmpOp, prefix netip.Prefix) {
 	load, isPayload := f.load.(*expr.Payload)
 	if bytes := prefix.Bits() / 8; isPayload && bytes > 0 && prefix.Bits()%8 == 0 {
 		c.emit(payload(load.Base, load.Offset, uint32(bytes)),
-			&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: prefix.Addr().AsSlice()[:bytes]})
+			&expr.Cmp{Op: operator, Register: register, Data: prefix.Addr().AsSlice()[:bytes]})
 		return
 	}
 	c.emit(f.load,
 		&expr.Bitwise{SourceRegister: register, DestRegister: register, Len: 4, Mask: net.CIDRMask(prefix.Bits(), 32), Xor: make([]byte, 4)},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: prefix.Addr().AsSlice()})
+		&expr.Cmp{Op: operator, Register: register, Data: prefix.Addr().AsSlice()})
 }
 
 // parseName reads "name", or "start*", of which only the start is compared.
