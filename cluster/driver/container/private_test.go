@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/ciaocloud/ciao/require"
@@ -21,11 +22,13 @@ import (
 type privateEngine struct {
 	directory string
 	host      string
+	bridge    string
 	runtime   *exec.Cmd // containerd
 	process   *exec.Cmd // dockerd
 }
 
-// newPrivateEngine starts one with its own containerd, data and socket, and without a bridge.
+// newPrivateEngine starts one with its own containerd, data, socket and bridge. (Told to have no bridge, an engine removes
+// docker0, whosever it is.)
 func newPrivateEngine(t *testing.T) *privateEngine {
 	t.Helper()
 	require.Command(t, "dockerd", "containerd")
@@ -33,7 +36,7 @@ func newPrivateEngine(t *testing.T) *privateEngine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := &privateEngine{directory: directory, host: "unix://" + directory + "/d.sock"}
+	e := &privateEngine{directory: directory, host: "unix://" + directory + "/d.sock", bridge: makeBridge(t)}
 	t.Cleanup(func() {
 		e.end(t, syscall.SIGTERM)
 		e.runtime.Process.Signal(syscall.SIGTERM)
@@ -49,10 +52,27 @@ func newPrivateEngine(t *testing.T) *privateEngine {
 	return e
 }
 
+func makeBridge(t *testing.T) string {
+	t.Helper()
+	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "cy" + random(4)}}
+	if err := netlink.LinkAdd(bridge); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { netlink.LinkDel(bridge) })
+	address, err := netlink.ParseAddr("172.31.250.1/24")
+	if err == nil {
+		err = netlink.AddrAdd(bridge, address)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bridge.Name
+}
+
 func (e *privateEngine) begin(t *testing.T) {
 	t.Helper()
 	e.process = e.run(t, "dockerd", "-H", e.host, "--data-root", e.directory+"/data", "--exec-root", e.directory+"/run",
-		"--containerd", e.directory+"/c.sock", "--pidfile", e.directory+"/pid", "--bridge=none", "--iptables=false", "--ip6tables=false")
+		"--containerd", e.directory+"/c.sock", "--pidfile", e.directory+"/pid", "--bridge", e.bridge, "--iptables=false", "--ip6tables=false")
 	engine := dial(t, e.host)
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
