@@ -46,7 +46,10 @@ type Client struct {
 }
 
 // Dial connects once. Its error is one of [ErrUnreachable], [ErrIdentity], [ErrRefused], or the cause of ctx.
-func Dial(ctx context.Context, a Access) (*Client, error) {
+func Dial(ctx context.Context, a Access) (*Client, error) { return dial(ctx, a, handshakeLimit) }
+
+// dial gives up when the server has not said its first word within patience, or the whole takes too long.
+func dial(ctx context.Context, a Access, patience time.Duration) (*Client, error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeLimit)
 	defer cancel()
 	var d net.Dialer
@@ -57,7 +60,7 @@ func Dial(ctx context.Context, a Access) (*Client, error) {
 	// ssh.ClientConfig.Timeout ends with the TCP connection; a server that accepts and stays silent would hold the handshake.
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	var stranger bool
-	c, channels, requests, err := ssh.NewClientConn(conn, a.Address.String(), &ssh.ClientConfig{
+	c, channels, requests, err := ssh.NewClientConn(&impatient{Conn: conn, patience: patience}, a.Address.String(), &ssh.ClientConfig{
 		User: a.User,
 		Auth: []ssh.AuthMethod{ssh.PublicKeys(a.Key)},
 		HostKeyCallback: func(host string, remote net.Addr, key ssh.PublicKey) error {
@@ -77,6 +80,23 @@ func Dial(ctx context.Context, a Access) (*Client, error) {
 	g := &Client{ssh: ssh.NewClient(c, channels, requests), stop: make(chan struct{})}
 	g.wait.Go(g.keepAlive)
 	return g, nil
+}
+
+// impatient is a connection whose first read has a limit of its own.
+type impatient struct {
+	net.Conn
+	patience time.Duration
+	heard    bool
+}
+
+func (c *impatient) Read(b []byte) (int, error) {
+	if c.heard {
+		return c.Conn.Read(b)
+	}
+	watchdog := time.AfterFunc(c.patience, func() { c.Conn.Close() })
+	n, err := c.Conn.Read(b)
+	c.heard = watchdog.Stop() && n > 0
+	return n, err
 }
 
 func unreachable(ctx context.Context, a Access, err error) error {
@@ -99,9 +119,12 @@ func explain(ctx context.Context, a Access, err error, stranger bool) error {
 // Wait dials until the guest lets us in. It gives up when ctx ends, saying what happened last, and at once when something that is
 // not the guest answers. A refused login is tried again: cloud-init starts sshd before it has installed the key.
 func Wait(ctx context.Context, a Access) (*Client, error) {
+	// QEMU's user network accepts connections when the guest has no network yet, and then tries to reach it for minutes with ever
+	// longer pauses, so a new attempt finds the guest sooner than an old one. Every sixth is patient, for a server that is slow.
+	patience := []time.Duration{time.Second, time.Second, 2 * time.Second, time.Second, time.Second, 8 * time.Second}
 	pause := 50 * time.Millisecond
-	for {
-		c, err := Dial(ctx, a)
+	for try := 0; ; try++ {
+		c, err := dial(ctx, a, patience[try%len(patience)])
 		if err == nil {
 			return c, nil
 		}

@@ -22,7 +22,7 @@ func omens() []*regexp.Regexp {
 		regexp.MustCompile(`(Welcome to|Cannot open access to console, the root account is locked).*(emergency mode|locked)`),
 		regexp.MustCompile(`Gave up waiting for root (file system )?device.*`),
 		regexp.MustCompile(`No bootable device.*`),
-		regexp.MustCompile(`Failed loading yaml blob.*|Invalid cloud-config provided.*|Failed at merging in cloud config part.*`),
+		regexp.MustCompile(`Failed loading yaml blob.*|Failed at merging in cloud config part.*`),
 		regexp.MustCompile(`(cloud-init|util.py).*\bTraceback \(most recent call last\).*`),
 		regexp.MustCompile(`Out of memory and no killable processes.*|Kernel panic.*`),
 	}

@@ -47,7 +47,7 @@ case $1 in '~') s=$HOME;; '~/'*) s=$HOME/${1#'~/'};; *) s=$1;; esac
 if [ -d "$s" ]; then [ "$2" = true ] || exit 21; f=; else f=--dereference; fi
 cd -- "$(dirname -- "$s")"
 b=$(basename -- "$s")
-exec tar --create --format=pax $f --file - --transform="flags=rSH;s,^[^/]*,entry," -- "$b"
+exec tar --create --format=pax $f --file - --transform="flags=rSh;s,^[^/]*,entry," -- "$b"
 `
 
 const isDirectoryStatus = 21

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -61,7 +62,7 @@ func (c *Client) Run(ctx context.Context, cmd Command) error {
 		return err
 	}
 	defer session.Close()
-	session.Stdout, session.Stderr = cmd.Stdout, cmd.Stderr
+	session.Stdout, session.Stderr = outputs(cmd.Stdout, cmd.Stderr)
 	if err := c.input(session, cmd.Stdin); err != nil {
 		return err
 	}
@@ -79,6 +80,27 @@ func (c *Client) Run(ctx context.Context, cmd Command) error {
 	ended := make(chan error, 1)
 	go func() { ended <- session.Wait() }()
 	return c.await(ctx, session, cmd.Terminal, ended)
+}
+
+// outputs makes it safe to give one writer for both: they are written from two goroutines.
+func outputs(stdout, stderr io.Writer) (io.Writer, io.Writer) {
+	if stdout == nil || stdout != stderr {
+		return stdout, stderr
+	}
+	shared := &oneByOne{w: stdout}
+	return shared, shared
+}
+
+// oneByOne lets one goroutine write at a time.
+type oneByOne struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (o *oneByOne) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.w.Write(b)
 }
 
 // input copies stdin by hand: ssh.Session would wait for it after the program's end.

@@ -144,7 +144,12 @@ func buildArgs(r Recipe, mode, out string) []string {
 		"--customize-hook="+configureScript,
 		"--customize-hook="+diskScript)
 	for inside, name := range map[string]string{"disk": "disk.qcow2", "kernel": "kernel", "initrd": "initrd"} {
-		args = append(args, fmt.Sprintf("--customize-hook=download /ccloudvm.%s '%s'", inside, strings.ReplaceAll(filepath.Join(out, name), "'", `'\''`)))
+		target := "'" + strings.ReplaceAll(filepath.Join(out, name), "'", `'\''`) + "'"
+		hook := fmt.Sprintf("download /ccloudvm.%s %s", inside, target)
+		if mode == "root" {
+			hook = fmt.Sprintf(`cp --sparse=always "$1/ccloudvm.%s" %s`, inside, target) // may write anywhere, and copies much faster
+		}
+		args = append(args, "--customize-hook="+hook)
 	}
 	args = append(args, r.Suite, "-")
 	return append(args, hostSources(r.Suite)...)
@@ -177,23 +182,24 @@ func mmdebstrap(ctx context.Context, args []string, work string, report Report) 
 	return nil
 }
 
-// follow turns mmdebstrap's words into progress, and returns the last ones that tell of trouble.
+// follow turns mmdebstrap's words into progress, and returns the last other ones, which tell of trouble when there is some.
 func follow(r io.Reader, report Report) []string {
 	started := time.Now()
-	var trouble []string
+	var last []string
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		line := strings.TrimSpace(lines.Text())
-		if text, ok := strings.CutPrefix(line, "I: "); ok {
+		text, news := strings.CutPrefix(line, "I: ")
+		switch {
+		case news && (strings.HasPrefix(text, "running --") || strings.Contains(text, "hook")): // and a whole script
+		case news:
 			report.send(Progress{Phase: "build", Text: strings.TrimSuffix(text, "..."), Elapsed: time.Since(started)})
-			continue
-		}
-		if strings.HasPrefix(line, "E: ") || strings.Contains(line, "rror") || strings.Contains(line, "Err:") {
-			trouble = append(trouble, line)
-			trouble = trouble[max(0, len(trouble)-5):]
+		case line != "":
+			last = append(last, line)
+			last = last[max(0, len(last)-8):]
 		}
 	}
 	io.Copy(io.Discard, r) // a line too long for the scanner must not stop the program
-	return trouble
+	return last
 }

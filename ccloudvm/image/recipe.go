@@ -74,7 +74,7 @@ func (r Recipe) Digest() string {
 // builtAppend is the kernel command line of a built image. noinit_itable: the disk is new and sparse, so there is nothing in its
 // inode tables to be cleared in the background.
 const builtAppend = "root=/dev/vda rw rootfstype=ext4 rootflags=noinit_itable console=ttyS0 quiet nowatchdog mitigations=off net.ifnames=0 " +
-	"ds=nocloud systemd.show_status=false"
+	"ds=nocloud systemd.show_status=false fsck.mode=skip"
 
 // prepareScript runs before the kernel is installed ($1 is the new root): the initramfs gets only what a virtual machine needs to
 // mount its root, which halves the time to user space under emulation.
@@ -86,14 +86,20 @@ printf '%s\n' virtio_pci virtio_blk ext4 > "$1/usr/share/initramfs-tools/modules
 
 // configureScript runs when all packages are installed.
 const configureScript = `set -eu
+echo 'I: configuring the system' >&2
 cd "$1"
 # cloud-init looks for its seed in one place, and waits for nobody else.
 cat > etc/cloud/cloud.cfg.d/90_ccloudvm.cfg <<'END'
 datasource_list: [NoCloud, None]
 manage_etc_hosts: true
-apt_preserve_sources_list: true
+apt: {preserve_sources_list: true}
 growpart: {mode: 'off'}
 ssh_genkeytypes: []
+# The modules that a virtual machine can use. Those left out (for boot loaders, for other systems, for printing keys) cost seconds
+# under emulation.
+cloud_init_modules: [seed_random, bootcmd, write-files, resizefs, disk_setup, mounts, set_hostname, update_hostname, update_etc_hosts, ca-certs, rsyslog, users-groups, ssh]
+cloud_config_modules: [ssh-import-id, locale, set-passwords, apt-configure, ntp, timezone, runcmd]
+cloud_final_modules: [package-update-upgrade-install, write-files-deferred, scripts-vendor, scripts-per-once, scripts-per-boot, scripts-per-instance, scripts-user, phone-home, final-message, power-state-change]
 END
 echo 'policy: enabled' > etc/cloud/ds-identify.cfg
 echo 'LABEL=root / ext4 defaults,noinit_itable 0 0' > etc/fstab
@@ -114,6 +120,8 @@ cat > etc/systemd/system/systemd-networkd-wait-online.service.d/ccloudvm.conf <<
 ExecStart=
 ExecStart=/lib/systemd/systemd-networkd-wait-online --any --ipv4 --timeout=20
 END
+# An address by DHCP, also where cloud-init is not told or does not run.
+printf '[Match]\nType=ether\n[Network]\nDHCP=ipv4\n' > etc/systemd/network/90-ccloudvm.network
 chroot . systemctl --quiet enable systemd-networkd systemd-resolved ssh
 mkdir -p etc/ssh/sshd_config.d
 printf 'PasswordAuthentication no\nUseDNS no\nAcceptEnv LANG LC_* COLORTERM\n' > etc/ssh/sshd_config.d/90-ccloudvm.conf
@@ -129,11 +137,16 @@ if [ -e sbin/start-stop-daemon.REAL ]; then mv sbin/start-stop-daemon.REAL sbin/
 // diskScript turns the root directory into a disk without a loop device or a mount, and leaves it inside for mmdebstrap to hand out:
 // that works from within a user namespace, which may not write to the user's own files.
 const diskScript = `set -eu
+echo 'I: writing the disk' >&2
 trap 'rm -f "$1.raw"' EXIT
-mv "$1"/boot/vmlinuz-* "$1.kernel"; mv "$1"/boot/initrd.img-* "$1.initrd"
-mke2fs -q -F -t ext4 -L root -m 0 -i 32768 -E lazy_itable_init=1,lazy_journal_init=1 -J size=32 -d "$1" "$1.raw" 8G
-mv "$1.kernel" "$1/ccloudvm.kernel"; mv "$1.initrd" "$1/ccloudvm.initrd"
+mkdir "$1.view"
+# A bind mount that is not recursive shows the new root without the /proc, /sys and /dev that are mounted in it.
+unshare --mount sh -euc 'mount --bind "$1" "$1.view"
+  mke2fs -q -F -t ext4 -L root -m 0 -i 32768 -E lazy_itable_init=1,lazy_journal_init=1 -J size=32 -d "$1.view" "$1.raw" 8G' disk "$1"
+rmdir "$1.view"
 qemu-img convert -f raw -O qcow2 "$1.raw" "$1/ccloudvm.disk"
+cp "$1"/boot/vmlinuz-* "$1/ccloudvm.kernel"; cp "$1"/boot/initrd.img-* "$1/ccloudvm.initrd"
+echo 'I: handing out the image' >&2
 `
 
 // excluded are the parts of packages that no development machine reads.

@@ -83,13 +83,15 @@ func Start(ctx context.Context, l Launch) (Process, error) {
 	if err == nil {
 		err = p.save(l.Dir)
 	}
-	gone := make(chan string, 1)
-	go l.reap(cmd, gone)
+	reaped := make(chan struct{})
+	go l.reap(cmd, reaped)
+	p.reaped = reaped
 	if err == nil {
-		err = l.awaitMonitor(ctx, gone)
+		err = l.awaitMonitor(ctx, reaped)
 	}
 	if err != nil {
 		cmd.Process.Kill() // harmless if it has ended
+		<-reaped
 		return p, err
 	}
 	return p, nil
@@ -123,15 +125,14 @@ func (l Launch) command(args []string) (*exec.Cmd, *os.File, error) {
 
 // reap records how QEMU ended for as long as its starter lives. A QEMU that outlives it is reaped by init, and then stderr and
 // the monitor's last words remain.
-func (l Launch) reap(cmd *exec.Cmd, gone chan<- string) {
+func (l Launch) reap(cmd *exec.Cmd, reaped chan<- struct{}) {
+	defer close(reaped)
 	cmd.Wait()
-	status := cmd.ProcessState.String()
-	os.WriteFile(filepath.Join(l.Dir, exitFile), []byte(status+"\n"), 0o600)
-	gone <- status
+	os.WriteFile(filepath.Join(l.Dir, exitFile), []byte(cmd.ProcessState.String()+"\n"), 0o600)
 }
 
 // awaitMonitor returns when the first monitor answers.
-func (l Launch) awaitMonitor(ctx context.Context, gone <-chan string) error {
+func (l Launch) awaitMonitor(ctx context.Context, reaped <-chan struct{}) error {
 	if len(l.Machine.Monitors) == 0 {
 		return nil
 	}
@@ -149,8 +150,8 @@ func (l Launch) awaitMonitor(ctx context.Context, gone <-chan string) error {
 			return m.Close()
 		}
 		select {
-		case status := <-gone:
-			return &StartError{Status: status, Stderr: Stderr(l.Dir)}
+		case <-reaped:
+			return &StartError{Status: exitStatus(l.Dir), Stderr: Stderr(l.Dir)}
 		case <-ctx.Done():
 			return fmt.Errorf("QEMU did not answer on %s within %v: %w", l.Machine.Monitors[0], limit, timedOut(ctx, err))
 		case <-tick.C:
@@ -176,12 +177,18 @@ func Stderr(dir string) string {
 	return strings.Join(lines, "; ")
 }
 
+// exitStatus is how the last QEMU of a state directory ended, or "" if nobody was there to see it.
+func exitStatus(dir string) string {
+	b, err := os.ReadFile(filepath.Join(dir, exitFile))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}
+
 // ExitReason tells, in one sentence, how the last QEMU of a state directory ended, as far as that is known.
 func ExitReason(dir string) string {
-	status, words := "", Stderr(dir)
-	if b, err := os.ReadFile(filepath.Join(dir, exitFile)); err == nil {
-		status = strings.TrimSpace(string(b))
-	}
+	status, words := exitStatus(dir), Stderr(dir)
 	switch {
 	case status == "" && words == "":
 		return "QEMU ended and left no reason"

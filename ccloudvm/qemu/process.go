@@ -25,6 +25,9 @@ type Process struct {
 	// in: with them a pid that was given to another program is told apart.
 	Started uint64 `json:"started"`
 	Boot    string `json:"boot"`
+
+	// reaped is closed when the process's end has been recorded; only in the process that started it.
+	reaped <-chan struct{}
 }
 
 // Attach finds the QEMU that was started with dir as its state directory. It returns [ErrNotRunning] when there is none.
@@ -57,6 +60,14 @@ func (p Process) Alive() bool {
 
 // Wait returns nil when the process has ended, or the cause of ctx.
 func (p Process) Wait(ctx context.Context) error {
+	if p.reaped != nil {
+		select {
+		case <-p.reaped:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 	fd, err := p.open()
 	if errors.Is(err, ErrNotRunning) {
 		return nil

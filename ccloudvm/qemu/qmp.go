@@ -118,8 +118,8 @@ func (m *Monitor) greet(r *bufio.Reader) error {
 			return err
 		}
 		var reply message
-		if err := json.Unmarshal(line, &reply); err != nil {
-			return err
+		if json.Unmarshal(line, &reply) != nil || string(reply.ID) != `"0"` {
+			continue // an event, or the answer to somebody before us
 		}
 		if reply.Error != nil {
 			reply.Error.Command = "qmp_capabilities"

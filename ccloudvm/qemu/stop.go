@@ -62,7 +62,7 @@ func (p Process) ask(ctx context.Context, socket string, l Limits) (How, bool) {
 		how = PowerOff
 	}
 	if !p.Alive() {
-		return how, true
+		return how, p.Wait(ctx) == nil
 	}
 	limit := l.Quit
 	if how == PowerOff && limit == 0 {

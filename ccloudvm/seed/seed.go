@@ -35,19 +35,16 @@ type Seed struct {
 	// UserData is cloud-config (starting with "#cloud-config"), or any other form that cloud-init knows.
 	UserData []byte
 
-	// NetworkConfig is a version 2 network configuration; nil means [DHCP].
+	// NetworkConfig is a version 2 network configuration, such as [DHCP] gives. Without one, cloud-init asks for an address on
+	// the first network device.
 	NetworkConfig []byte
 }
 
-// DHCP is a network configuration that asks for an address on every Ethernet device.
-const DHCP = `version: 2
-ethernets:
-  all:
-    match: {name: "e*"}
-    dhcp4: true
-    dhcp6: false
-    dhcp-identifier: mac
-`
+// DHCP is a network configuration that asks for an address on the device with the given MAC address, called name in the guest. The
+// device is named by its MAC address because that is the only match that every distribution's cloud-init renders.
+func DHCP(name, mac string) []byte {
+	return fmt.Appendf(nil, "version: 2\nethernets:\n  %s:\n    match: {macaddress: %q}\n    set-name: %[1]s\n    dhcp4: true\n", name, mac)
+}
 
 // Write makes the ISO at path, mode 0600, replacing what is there only when the new one is complete. It stages the files in a
 // private directory below $TMPDIR.
@@ -87,15 +84,15 @@ func (s Seed) encode(w io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	network := s.NetworkConfig
-	if network == nil {
-		network = []byte(DHCP)
-	}
 	user := s.UserData
 	if user == nil {
 		user = []byte("#cloud-config\n{}\n")
 	}
-	for name, content := range map[string][]byte{"meta-data": meta, "user-data": user, "network-config": network} {
+	files := map[string][]byte{"meta-data": meta, "user-data": user}
+	if s.NetworkConfig != nil {
+		files["network-config"] = s.NetworkConfig
+	}
+	for name, content := range files {
 		if err := iso.AddFile(bytes.NewReader(content), name); err != nil {
 			return err
 		}

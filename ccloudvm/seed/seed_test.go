@@ -18,7 +18,8 @@ func TestSeedIsReadBackByAnotherProgram(t *testing.T) {
 	dir := t.TempDir()
 	iso := filepath.Join(dir, "seed.iso")
 	user := "#cloud-config\nhostname: first\n"
-	if err := seed.Write(iso, seed.Seed{InstanceID: "i-1", Hostname: "first", UserData: []byte(user)}); err != nil {
+	network := seed.DHCP("eth0", "52:54:00:12:34:56")
+	if err := seed.Write(iso, seed.Seed{InstanceID: "i-1", Hostname: "first", UserData: []byte(user), NetworkConfig: network}); err != nil {
 		t.Fatal(err)
 	}
 	if info, err := os.Stat(iso); err != nil || info.Mode().Perm() != 0o600 {
@@ -46,7 +47,7 @@ func TestSeedIsReadBackByAnotherProgram(t *testing.T) {
 	want := map[string]string{
 		"user-data":      user,
 		"meta-data":      "instance-id: i-1\nlocal-hostname: first\n",
-		"network-config": seed.DHCP,
+		"network-config": "version: 2\nethernets:\n  eth0:\n    match: {macaddress: \"52:54:00:12:34:56\"}\n    set-name: eth0\n    dhcp4: true\n",
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("files (-want +got):\n%s", d)

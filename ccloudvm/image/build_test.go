@@ -1,0 +1,34 @@
+package image_test
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"github.com/ciaocloud/ciao/ccloudvm/image"
+	"github.com/ciaocloud/ciao/require"
+)
+
+// TestBuild makes the base image the way a machine without a download site does, or finds it in the shared store from a former run.
+func TestBuild(t *testing.T) {
+	require.QEMU(t)
+	require.Command(t, "mmdebstrap", "mke2fs")
+	s, err := image.Open("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	started := time.Now()
+	img, err := s.Build(t.Context(), image.Recipe{Suite: "bookworm"}, func(p image.Progress) { t.Logf("%6.1fs %s", p.Elapsed.Seconds(), p.Text) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%s after %v", img.Digest, time.Since(started).Round(time.Millisecond))
+	for _, path := range []string{img.Disk, img.Kernel, img.Initrd} {
+		if info, err := os.Stat(path); err != nil || info.Size() < 1<<20 {
+			t.Errorf("%s: %v, %v", path, info, err)
+		}
+	}
+	if _, err := image.Inspect(t.Context(), img.Disk); err != nil {
+		t.Error(err)
+	}
+}
