@@ -119,7 +119,6 @@ func (f *fakeCluster) attach(c *Controller) {
 	f.mu.Lock()
 	f.handler = c
 	f.mu.Unlock()
-	c.Attach(f, fakeIssuer{})
 	c.Connected(f.ctx, ssntp.Identity{}, false)
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -310,8 +309,8 @@ func (f *fakeCluster) stop(node *fakeNode, s payload.Stop) {
 		f.tell(node.id, ssntp.InstanceState, payload.InstanceReport{Instance: s.Instance, Generation: s.Generation, State: cluster.Gone})
 		return
 	}
-	if s.Generation == i.Generation && i.want == cluster.WantActive {
-		i.want = cluster.WantStopped
+	if s.Generation > i.Generation || s.Generation == i.Generation && i.want == cluster.WantActive {
+		i.want, i.Generation = cluster.WantStopped, s.Generation
 		i.State = cluster.Stopping
 		f.later(func() {
 			if node.instances[s.Instance] == i && i.want == cluster.WantStopped {

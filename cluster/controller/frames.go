@@ -178,8 +178,8 @@ func (r *reconciler) recorded(node string, report payload.InstanceReport, after 
 			m.avoid = append(m.avoid, node)
 		}
 	}
-	if after.State == cluster.Starting && report.State == cluster.Gone {
-		m.last.sent = noTime // start it again at once
+	if report.State == cluster.Gone {
+		m.last = command{} // if it is to start again, then at once
 	}
 	r.answered(node, report)
 }
@@ -203,7 +203,6 @@ func (r *reconciler) nodeConnected(body payload.NodeConnected) {
 	r.hear(body.Node)
 	r.wakeNode(body.Node, true)
 	r.nodeArrived(body.Node, "", nil)
-	r.order(ssntp.RequestInventory, body.Node, nil)
 	r.retryRefused()
 }
 

@@ -57,6 +57,7 @@ func (r *reconciler) hear(node string) {
 	p.heard, p.lost, p.missing = true, noTime, false
 	r.deadlines.set(subject{ofNode, node}, noTime)
 	r.wakeNode(node, true)
+	r.order(ssntp.RequestInventory, node, nil) // its own may have been lost
 }
 
 // lose notes that a node is not connected.

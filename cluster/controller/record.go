@@ -103,10 +103,13 @@ func absent(i cluster.Instance) (cluster.State, bool) {
 	default:
 		return "", false
 	}
-	if i.Desired == cluster.WantActive {
-		return cluster.Starting, i.State != cluster.Stopping
+	switch {
+	case i.Desired != cluster.WantActive:
+		return cluster.Stopped, true
+	case i.State == cluster.Missing: // it may never have been started: its network comes first
+		return cluster.Scheduled, true
 	}
-	return cluster.Stopped, true
+	return cluster.Starting, i.State != cluster.Stopping
 }
 
 func ended(s cluster.State) bool {

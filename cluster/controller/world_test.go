@@ -25,6 +25,7 @@ type world struct {
 	stop   func()
 	done   chan error
 	tenant cluster.Tenant
+	killed chan struct{} // the controller is to be replaced
 }
 
 // inWorld runs a story in a bubble and checks afterwards what must always hold.
@@ -44,8 +45,13 @@ func inWorld(t *testing.T, story func(w *world)) {
 
 func newWorld(t *testing.T) *world {
 	ctx, cancel := context.WithCancel(t.Context())
-	w := &world{t: t, ctx: ctx, memory: memstore.New(), fake: newFakeCluster(ctx)}
-	t.Cleanup(cancel)
+	w := &world{t: t, ctx: ctx, memory: memstore.New(), fake: newFakeCluster(ctx), killed: make(chan struct{}, 1)}
+	t.Cleanup(func() { // of a story that failed halfway
+		cancel()
+		if w.db != nil {
+			w.db.Close()
+		}
+	})
 	return w
 }
 
@@ -67,8 +73,12 @@ func (w *world) lead() {
 	w.done = make(chan error, 1)
 	w.stop = cancel
 	c, done := w.c, w.done
-	w.fake.attach(c)
+	c.Attach(w.fake, fakeIssuer{})
 	go func() { done <- c.Run(ctx) }()
+	for c.leader.Load() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	w.fake.attach(c)
 }
 
 // halt ends the controller and its store, as a kill would: nothing of it remains.
@@ -89,6 +99,16 @@ func (w *world) close() {
 	w.halt()
 	for _, problem := range w.fake.problems {
 		w.t.Error(problem)
+	}
+}
+
+// succeed starts the successor of a controller that was killed.
+func (w *world) succeed() {
+	w.t.Helper()
+	select {
+	case <-w.killed:
+		w.restart()
+	default:
 	}
 }
 
@@ -160,6 +180,7 @@ func (w *world) until(what string, holds func() bool) {
 	w.t.Helper()
 	for deadline := time.Now().Add(20 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		synctest.Wait()
+		w.succeed()
 		if holds() {
 			return
 		}
