@@ -52,7 +52,7 @@ func (s *Server) welcome(ctx context.Context, l *link) (*peer, error) {
 		return nil, err
 	}
 	answer.identity = s.identity
-	if err := l.writeControl(Frame{Operand: welcome, Payload: answer.encode()}); err != nil {
+	if err := l.writeControl(welcome, answer); err != nil {
 		return p, fmt.Errorf("write welcome: %w", err)
 	}
 	return p, l.established()

@@ -165,7 +165,7 @@ func (c *Client) shakeHands(ctx context.Context, l *link, address string) error 
 		return fmt.Errorf("%w: the server's certificate is for %v", ErrNotAuthorized, l.peer)
 	}
 	hi := c.hello()
-	if err := l.writeControl(Frame{Operand: hello, Payload: hi.encode()}); err != nil {
+	if err := l.writeControl(hello, hi); err != nil {
 		return fmt.Errorf("write hello: %w", err)
 	}
 	answer, err := l.readControl(welcome)
@@ -190,6 +190,7 @@ func (c *Client) hello() greeting {
 		incarnation: c.incarnation,
 		epoch:       c.epoch,
 		received:    e.session.received,
+		consumed:    e.session.consumed,
 		frames:      c.limits.WindowFrames,
 		bytes:       c.limits.WindowBytes,
 		payload:     c.limits.Payload,
@@ -211,6 +212,12 @@ func (c *Client) attach(l *link, answer greeting) error {
 	}
 	if err := e.session.resume(answer.received); err != nil {
 		return err
+	}
+	if answer.resumed {
+		if _, err := e.session.acknowledge(answer.consumed); err != nil {
+			return err
+		}
+		e.wakeSenders()
 	}
 	c.incarnation = answer.incarnation
 	renewed := e.link != nil && answer.resumed

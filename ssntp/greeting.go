@@ -34,6 +34,7 @@ type greeting struct {
 	payload     int
 	heartbeat   time.Duration
 	resumed     bool
+	consumed    uint64 // travels in the header, as in every frame
 }
 
 const greetingSize = 85

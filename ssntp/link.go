@@ -153,9 +153,10 @@ func (l *link) write(b []byte) error {
 // maxRecord is what fits into one TLS record.
 const maxRecord = 16 << 10
 
-// writeControl writes one control frame during the handshake.
-func (l *link) writeControl(f Frame) error {
-	b := f.appendHeader(nil, 0, 0, ID{}, time.Time{})
+// writeControl writes a greeting.
+func (l *link) writeControl(operand Operand, g greeting) error {
+	f := Frame{Operand: operand, Payload: g.encode()}
+	b := f.appendHeader(nil, 0, g.consumed, ID{}, time.Time{})
 	return l.write(append(b, f.Payload...))
 }
 
@@ -164,12 +165,15 @@ func (l *link) readControl(want Operand) (greeting, error) {
 	l.decoder.limit = min(maxGreeting, l.limits.Payload)
 	defer func() { l.decoder.limit = l.limits.Payload }()
 	var f Frame
-	if _, err := l.decoder.next(&f); err != nil {
+	h, err := l.decoder.next(&f)
+	if err != nil {
 		return greeting{}, err
 	}
 	switch f.Operand {
 	case want:
-		return parseGreeting(f.Payload)
+		g, err := parseGreeting(f.Payload)
+		g.consumed = h.ack
+		return g, err
 	case goodbye:
 		return greeting{}, parseGoodbye(f.Payload)
 	}

@@ -77,6 +77,9 @@ func (p *peer) attach(l *link, hello greeting) (greeting, error) {
 		if err := e.session.resume(hello.received); err != nil {
 			return greeting{}, err
 		}
+		if _, err := e.session.acknowledge(hello.consumed); err != nil {
+			return greeting{}, err
+		}
 	case p.passed:
 		// It has talked to another server since: its numbers are lost.
 		return greeting{}, errOtherRun
@@ -101,6 +104,7 @@ func (p *peer) welcome(hello greeting, resumed bool) greeting {
 		incarnation: p.incarnation,
 		epoch:       hello.epoch,
 		received:    p.endpoint.session.received,
+		consumed:    p.endpoint.session.consumed,
 		frames:      limits.WindowFrames,
 		bytes:       limits.WindowBytes,
 		payload:     limits.Payload,
