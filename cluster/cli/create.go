@@ -77,7 +77,7 @@ func (s *session) createWorkload() *cobra.Command {
 				if operator {
 					c = c.ForTenant("")
 				}
-				created, err := c.CreateWorkload(ctx, workloadRequest(file))
+				created, err := c.CreateWorkload(ctx, api.NewWorkload(file.Name, file.Visibility, file.Spec))
 				if err != nil {
 					return err
 				}
@@ -85,18 +85,6 @@ func (s *session) createWorkload() *cobra.Command {
 			})(command, args)
 		},
 	})
-}
-
-func workloadRequest(file config.Workload) api.CreateWorkload {
-	spec := file.Spec
-	return api.CreateWorkload{
-		Name: file.Name, Visibility: file.Visibility, Kind: spec.Kind, Description: spec.Description, Image: spec.Image, Pull: spec.Pull,
-		Command: spec.Command, Environment: spec.Environment, Privileged: spec.Privileged, Restart: spec.Restart, StopGrace: spec.StopGrace.String(),
-		Requirements: api.Requirements{
-			VCPUs: float64(spec.Requirements.VCPUs) / 1000, MemoryMiB: spec.Requirements.MemoryMiB, Pids: spec.Requirements.Pids,
-			Node: spec.Requirements.Node, Hostname: spec.Requirements.Hostname,
-		},
-	}
 }
 
 func (s *session) createTenant() *cobra.Command {

@@ -251,6 +251,14 @@ func checkHostPort(problems *cluster.Problems, path, value string) {
 	}
 }
 
+// Names of the daemons' certificates in the PKI directory.
+const (
+	ControllerCertificate = "controller"
+	APICertificate        = "api"
+	SchedulerCertificate  = "scheduler"
+	LauncherCertificate   = "launcher"
+)
+
 // Format writes a cluster file that Parse reads back as c.
 func Format(c Cluster) ([]byte, error) {
 	data, err := yaml.Marshal(c)

@@ -21,7 +21,7 @@ func runCNCI(ctx context.Context, e Environment) error {
 	if err != nil {
 		return err
 	}
-	network := kernel.NewConcentrator(kernel.ConcentratorConfig{Cluster: e.Config.Name, Instance: own.Instance, Directory: own.Directory, Log: logger})
+	network := kernel.NewConcentrator(kernel.ConcentratorConfig{Cluster: e.Config.Name, Instance: own.Instance, Log: logger})
 	late := &lateHandler{}
 	settings, err := e.client(own.Certificate, own.Key, late, logger)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ciaocloud/ciao/cluster/apiserver"
+	"github.com/ciaocloud/ciao/cluster/config"
 	"github.com/ciaocloud/ciao/cluster/controller"
 	"github.com/ciaocloud/ciao/cluster/store"
 	"github.com/ciaocloud/ciao/cluster/store/etcdembed"
@@ -43,9 +44,19 @@ func runController(ctx context.Context, e Environment) error {
 		return err
 	}
 	logger.Info("controller runs", "api", listener.Addr().String(), "version", e.Version)
-	return together(ctx, link.Run,
-		func(ctx context.Context) error { return service.Run(ctx, link) },
-		func(ctx context.Context) error { return server.Run(ctx, listener) })
+	return together(ctx, service.Run, link.Run,
+		func(ctx context.Context) error { return server.Run(ctx, listener) },
+		func(ctx context.Context) error { return alive(ctx, state) })
+}
+
+// alive ends when the store can no longer work, as after a disk failure: a new process may.
+func alive(ctx context.Context, state *store.DB) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-state.Done():
+		return fmt.Errorf("the store gave up: %w", state.Err())
+	}
 }
 
 // openStore opens the embedded etcd, or connects to the one that the cluster file names.
@@ -70,11 +81,11 @@ func (e Environment) controller(state store.Store, logger *slog.Logger) (*contro
 	if err != nil {
 		return nil, nil, err
 	}
-	service, err := controller.New(controller.Config{Store: state, Issuer: issuer{authority}, Logger: logger, Timing: timing})
+	service, err := controller.New(controller.Config{Store: state, Logger: logger, Timing: timing})
 	if err != nil {
 		return nil, nil, err
 	}
-	settings, err := e.client(pki.CertificateFile(ControllerCertificate), pki.KeyFile(ControllerCertificate), service, logger)
+	settings, err := e.client(pki.CertificateFile(config.ControllerCertificate), pki.KeyFile(config.ControllerCertificate), service, logger)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -82,6 +93,7 @@ func (e Environment) controller(state store.Store, logger *slog.Logger) (*contro
 	if err != nil {
 		return nil, nil, fmt.Errorf("make the controller's link: %w", err)
 	}
+	service.Attach(link, issuer{authority})
 	return service, link, nil
 }
 
@@ -91,7 +103,7 @@ func (e Environment) apiServer(service *controller.Controller, logger *slog.Logg
 	if err != nil {
 		return nil, err
 	}
-	source := certs.Source(pki.CertificateFile(APICertificate), pki.KeyFile(APICertificate))
+	source := certs.Source(pki.CertificateFile(config.APICertificate), pki.KeyFile(config.APICertificate))
 	if _, err := source(); err != nil { // now, rather than at the first call
 		return nil, err
 	}

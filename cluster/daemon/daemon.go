@@ -44,14 +44,6 @@ func Roles() []Role {
 	}
 }
 
-// Names of the daemons' certificates in the PKI directory.
-const (
-	ControllerCertificate = "controller"
-	APICertificate        = "api"
-	SchedulerCertificate  = "scheduler"
-	LauncherCertificate   = "launcher"
-)
-
 // part is one of the things that a daemon runs.
 type part func(context.Context) error
 

@@ -24,7 +24,7 @@ import (
 func runLauncher(ctx context.Context, e Environment) error {
 	logger := e.logger()
 	pki := e.Config.PKI
-	certificate, key := pki.CertificateFile(LauncherCertificate), pki.KeyFile(LauncherCertificate)
+	certificate, key := pki.CertificateFile(config.LauncherCertificate), pki.KeyFile(config.LauncherCertificate)
 	self, err := identity(certificate, key)
 	if err != nil {
 		return err

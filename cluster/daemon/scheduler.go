@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/config"
 	"github.com/ciaocloud/ciao/cluster/scheduler"
 	"github.com/ciaocloud/ciao/ssntp"
 	"github.com/ciaocloud/ciao/ssntp/certs"
@@ -18,7 +19,7 @@ func runScheduler(ctx context.Context, e Environment) error {
 	}
 	service, err := scheduler.New(scheduler.Config{
 		Server: ssntp.ServerConfig{
-			Certificate: certs.Source(pki.CertificateFile(SchedulerCertificate), pki.KeyFile(SchedulerCertificate)),
+			Certificate: certs.Source(pki.CertificateFile(config.SchedulerCertificate), pki.KeyFile(config.SchedulerCertificate)),
 			Roots:       roots, Limits: e.limits(), Logger: logger,
 		},
 		Overcommit: e.overcommit(), TimeScale: e.Config.TimeScale, Logger: logger,

@@ -1,0 +1,142 @@
+package singlevm
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/image"
+
+	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/config"
+	"github.com/ciaocloud/ciao/cluster/driver/container"
+	"github.com/ciaocloud/ciao/cluster/driver/container/netplugin"
+	"github.com/ciaocloud/ciao/cluster/network/kernel"
+	"github.com/ciaocloud/ciao/cluster/network/netns"
+	"github.com/ciaocloud/ciao/ssntp"
+	"github.com/ciaocloud/ciao/ssntp/certs"
+)
+
+// engineTimeout is how long cleanup asks an engine that may be dead.
+const engineTimeout = 5 * time.Second
+
+// Cleanup removes everything that a setup made, whole or half, whatever of it is alive. Steps that fail do not stop the others; the
+// directory, which says what there is, goes last and only after success.
+func (s *Setup) Cleanup(ctx context.Context) error {
+	unlock, err := s.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	var problems []error
+	for _, one := range []step{
+		{"daemons and everything that they started", s.supervisor.Remove},
+		{"containers, engine networks and the image", s.removeContainers},
+		{"network namespaces", s.removeNamespaces},
+		{"the way out: firewall and routing settings", s.firewall.Remove},
+		{"underlay", s.removeUnderlay},
+	} {
+		problems = append(problems, s.steps(ctx, []step{one}))
+	}
+	if err := errors.Join(problems...); err != nil {
+		return err
+	}
+	return s.steps(ctx, []step{{"files in " + s.layout.root, s.removeFiles}})
+}
+
+// node is the id of the node that this machine's launcher is, empty if it never had one.
+func (s *Setup) node() (string, error) {
+	certificate, err := certs.LoadCertificate(s.pki().CertificateFile(config.LauncherCertificate))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return nodeID(certificate)
+}
+
+func nodeID(certificate *x509.Certificate) (string, error) {
+	identity, err := ssntp.IdentityOf(certificate)
+	return identity.ID.String(), err
+}
+
+// removeContainers removes what the engine has of ours. The engine calls the node's network plugin for each container, which was
+// the launcher's to answer: now it is ours, lest every call waits for the engine's patience to run out.
+func (s *Setup) removeContainers(ctx context.Context) error {
+	asking, cancel := context.WithTimeout(ctx, engineTimeout)
+	defer cancel()
+	node, err := s.node()
+	if err != nil || node == "" {
+		return err
+	}
+	if _, err := s.engine.Ping(asking); err != nil {
+		return fmt.Errorf("%w: the Docker Engine does not answer (%w), so its containers and networks stay: start it and run `singlevm cleanup` again", cluster.ErrUnavailable, err)
+	}
+	plugin, err := netplugin.Listen(netplugin.Config{Cluster: ClusterName, Node: node})
+	if err != nil {
+		return err
+	}
+	serving, stop := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	running.Go(func() { _ = plugin.Run(serving) }) // it ends with serving, when there is nothing left to fail for
+	defer running.Wait()
+	defer stop()
+	containers, err := container.New(container.Config{Cluster: ClusterName, Node: node, Host: s.engine.DaemonHost(), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return err
+	}
+	defer containers.Close()
+	if err := containers.Clean(ctx); err != nil {
+		return err
+	}
+	if _, err := s.engine.ImageRemove(ctx, busyboxImage, image.RemoveOptions{Force: true}); err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("remove the image %s: %w", busyboxImage, err)
+	}
+	return nil
+}
+
+// removeNamespaces removes the networks of the node and of its CNCIs.
+func (s *Setup) removeNamespaces(ctx context.Context) error {
+	node, err := s.node()
+	if err != nil {
+		return err
+	}
+	var problems []error
+	if node != "" {
+		spaces := kernel.NewSpaces(kernel.SpacesConfig{Cluster: ClusterName, Node: node, Parent: underlayBridge})
+		instances, err := spaces.List(ctx)
+		problems = append(problems, err)
+		for _, instance := range instances {
+			problems = append(problems, spaces.Remove(ctx, instance))
+		}
+		network := kernel.NewNode(kernel.NodeConfig{Cluster: ClusterName, Node: node, Parent: underlayBridge})
+		problems = append(problems, network.Remove(ctx))
+	}
+	names, err := filepath.Glob(netns.Path("ciao-" + ClusterName + "-*"))
+	problems = append(problems, err)
+	for _, name := range names { // of a node whose certificate is gone
+		problems = append(problems, netns.Remove(strings.TrimPrefix(name, netns.Directory+"/")))
+	}
+	return errors.Join(problems...)
+}
+
+// removeFiles removes the directory, and its parent when nothing else is in it.
+func (s *Setup) removeFiles(context.Context) error {
+	if err := os.RemoveAll(s.layout.root); err != nil {
+		return fmt.Errorf("remove %s: %w", s.layout.root, err)
+	}
+	if s.layout.root == DefaultDirectory {
+		_ = os.Remove(filepath.Dir(DefaultDirectory)) // it fails when something else lives there
+	}
+	return nil
+}

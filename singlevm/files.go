@@ -1,0 +1,196 @@
+package singlevm
+
+import (
+	"context"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"strconv"
+
+	"github.com/ciaocloud/ciao/cluster/config"
+	"github.com/ciaocloud/ciao/ssntp"
+	"github.com/ciaocloud/ciao/ssntp/certs"
+)
+
+// makeFiles makes the authority, all certificates, the cluster file and the users' environments; what is there is kept.
+func (s *Setup) makeFiles(context.Context) error {
+	for _, directory := range []string{s.layout.pki(), s.layout.controller(), s.layout.launcher(), s.layout.gateway()} {
+		if err := os.MkdirAll(directory, 0o700); err != nil {
+			return fmt.Errorf("make %s: %w", directory, err)
+		}
+	}
+	if err := os.MkdirAll(s.layout.users(), 0o755); err != nil {
+		return fmt.Errorf("make %s: %w", s.layout.users(), err)
+	}
+	authority, err := s.authority()
+	if err != nil {
+		return err
+	}
+	if err := s.issueDaemons(authority); err != nil {
+		return err
+	}
+	if err := s.issueUsers(authority); err != nil {
+		return err
+	}
+	return s.writeClusterFile()
+}
+
+func (s *Setup) pki() config.PKI { return config.PKI{Directory: s.layout.pki()} }
+
+func (s *Setup) authority() (*certs.Authority, error) {
+	if exists(s.pki().CAFile()) && exists(s.pki().CAKeyFile()) {
+		return certs.LoadAuthority(s.pki().CAFile(), s.pki().CAKeyFile())
+	}
+	authority, err := certs.NewAuthority("ciao "+ClusterName, 0)
+	if err != nil {
+		return nil, err
+	}
+	return authority, authority.Save(s.pki().CAFile(), s.pki().CAKeyFile())
+}
+
+// issueDaemons gives each daemon a certificate with its role and no other.
+func (s *Setup) issueDaemons(authority *certs.Authority) error {
+	names := []string{hostAddress, "127.0.0.1", "localhost"}
+	if host, err := os.Hostname(); err == nil {
+		names = append(names, host)
+	}
+	for name, subject := range map[string]func() certs.Subject{
+		config.SchedulerCertificate:  func() certs.Subject { return certs.Node(ssntp.NewID(), ssntp.RoleScheduler, hostAddress) },
+		config.ControllerCertificate: func() certs.Subject { return certs.Node(ssntp.NewID(), ssntp.RoleController) },
+		config.LauncherCertificate:   func() certs.Subject { return certs.Node(ssntp.NewID(), ssntp.RoleAgent|ssntp.RoleNetAgent) },
+		config.APICertificate:        func() certs.Subject { return certs.Web(names...) },
+	} {
+		certificate, key := s.pki().CertificateFile(name), s.pki().KeyFile(name)
+		if exists(certificate) && exists(key) {
+			continue
+		}
+		pair, err := authority.Issue(subject())
+		if err != nil {
+			return err
+		}
+		if err := pair.Save(certificate, key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// issueUsers gives the operator and each tenant a certificate, and the file of environment variables that goes with it.
+func (s *Setup) issueUsers(authority *certs.Authority) error {
+	ids, err := s.tenantIDs()
+	if err != nil {
+		return err
+	}
+	if err := replaceFile(s.layout.userCA(), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authority.Certificate.Raw}), 0o644); err != nil {
+		return err
+	}
+	subjects := map[string]certs.Subject{operatorName: certs.User(operatorName, "admin")}
+	for name, id := range ids {
+		subjects[name] = certs.User(name, id)
+	}
+	for name, subject := range subjects {
+		if err := s.issueUser(authority, name, subject); err != nil {
+			return err
+		}
+	}
+	for name, id := range ids {
+		if err := replaceFile(s.layout.environment(name), []byte(s.environmentText(name, id)), 0o644); err != nil {
+			return err
+		}
+	}
+	return s.giveToCaller()
+}
+
+func (s *Setup) issueUser(authority *certs.Authority, name string, subject certs.Subject) error {
+	file := s.layout.user(name)
+	if exists(file) {
+		return nil
+	}
+	pair, err := authority.Issue(subject)
+	if err != nil {
+		return err
+	}
+	// The users' programs take one file with both: the key file is extended by the certificate.
+	certificate, key := file+".certificate", file+".key"
+	if err := pair.Save(certificate, key); err != nil {
+		return err
+	}
+	var both []byte
+	for _, part := range []string{certificate, key} {
+		data, err := os.ReadFile(part)
+		if err != nil {
+			return fmt.Errorf("read the new certificate: %w", err)
+		}
+		both = append(both, data...)
+	}
+	if err := replaceFile(file, both, 0o600); err != nil {
+		return err
+	}
+	return errors.Join(os.Remove(certificate), os.Remove(key))
+}
+
+// giveToCaller makes the users' files readable by whoever called sudo.
+func (s *Setup) giveToCaller() error {
+	uid, err := strconv.Atoi(os.Getenv("SUDO_UID"))
+	if err != nil {
+		return nil
+	}
+	caller, err := user.LookupId(strconv.Itoa(uid))
+	if err != nil {
+		return nil
+	}
+	gid, err := strconv.Atoi(caller.Gid)
+	if err != nil {
+		return fmt.Errorf("the group of %s: %w", caller.Username, err)
+	}
+	for _, name := range append([]string{operatorName}, tenantNames...) {
+		if err := os.Chown(s.layout.user(name), uid, gid); err != nil {
+			return fmt.Errorf("give the certificate of %s to %s: %w", name, caller.Username, err)
+		}
+	}
+	return nil
+}
+
+// environmentText are the variables with which a tenant's user, who is an operator too on this machine, reaches the cluster.
+func (s *Setup) environmentText(name, id string) string {
+	return fmt.Sprintf("export CIAO_CONTROLLER=%s\nexport CIAO_CLIENT_CERT_FILE=%s\nexport CIAO_ADMIN_CLIENT_CERT_FILE=%s\n"+
+		"export CIAO_CA_CERT_FILE=%s\nexport CIAO_TENANT_ID=%s\nexport PATH=%s:$PATH\n",
+		hostAddress, s.layout.user(name), s.layout.user(operatorName), s.layout.userCA(), id, s.config.Programs)
+}
+
+func (s *Setup) writeClusterFile() error {
+	text := fmt.Sprintf(`# Written by singlevm setup.
+api_version: %s
+name: %s
+time_scale: %g
+pki:
+  directory: %s
+scheduler:
+  listen: %s:%d
+  addresses: ["%s:%d"]
+controller:
+  listen: %s:%d
+  directory: %s
+launcher:
+  directory: %s
+  docker: %s
+network:
+  underlay: %s
+  blocked: [%s]
+`, config.Version, ClusterName, s.config.TimeScale, s.layout.pki(), hostAddress, config.SSNTPPort, hostAddress, config.SSNTPPort,
+		hostAddress, config.APIPort, s.layout.controller(), s.layout.launcher(), s.engine.DaemonHost(), underlayBridge, underlayPrefix)
+	if _, err := config.Parse(s.layout.clusterFile(), []byte(text)); err != nil {
+		return err
+	}
+	if old, err := os.ReadFile(s.layout.clusterFile()); err == nil && string(old) == text {
+		return nil // its time is part of what the daemons are restarted for
+	}
+	return replaceFile(s.layout.clusterFile(), []byte(text), 0o600)
+}
+
+func exists(name string) bool {
+	_, err := os.Stat(name)
+	return err == nil
+}

@@ -1,0 +1,121 @@
+package singlevm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/driver/container/localimage"
+)
+
+// busyboxImage is the image of the workloads that come with the program.
+const busyboxImage = "ciao-busybox:local"
+
+// mark is the alias of links that are ours.
+func mark(kind string) string { return "ciao/" + ClusterName + "/" + kind }
+
+// makeUnderlay makes the bridge that stands for the data centre's network, and the machine's own place on it.
+func (s *Setup) makeUnderlay(context.Context) error {
+	bridge, err := ensureLink(underlayBridge, mark("underlay"), func(name string) netlink.Link {
+		return &netlink.Bridge{LinkAttrs: attributes(name)}
+	})
+	if err != nil {
+		return err
+	}
+	host, err := ensureLink(underlayHost, mark("host"), func(name string) netlink.Link {
+		own := attributes(name)
+		own.ParentIndex = bridge.Attrs().Index
+		return &netlink.Macvlan{LinkAttrs: own, Mode: netlink.MACVLAN_MODE_BRIDGE}
+	})
+	if err != nil {
+		return err
+	}
+	address, err := netlink.ParseAddr(hostAddress + "/24")
+	if err != nil {
+		return fmt.Errorf("the host's address: %w", err)
+	}
+	if err := netlink.AddrReplace(host, address); err != nil {
+		return fmt.Errorf("give %s its address: %w", underlayHost, err)
+	}
+	for _, link := range []netlink.Link{bridge, host} {
+		if err := netlink.LinkSetUp(link); err != nil {
+			return fmt.Errorf("bring %s up: %w", link.Attrs().Name, err)
+		}
+	}
+	return nil
+}
+
+func attributes(name string) netlink.LinkAttrs {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = name
+	return attrs
+}
+
+// ensureLink makes a link with our mark, or finds it; one without our mark is somebody else's. The kernel marks a link only after it
+// was made, so it is made under a name that nobody else uses and takes its own when it has its mark.
+func ensureLink(name, alias string, make func(temporary string) netlink.Link) (netlink.Link, error) {
+	link, err := netlink.LinkByName(name)
+	var missing netlink.LinkNotFoundError
+	switch {
+	case err == nil && link.Attrs().Alias != alias:
+		return nil, notOurs(name)
+	case err == nil:
+		return link, nil
+	case !errors.As(err, &missing):
+		return nil, fmt.Errorf("look for link %s: %w", name, err)
+	}
+	if err := removeLink(unfinished(name)); err != nil {
+		return nil, err
+	}
+	fresh := make(unfinished(name))
+	if err := netlink.LinkAdd(fresh); err != nil {
+		return nil, fmt.Errorf("make link %s: %w", name, err)
+	}
+	if err := errors.Join(netlink.LinkSetAlias(fresh, alias), netlink.LinkSetName(fresh, name)); err != nil {
+		return nil, errors.Join(fmt.Errorf("make link %s: %w", name, err), netlink.LinkDel(fresh))
+	}
+	return netlink.LinkByName(name)
+}
+
+// unfinished is the name of a link that does not have its mark yet; what a killed setup leaves is known by it.
+func unfinished(name string) string { return name + ".new" }
+
+func notOurs(name string) error {
+	return fmt.Errorf("%w: a link %s is there that singlevm did not make: remove it (`ip link del %s`) or use another machine", cluster.ErrConflict, name, name)
+}
+
+// removeUnderlay removes the links; what hangs on the bridge goes with it.
+func (s *Setup) removeUnderlay(context.Context) error {
+	var problems []error
+	for _, ours := range []struct{ name, alias string }{{underlayHost, mark("host")}, {underlayBridge, mark("underlay")}} {
+		problems = append(problems, removeLink(unfinished(ours.name)))
+		if link, err := netlink.LinkByName(ours.name); err == nil && link.Attrs().Alias == ours.alias {
+			problems = append(problems, removeLink(ours.name))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// removeLink removes a link if it is there.
+func removeLink(name string) error {
+	link, err := netlink.LinkByName(name)
+	var missing netlink.LinkNotFoundError
+	if errors.As(err, &missing) {
+		return nil
+	}
+	if err == nil {
+		err = netlink.LinkDel(link)
+	}
+	if err != nil {
+		return fmt.Errorf("remove link %s: %w", name, err)
+	}
+	return nil
+}
+
+// makeImage gives the engine the image of the workloads that come with the program; no registry is needed.
+func (s *Setup) makeImage(ctx context.Context) error {
+	return localimage.Busybox(ctx, s.engine, busyboxImage)
+}
