@@ -112,6 +112,9 @@ func (d *Driver) pull(reference string, tell func(string)) error {
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		return fmt.Errorf("pull: %w", cause)
 	}
+	if err != nil && pullClass(err.Error()) == cluster.ErrNotFound {
+		return fmt.Errorf("pull: %w: %w", cluster.ErrNotFound, err)
+	}
 	return classify("pull", err)
 }
 
@@ -132,7 +135,7 @@ func readPull(stream io.Reader, tell func(string)) error {
 			return err
 		}
 		if line.Error != "" {
-			return fmt.Errorf("%w: %s", pullClass(line.Error), line.Error)
+			return errors.New(line.Error)
 		}
 		if line.Status == "Downloading" && line.ProgressDetail.Total > 0 {
 			layers[line.ID] = line.ProgressDetail
@@ -149,7 +152,8 @@ func readPull(stream io.Reader, tell func(string)) error {
 	}
 }
 
-// pullClass tells a registry that lacks the image from one that could not be asked; the stream has words only.
+// pullClass tells a registry that lacks the image from one that could not be asked: the engine passes both on as its own trouble, and
+// only the words differ.
 func pullClass(words string) error {
 	for _, missing := range []string{"manifest unknown", "not found", "does not exist", "no matching manifest"} {
 		if strings.Contains(words, missing) {

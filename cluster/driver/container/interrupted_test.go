@@ -1,0 +1,34 @@
+package container
+
+import (
+	"testing"
+	"time"
+)
+
+func TestEnding(t *testing.T) {
+	engine := time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC)
+	at := func(d time.Duration) time.Time { return engine.Add(d) }
+	tests := map[string]struct {
+		ending
+		want bool
+	}{
+		"ended by the new engine":                    {ending{finished: at(time.Second), code: 0}, true},
+		"exited before the break was seen":           {ending{finished: at(-time.Hour), code: 0, broken: at(-time.Minute)}, false},
+		"failed before the break was seen":           {ending{finished: at(-time.Hour), code: 1, broken: at(-time.Minute)}, false},
+		"ended between two engines":                  {ending{finished: at(-time.Second), code: 0, broken: at(-time.Minute)}, true},
+		"nobody watched, exited":                     {ending{finished: at(-time.Hour), code: 0}, false},
+		"nobody watched, terminated":                 {ending{finished: at(-time.Hour), code: 143}, true},
+		"nobody watched, killed":                     {ending{finished: at(-time.Hour), code: 137}, true},
+		"nobody knows its code":                      {ending{finished: at(-time.Hour), code: 255}, true},
+		"live restore, exited under the new engine":  {ending{finished: at(time.Second), code: 0, survives: true}, false},
+		"live restore, after a failure of the power": {ending{finished: at(time.Second), code: 255, survives: true}, true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			test.engine = engine
+			if got := test.interrupted(); got != test.want {
+				t.Errorf("interrupted is %t, want %t", got, test.want)
+			}
+		})
+	}
+}
