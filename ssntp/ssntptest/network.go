@@ -3,6 +3,7 @@ package ssntptest
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -35,7 +36,7 @@ func (n *Network) Dial(ctx context.Context, _ string) (net.Conn, error) {
 		return nil, errors.New("the test's network is down")
 	}
 	a, b := net.Pipe()
-	near, far := &wire{Conn: a, network: n}, &wire{Conn: b, network: n}
+	near, far := newWire(a, n), newWire(b, n)
 	n.open[near], n.open[far] = struct{}{}, struct{}{}
 	n.total++
 	n.mu.Unlock()
@@ -120,6 +121,12 @@ type wire struct {
 	net.Conn
 	network *Network
 	frozen  atomic.Bool
+	closed  chan struct{}
+	once    sync.Once
+}
+
+func newWire(conn net.Conn, n *Network) *wire {
+	return &wire{Conn: conn, network: n, closed: make(chan struct{})}
 }
 
 func (w *wire) Write(b []byte) (int, error) {
@@ -132,7 +139,14 @@ func (w *wire) Write(b []byte) (int, error) {
 func (w *wire) Read(b []byte) (int, error) {
 	for {
 		n, err := w.Conn.Read(b)
-		if err != nil || !w.frozen.Load() {
+		if !w.frozen.Load() {
+			return n, err
+		}
+		if err == io.EOF { // the other end has closed: that does not get through either
+			<-w.closed
+			return 0, net.ErrClosed
+		}
+		if err != nil {
 			return n, err
 		}
 	}
@@ -142,5 +156,6 @@ func (w *wire) Close() error {
 	w.network.mu.Lock()
 	delete(w.network.open, w)
 	w.network.mu.Unlock()
+	w.once.Do(func() { close(w.closed) })
 	return w.Conn.Close()
 }
