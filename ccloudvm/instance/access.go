@@ -48,15 +48,17 @@ func (m *Manager) dial(ctx context.Context, r *Record, limit time.Duration) (*gu
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	client, err := guest.Wait(ctx, access)
+	client, err := guest.Wait(limited, access)
 	switch {
 	case err == nil:
 		return client, nil
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
 	case errors.Is(err, guest.ErrIdentity) || errors.Is(err, guest.ErrRefused):
 		return nil, guestError(err, "%s cannot be entered: %v", r.Name, err)
-	case ctx.Err() != nil:
+	case limited.Err() != nil:
 		return nil, &ccloudvm.Error{Class: ccloudvm.ErrTimeout, Cause: err, Text: fmt.Sprintf("%s did not let us in within %v: %v", r.Name, limit, err)}
 	}
 	return nil, guestError(err, "%s cannot be entered: %v", r.Name, err)

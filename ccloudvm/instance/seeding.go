@@ -37,7 +37,7 @@ func render(w *workload.Workload, ws workload.Workspace, host guest.Key, helper 
 		"ssh_pwauth": false,
 		"ssh_keys":   map[string]string{"ed25519_private": host.PrivatePEM, "ed25519_public": host.PublicLine},
 		"users": []any{map[string]any{
-			"name": ws.User, "uid": fmt.Sprint(ws.UID), "gecos": "ccloudvm", "shell": "/bin/bash", "lock_passwd": true,
+			"name": ws.User, "uid": ws.UID, "gecos": "ccloudvm", "shell": "/bin/bash", "lock_passwd": true,
 			"sudo": "ALL=(ALL) NOPASSWD:ALL", "ssh_authorized_keys": []string{ws.PublicKey},
 		}},
 		"write_files": files,
