@@ -255,3 +255,12 @@ func checkTenant(t *testing.T, r store.Reader, tenant cluster.Tenant) {
 		}
 	}
 }
+
+// reader is a snapshot of the store.
+func reader(w *world) (snapshot store.Reader) {
+	w.t.Helper()
+	if err := w.db.View(w.ctx, func(r store.Reader) error { snapshot = r; return nil }); err != nil {
+		w.t.Fatal(err)
+	}
+	return snapshot
+}
