@@ -30,6 +30,7 @@ type link struct {
 	parting     chan goodbyeMsg // asks the writer to say goodbye
 	done        chan struct{}   // closed with the connection
 	once        sync.Once
+	blamed      sync.Once
 	limit       atomic.Pointer[time.Timer] // of a goodbye
 	cause       error                      // why it ended; read after done
 	ackNow      bool                       // an acknowledgement is late; guarded by the endpoint
@@ -119,11 +120,14 @@ func (l *link) part(code reason, text string) {
 	}
 }
 
+// blame notes why the connection ends, before an ending that takes time.
+func (l *link) blame(cause error) { l.blamed.Do(func() { l.cause = cause }) }
+
 // close ends the connection at once. The first cause stays. It does not use
 // tls.Conn.Close, which may wait for a peer that does not read.
 func (l *link) close(cause error) {
+	l.blame(cause)
 	l.once.Do(func() {
-		l.cause = cause
 		l.raw.Close()
 		close(l.done)
 		if limit := l.limit.Load(); limit != nil {
@@ -185,6 +189,7 @@ const maxGreeting = 4096
 
 // refuse tells the other side why, as far as it is its business, and closes.
 func (l *link) refuse(err error) {
+	l.blame(err)
 	if code := reasonFor(err); code != 0 && l.conn != nil {
 		l.raw.SetWriteDeadline(time.Now().Add(partingTime))
 		f := goodbyeFrame(code, err.Error())
