@@ -21,13 +21,18 @@ import (
 // Execute implements network.Kernel.
 func (s *space) Execute(ctx context.Context, steps []network.Step) error {
 	e := executor{space: s, index: map[string]int{}}
-	for _, step := range steps {
+	for len(steps) > 0 {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("change the network: %w: %w", cluster.ErrTimeout, context.Cause(ctx))
 		}
-		if err := e.take(step); err != nil {
-			return unavailable(step.String(), err)
+		taken, err := e.delLinks(steps)
+		if taken == 0 {
+			taken, err = 1, e.take(steps[0])
 		}
+		if err != nil {
+			return unavailable(steps[0].String(), err)
+		}
+		steps = steps[taken:]
 	}
 	return nil
 }
@@ -42,8 +47,6 @@ func (e *executor) take(step network.Step) error {
 	switch step := step.(type) {
 	case network.Setting:
 		return netns.Inside(e.namespace, func() error { return os.WriteFile("/proc/sys/"+step.Name, []byte(step.Value), 0) })
-	case network.DelLink:
-		return e.delLink(step.Name)
 	case network.AddLink:
 		return e.addLink(step.Link)
 	case network.SetLink:
@@ -82,16 +85,26 @@ func (e *executor) link(name string) (netlink.Link, error) {
 	return link, nil
 }
 
-func (e *executor) delLink(name string) error {
-	link, err := e.link(name)
-	if errors.As(err, new(netlink.LinkNotFoundError)) {
-		return nil
+// delLinks removes the links of the leading DelLink steps, and returns how many those are.
+func (e *executor) delLinks(steps []network.Step) (taken int, err error) {
+	var links []netlink.Link
+	for _, step := range steps {
+		del, ok := step.(network.DelLink)
+		if !ok {
+			break
+		}
+		taken++
+		link, err := e.link(del.Name)
+		if errors.As(err, new(netlink.LinkNotFoundError)) {
+			continue
+		}
+		if err != nil {
+			return taken, err
+		}
+		delete(e.index, del.Name)
+		links = append(links, link)
 	}
-	if err != nil {
-		return err
-	}
-	delete(e.index, name)
-	return ignore(e.links.LinkDel(link), unix.ENODEV)
+	return taken, deleteLinks(e.namespace, e.links, links)
 }
 
 func (e *executor) addLink(wanted network.Link) error {

@@ -72,6 +72,11 @@ func (s *space) Read(ctx context.Context) (network.Image, error) {
 	names := map[int]string{}
 	for _, link := range links {
 		names[link.Attrs().Index] = link.Attrs().Name
+		if link.Attrs().Group == doomed { // a predecessor died before it removed them: they may be wanted again
+			if err := ignore(s.links.LinkSetGroup(link, 0), unix.ENODEV); err != nil {
+				return image, unavailable("spare a link", err)
+			}
+		}
 	}
 	return image, errors.Join(s.readAddresses(&image, names), s.readForwards(&image, names), s.readSettings(&image), s.readTables(&image))
 }
