@@ -48,7 +48,7 @@ func New(config Config) *Cluster {
 // complete.
 func (c *Cluster) Connected(id string, allowed []cluster.NodeRole) {
 	n := c.node(id)
-	n.state, n.known, n.allowed = cluster.NodeMissing, false, bits(allowed, roleBit)
+	n.state, n.known, n.allowed = cluster.NodeFull, false, bits(allowed, roleBit)
 }
 
 // Disconnected notes that a node's session has ended.

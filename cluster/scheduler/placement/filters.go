@@ -37,17 +37,17 @@ var filters = [...]filter{
 	{name: "hostname", words: "without the wanted host name", lasting: true, passes: func(c *candidate) bool {
 		return c.request.Hostname == "" || c.request.Hostname == c.hostname
 	}},
-	{name: "role", words: "without the role", lasting: true, passes: func(c *candidate) bool {
-		return c.roles&c.role != 0
-	}},
-	{name: "kind", words: "unable to run its kind", lasting: true, passes: func(c *candidate) bool {
-		return c.kinds&c.kind != 0
-	}},
 	{name: "connected", words: "not connected", passes: func(c *candidate) bool {
 		return c.state != cluster.NodeMissing
 	}},
 	{name: "inventory", words: "yet to report what they run", passes: func(c *candidate) bool {
 		return c.known
+	}},
+	{name: "role", words: "without the role", lasting: true, passes: func(c *candidate) bool {
+		return c.roles&c.role != 0
+	}},
+	{name: "kind", words: "unable to run its kind", lasting: true, passes: func(c *candidate) bool {
+		return c.kinds&c.kind != 0
 	}},
 	{name: "ready", words: "full or in maintenance", passes: func(c *candidate) bool {
 		return c.state == cluster.NodeReady || c.state == cluster.NodeFull && c.has
