@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/payload"
 	"github.com/ciaocloud/ciao/cluster/store"
 	"github.com/ciaocloud/ciao/ssntp"
@@ -214,12 +213,4 @@ func (c *Controller) receiveProgress(ctx context.Context, f ssntp.Frame) {
 
 func (c *Controller) unreadable(f ssntp.Frame, err error) {
 	c.logger.Warn("cannot read a frame", slog.Any("operand", f.Operand), slog.Any("source", f.Source), slog.Any("error", err))
-}
-
-// role of the node that an instance needs.
-func roleOf(i cluster.Instance) cluster.NodeRole {
-	if i.Host() {
-		return cluster.Network
-	}
-	return cluster.Compute
 }

@@ -165,3 +165,11 @@ func (r *reconciler) readiness(view store.Reader, i cluster.Instance) (ready boo
 	}
 	return false, fmt.Sprintf("the network of its subnet %s did not become ready: %s", n.subnet.Prefix, n.trouble())
 }
+
+// roleOf is the role of the node that an instance needs.
+func roleOf(i cluster.Instance) cluster.NodeRole {
+	if i.Host() {
+		return cluster.Network
+	}
+	return cluster.Compute
+}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/quota"
 	"github.com/ciaocloud/ciao/cluster/store"
 )
 
@@ -137,7 +138,7 @@ func removeInstance(tx store.Tx, i cluster.Instance) error {
 	if err != nil {
 		return err
 	}
-	usage.Usage = quotaRelease(usage.Usage, i)
+	usage.Usage = quota.Release(usage.Usage, i.Spec.Requirements.Resources(), 1)
 	return errors.Join(
 		usages.Put(tx, usage),
 		releaseAddress(tx, i),
@@ -145,4 +146,9 @@ func removeInstance(tx store.Tx, i cluster.Instance) error {
 		events.Put(tx, instanceEvent(i, cluster.Info, "Deleted", "Instance "+i.Name+" was deleted.")))
 }
 
-const removeCost = 6
+// Costs of edits. A report usually changes an instance and adds an event; where it removes one, the rows of tenant and subnet come on
+// top, mostly shared with others of the same transaction. A transaction that turns out too large is split.
+const (
+	reportCost = 2
+	removeCost = 4
+)

@@ -102,14 +102,9 @@ func (c *Controller) noteRefusal(ctx context.Context, tenant string, refusal err
 	if silent {
 		return
 	}
-	event := newEvent(cluster.Warning, "QuotaRefused", sentence("A request for instances was refused: "+refusal.Error()))
+	event := newEvent(cluster.Warning, "QuotaRefused", clip("A request for instances was refused: "+refusal.Error()))
 	event.Tenant = tenant
 	if _, err := c.update(ctx, func(tx store.Tx) error { return events.Put(tx, event) }); err != nil {
 		c.logger.Warn("cannot record an event", slog.String("reason", event.Reason), slog.Any("error", err))
 	}
 }
-
-// maxText bounds what other machines say before it is stored.
-const maxText = 1024
-
-func sentence(text string) string { return clip(text) }

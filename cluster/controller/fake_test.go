@@ -32,9 +32,9 @@ type fakeCluster struct {
 	onStart  func(node string, s payload.Start) (state cluster.State, reason string, retry bool) // zero: it comes up
 	drop     func(n int, f ssntp.Frame, toController bool) bool
 	frames   int
-	seen     []string // operands, in order
-	problems []string // what must never happen
-	noAgents bool
+	seen     []string      // operands, in order
+	problems []string      // what must never happen
+	pace     time.Duration // what things take
 }
 
 type delivery struct {
@@ -67,7 +67,7 @@ type fakeAgent struct {
 func newFakeCluster(ctx context.Context) *fakeCluster {
 	f := &fakeCluster{
 		ctx: ctx, wake: make(chan struct{}, 1), id: ssntp.NewID(), nodes: map[string]*fakeNode{}, agents: map[string]*fakeAgent{},
-		started: map[string]string{},
+		started: map[string]string{}, pace: 10 * time.Millisecond,
 	}
 	go f.run()
 	return f
@@ -288,7 +288,7 @@ func (f *fakeCluster) checkOnlyCopy(node *fakeNode, id string) {
 
 // later does something after the time that things take.
 func (f *fakeCluster) later(do func()) {
-	time.AfterFunc(10*time.Millisecond, func() {
+	time.AfterFunc(f.pace, func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		if f.ctx.Err() == nil {
@@ -383,7 +383,7 @@ func (f *fakeCluster) reconnect(id string) {
 }
 
 func (f *fakeCluster) startAgent(node *fakeNode, s payload.Start) {
-	if s.Kind != cluster.KindCNCI || f.noAgents {
+	if s.Kind != cluster.KindCNCI {
 		return
 	}
 	agent := &fakeAgent{node: node.id, underlay: node.underlay.Next()}

@@ -65,7 +65,7 @@ func (r *reconciler) receiveFrame(ctx context.Context, f ssntp.Frame) {
 		err = with(f, func(body payload.Inventory) { r.inventory(source, body) })
 	case ssntp.Ready, ssntp.Full, ssntp.Maintenance:
 		r.hear(source)
-		err = with(f, func(body payload.NodeStatus) { r.nodeArrived(source, nodeState(f.Operand), &body) })
+		err = with(f, func(body payload.NodeStatus) { r.nodeArrived(source, nodeState(f.Operand), body) })
 		r.retryRefused()
 	case ssntp.Statistics, ssntp.Progress:
 		r.hear(source)
@@ -135,7 +135,7 @@ func (r *reconciler) notPlaced(body payload.PlacementFailure, now time.Time) {
 
 // report records a node's word on one instance.
 func (r *reconciler) report(node string, report payload.InstanceReport) {
-	r.edits = append(r.edits, edit{cost: removeCost, apply: func(tx store.Tx) (func(), error) {
+	r.edits = append(r.edits, edit{cost: reportCost, apply: func(tx store.Tx) (func(), error) {
 		before, err := instances.Get(tx, report.Instance)
 		if err != nil {
 			if report.State == cluster.Gone || r.unborn(tx, report.Instance) {
@@ -202,7 +202,7 @@ func (r *reconciler) expel(node string, report payload.InstanceReport) {
 func (r *reconciler) nodeConnected(body payload.NodeConnected) {
 	r.hear(body.Node)
 	r.wakeNode(body.Node, true)
-	r.nodeArrived(body.Node, "", nil)
+	r.nodeArrived(body.Node, "", payload.NodeStatus{Roles: body.Roles})
 	r.retryRefused()
 }
 
@@ -226,7 +226,7 @@ func (r *reconciler) undeliverable(f ssntp.Frame, now time.Time) error {
 // inventory compares all that a node has with what is recorded on it.
 func (r *reconciler) inventory(node string, body payload.Inventory) {
 	if body.Part == 0 {
-		r.nodeArrived(node, body.State, &body.Node)
+		r.nodeArrived(node, body.State, body.Node)
 	}
 	p := r.peer(node)
 	if body.Part == 0 || p.parts == nil {

@@ -152,8 +152,8 @@ func (r *reconciler) editNode(id string, change func(*cluster.Node) (cluster.Eve
 	}})
 }
 
-// nodeArrived records that a node is connected.
-func (r *reconciler) nodeArrived(id string, state cluster.NodeState, status *payload.NodeStatus) {
+// nodeArrived records that a node is connected; without a state only its roles are known.
+func (r *reconciler) nodeArrived(id string, state cluster.NodeState, status payload.NodeStatus) {
 	r.editNode(id, func(n *cluster.Node) (event cluster.Event, ok bool) {
 		before := *n
 		if n.State == cluster.NodeMissing {
@@ -162,7 +162,9 @@ func (r *reconciler) nodeArrived(id string, state cluster.NodeState, status *pay
 		if state != "" {
 			n.State = state
 		}
-		if status != nil {
+		if state == "" { // it has said nothing of itself yet
+			n.Roles = status.Roles
+		} else {
 			n.Hostname, n.Version = clip(status.Hostname), clip(status.Version)
 			n.Roles, n.Kinds, n.Capacity, n.Underlay = status.Roles, status.Kinds, status.Capacity, status.Underlay
 		}

@@ -128,6 +128,9 @@ func same(a, b cluster.Instance) bool {
 		a.Generation == b.Generation && code(a.ExitCode) == code(b.ExitCode)
 }
 
+// maxText bounds what other machines say before it is stored.
+const maxText = 1024
+
 // clip bounds what another machine says.
 func clip(text string) string {
 	text = strings.ToValidUTF8(text, "�")

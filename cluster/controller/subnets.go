@@ -12,7 +12,6 @@ import (
 
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/ipam"
-	"github.com/ciaocloud/ciao/cluster/quota"
 	"github.com/ciaocloud/ciao/cluster/store"
 )
 
@@ -74,9 +73,4 @@ func releaseAddress(tx store.Tx, instance cluster.Instance) error {
 // removeSubnet removes a subnet without instances, and frees its key.
 func removeSubnet(tx store.Tx, subnet cluster.Subnet) error {
 	return errors.Join(claims.Delete(tx, keyClaim(subnet.Key)), subnets.Delete(tx, subnet.ID))
-}
-
-// quotaRelease takes an instance out of its tenant's usage.
-func quotaRelease(usage cluster.Usage, i cluster.Instance) cluster.Usage {
-	return quota.Release(usage, i.Spec.Requirements.Resources(), 1)
 }
