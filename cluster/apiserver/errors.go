@@ -85,18 +85,18 @@ func operation(id, method, path, summary, tag string) huma.Operation {
 	return huma.Operation{OperationID: id, Method: method, Path: api.Version + path, Summary: summary, Tags: []string{tag}, DefaultStatus: status}
 }
 
-// forTenant is the part of an input that says whose things it is about.
-type forTenant struct {
+// ForTenant is the part of an input that says whose things it is about.
+type ForTenant struct {
 	Tenant string `query:"tenant" maxLength:"64" doc:"id or name of the tenant; needed only by who may act for several"`
 }
 
-// page is the part of an input that bounds a list.
-type page struct {
+// Page is the part of an input that bounds a list.
+type Page struct {
 	After string `query:"after" maxLength:"64" doc:"next of the page before"`
 	Limit int    `query:"limit" minimum:"0" maximum:"10000" doc:"most items of a page; 0 is all"`
 }
 
-// ref is the part of an input that names one thing.
-type ref struct {
+// Named is the part of an input that names one thing.
+type Named struct {
 	Ref string `path:"ref" maxLength:"64" doc:"id or name"`
 }

@@ -12,8 +12,8 @@ import (
 )
 
 type listEvents struct {
-	forTenant
-	page
+	ForTenant
+	Page
 	Instance string    `query:"instance" maxLength:"64" doc:"id or name"`
 	Node     string    `query:"node" maxLength:"64" doc:"id"`
 	Since    time.Time `query:"since"`
@@ -29,7 +29,7 @@ func (s *Server) listEvents(ctx context.Context, in *listEvents) (api.List[api.E
 	if err != nil {
 		return api.List[api.Event]{}, err
 	}
-	filter := controller.EventFilter{Page: controller.Page(in.page), Instance: in.Instance, Node: in.Node, Since: in.Since}
+	filter := controller.EventFilter{Page: controller.Page(in.Page), Instance: in.Instance, Node: in.Node, Since: in.Since}
 	if in.Instance != "" { // by name if there is such an instance; the events of one that is gone are found by its id
 		if instance, err := s.config.UseCases.Instance(ctx, scope, in.Instance); err == nil {
 			filter.Instance = instance.ID

@@ -13,8 +13,8 @@ import (
 	"github.com/ciaocloud/ciao/cluster/controller"
 )
 
-// chosen is the part of an input that chooses instances.
-type chosen struct {
+// Chosen is the part of an input that chooses instances.
+type Chosen struct {
 	State    string   `query:"state" enum:"pending,scheduled,starting,active,stopping,stopped,exited,failed,missing,deleting"`
 	Workload string   `query:"workload" maxLength:"64" doc:"id or name"`
 	Node     string   `query:"node" maxLength:"64" doc:"id"`
@@ -22,24 +22,24 @@ type chosen struct {
 }
 
 type createInstances struct {
-	forTenant
+	ForTenant
 	Body api.CreateInstances
 }
 
 type listInstances struct {
-	forTenant
-	page
-	chosen
+	ForTenant
+	Page
+	Chosen
 }
 
 type deleteInstances struct {
-	forTenant
-	chosen
+	ForTenant
+	Chosen
 }
 
 type oneInstance struct {
-	forTenant
-	ref
+	ForTenant
+	Named
 }
 
 func (s *Server) registerInstances(a huma.API) {
@@ -72,11 +72,11 @@ func (s *Server) createInstances(ctx context.Context, in *createInstances) (api.
 }
 
 func (s *Server) listInstances(ctx context.Context, in *listInstances) (api.List[api.Instance], error) {
-	scope, filter, err := s.filter(ctx, in.Tenant, in.chosen)
+	scope, filter, err := s.filter(ctx, in.Tenant, in.Chosen)
 	if err != nil {
 		return api.List[api.Instance]{}, err
 	}
-	filter.Page = controller.Page(in.page)
+	filter.Page = controller.Page(in.Page)
 	found, next, err := s.config.UseCases.Instances(ctx, scope, filter)
 	if err != nil {
 		return api.List[api.Instance]{}, err
@@ -89,7 +89,7 @@ func (s *Server) deleteInstances(ctx context.Context, in *deleteInstances) (api.
 	if _, err := s.owner(ctx, in.Tenant); err != nil {
 		return api.Deleted{}, err
 	}
-	scope, filter, err := s.filter(ctx, in.Tenant, in.chosen)
+	scope, filter, err := s.filter(ctx, in.Tenant, in.Chosen)
 	if err != nil {
 		return api.Deleted{}, err
 	}
@@ -97,7 +97,7 @@ func (s *Server) deleteInstances(ctx context.Context, in *deleteInstances) (api.
 	return api.Deleted{Count: count}, err
 }
 
-func (s *Server) filter(ctx context.Context, tenant string, in chosen) (string, controller.InstanceFilter, error) {
+func (s *Server) filter(ctx context.Context, tenant string, in Chosen) (string, controller.InstanceFilter, error) {
 	scope, err := s.scope(ctx, tenant)
 	if err != nil {
 		return "", controller.InstanceFilter{}, err

@@ -13,13 +13,13 @@ type listNodes struct {
 	Role string `query:"role" enum:"compute,network" doc:"only nodes with this role"`
 }
 
-type oneNode struct{ ref }
+type oneNode struct{ Named }
 
-type listCNCIs struct{ forTenant }
+type listCNCIs struct{ ForTenant }
 
 type oneCNCI struct {
-	forTenant
-	ref
+	ForTenant
+	Named
 }
 
 func (s *Server) registerNodes(a huma.API) {

@@ -98,12 +98,12 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 	return fmt.Errorf("serve the API on %s: %w", listener.Addr(), err)
 }
 
-// tlsConfig asks for a client certificate and leaves the judgement to authenticate, which can say in words what is wrong with it.
+// tlsConfig asks for any client certificate and leaves the judgement to authenticate, which can say in words what is wrong with it. It
+// names no authorities: a caller with a certificate of another one would then send none, and be told the wrong thing.
 func (s *Server) tlsConfig() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13,
 		ClientAuth: tls.RequestClientCert,
-		ClientCAs:  s.config.ClientCAs,
 		NextProtos: []string{"h2", "http/1.1"},
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			certificate, err := s.config.Certificate()

@@ -16,17 +16,17 @@ import (
 
 type createTenant struct{ Body api.CreateTenant }
 
-type listTenants struct{ page }
+type listTenants struct{ Page }
 
-type oneTenant struct{ ref }
+type oneTenant struct{ Named }
 
 type updateTenant struct {
-	ref
+	Named
 	Body api.UpdateTenant
 }
 
 type updateQuota struct {
-	ref
+	Named
 	Body api.UpdateQuota
 }
 
@@ -54,7 +54,7 @@ func (s *Server) createTenant(ctx context.Context, in *createTenant) (api.Tenant
 
 func (s *Server) listTenants(ctx context.Context, in *listTenants) (api.List[api.Tenant], error) {
 	if callerOf(ctx).admin {
-		found, next, err := s.config.UseCases.Tenants(ctx, controller.Operator, controller.Page(in.page))
+		found, next, err := s.config.UseCases.Tenants(ctx, controller.Operator, controller.Page(in.Page))
 		return api.List[api.Tenant]{Items: each(found, tenantOf), Next: next}, err
 	}
 	own := []api.Tenant{}

@@ -16,7 +16,7 @@ import (
 const keepAlive = 10 * time.Second
 
 type watch struct {
-	forTenant
+	ForTenant
 	Type []string `query:"type" enum:"instance,node,cnci,event,progress" doc:"only these types of changes"`
 
 	scope string

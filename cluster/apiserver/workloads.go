@@ -13,18 +13,18 @@ import (
 )
 
 type createWorkload struct {
-	forTenant
+	ForTenant
 	Body api.CreateWorkload
 }
 
 type listWorkloads struct {
-	forTenant
-	page
+	ForTenant
+	Page
 }
 
 type oneWorkload struct {
-	forTenant
-	ref
+	ForTenant
+	Named
 }
 
 func (s *Server) registerWorkloads(a huma.API) {
@@ -64,7 +64,7 @@ func (s *Server) listWorkloads(ctx context.Context, in *listWorkloads) (api.List
 	if err != nil {
 		return api.List[api.Workload]{}, err
 	}
-	found, next, err := s.config.UseCases.Workloads(ctx, scope, controller.Page(in.page))
+	found, next, err := s.config.UseCases.Workloads(ctx, scope, controller.Page(in.Page))
 	return api.List[api.Workload]{Items: each(found, workloadOf), Next: next}, err
 }
 

@@ -1,0 +1,128 @@
+// Package apiservertest gives tests a real API: a real controller on a store in memory, behind real TLS on loopback, with
+// certificates for an operator, two tenants, a stranger and a daemon. There are no nodes: instances stay pending.
+package apiservertest
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/apiserver"
+	"github.com/ciaocloud/ciao/cluster/client"
+	"github.com/ciaocloud/ciao/cluster/controller"
+	"github.com/ciaocloud/ciao/cluster/store/memstore"
+	"github.com/ciaocloud/ciao/ssntp"
+	"github.com/ciaocloud/ciao/ssntp/certs"
+)
+
+// Ids of the tenants that exist.
+const (
+	Blue  = "11111111-1111-4111-8111-111111111111"
+	Green = "22222222-2222-4222-8222-222222222222"
+)
+
+// API is a running API.
+type API struct {
+	Address    string // host:port
+	Controller *controller.Controller
+	Authority  *certs.Authority
+	directory  string
+	t          *testing.T
+}
+
+// New starts an API that ends with the test.
+func New(t *testing.T) *API {
+	t.Helper()
+	ctx, stop := context.WithCancel(context.Background())
+	state, err := memstore.Open(ctx, controller.Schema(), nil)
+	must(t, err)
+	service, err := controller.New(controller.Config{Store: state})
+	must(t, err)
+	authority, err := certs.NewAuthority("test", 0)
+	must(t, err)
+	web, err := authority.Issue(certs.Web("127.0.0.1", "localhost"))
+	must(t, err)
+	server := apiserver.New(apiserver.Config{
+		UseCases: service, ClientCAs: authority.Pool(), Version: "test",
+		Certificate: func() (tls.Certificate, error) { return *web.TLS(), nil },
+	})
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	service.Attach(nowhere{}, nil)
+	ended := make(chan error, 2)
+	go func() { ended <- server.Run(ctx, listener) }()
+	go func() { ended <- service.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		must(t, <-ended)
+		must(t, <-ended)
+		must(t, state.Close())
+	})
+	a := &API{Address: listener.Addr().String(), Controller: service, Authority: authority, directory: t.TempDir(), t: t}
+	for id, name := range map[string]string{Blue: "blue", Green: "green"} {
+		_, err := service.CreateTenant(t.Context(), controller.TenantRequest{ID: id, Name: name})
+		must(t, err)
+	}
+	must(t, certs.SaveCertificate(a.CA(), authority.Certificate))
+	return a
+}
+
+// CA is the file with the authority's certificate.
+func (a *API) CA() string { return filepath.Join(a.directory, "ca.pem") }
+
+// User makes a certificate of the API's authority and returns its file.
+func (a *API) User(subject certs.Subject) string { return a.UserOf(a.Authority, subject) }
+
+// UserOf makes a certificate of any authority and returns the file with it and its key.
+func (a *API) UserOf(authority *certs.Authority, subject certs.Subject) string {
+	a.t.Helper()
+	pair, err := authority.Issue(subject)
+	must(a.t, err)
+	directory, err := os.MkdirTemp(a.directory, "user")
+	must(a.t, err)
+	certificate, key, both := filepath.Join(directory, "c"), filepath.Join(directory, "k"), filepath.Join(directory, "both.pem")
+	must(a.t, pair.Save(certificate, key))
+	var data []byte
+	for _, name := range []string{certificate, key} {
+		part, err := os.ReadFile(name)
+		must(a.t, err)
+		data = append(data, part...)
+	}
+	must(a.t, os.WriteFile(both, data, 0o600))
+	return both
+}
+
+// Operator is the file with an operator's certificate.
+func (a *API) Operator() string { return a.User(certs.User("root", "admin")) }
+
+// Tenant is the file with a certificate for tenants.
+func (a *API) Tenant(ids ...string) string { return a.User(certs.User("someone", ids...)) }
+
+// Daemon is the file with the certificate of a controller.
+func (a *API) Daemon() string { return a.User(certs.Node(ssntp.NewID(), ssntp.RoleController)) }
+
+// Client calls the API with a certificate.
+func (a *API) Client(certificate string) *client.Client {
+	a.t.Helper()
+	c, err := client.New(client.Config{Controller: a.Address, Certificate: certificate, CA: a.CA()})
+	must(a.t, err)
+	a.t.Cleanup(c.Close)
+	return c
+}
+
+// nowhere is a link on which every frame is lost.
+type nowhere struct{}
+
+// Send implements controller.Link.
+func (nowhere) Send(context.Context, ssntp.Frame) error { return cluster.ErrUnavailable }
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
