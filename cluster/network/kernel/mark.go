@@ -68,9 +68,9 @@ func emptyNamespace(namespace *os.File) error {
 		return err
 	}
 	defer handle.Close()
-	links, err := handle.LinkList()
+	links, err := listLinks(handle)
 	if err != nil {
-		return unavailable("list links", err)
+		return err
 	}
 	links = slices.DeleteFunc(links, func(link netlink.Link) bool { return link.Attrs().Name == "lo" })
 	if err := deleteLinks(namespace, handle, links); err != nil {

@@ -64,9 +64,9 @@ func (s *space) close() {
 // Read implements network.Kernel.
 func (s *space) Read(ctx context.Context) (network.Image, error) {
 	image := network.NewImage()
-	links, err := s.links.LinkList()
+	links, err := listLinks(s.links)
 	if err != nil {
-		return image, unavailable("list links", err)
+		return image, err
 	}
 	image.Links = ours(links)
 	names := map[int]string{}
@@ -83,11 +83,29 @@ func (s *space) Read(ctx context.Context) (network.Image, error) {
 
 // ReadLinks implements network.Kernel.
 func (s *space) ReadLinks(context.Context) (map[string]network.Link, error) {
-	links, err := s.links.LinkList()
+	links, err := listLinks(s.links)
+	if err != nil {
+		return nil, err
+	}
+	return ours(links), nil
+}
+
+func listLinks(handle *netlink.Handle) ([]netlink.Link, error) {
+	links, err := whole(handle.LinkList)
 	if err != nil {
 		return nil, unavailable("list links", err)
 	}
-	return ours(links), nil
+	return links, nil
+}
+
+// whole repeats a listing that the kernel says was changed while it was read.
+func whole[T any](list func() ([]T, error)) (all []T, err error) {
+	for range 100 {
+		if all, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	return all, err
 }
 
 // ours is all but loopback and the link to the underlay: the namespace is ours, so whatever else is in it is ours too.
@@ -117,7 +135,7 @@ func ours(links []netlink.Link) map[string]network.Link {
 }
 
 func (s *space) readAddresses(image *network.Image, names map[int]string) error {
-	addresses, err := s.links.AddrList(nil, unix.AF_INET)
+	addresses, err := whole(func() ([]netlink.Addr, error) { return s.links.AddrList(nil, unix.AF_INET) })
 	if err != nil {
 		return unavailable("list addresses", err)
 	}
@@ -134,7 +152,9 @@ func (s *space) readAddresses(image *network.Image, names map[int]string) error 
 }
 
 func (s *space) readForwards(image *network.Image, names map[int]string) error {
-	entries, err := s.links.NeighListExecute(netlink.Ndmsg{Family: unix.AF_BRIDGE})
+	entries, err := whole(func() ([]netlink.Neigh, error) {
+		return s.links.NeighListExecute(netlink.Ndmsg{Family: unix.AF_BRIDGE})
+	})
 	if err != nil {
 		return unavailable("list forwarding entries", err)
 	}

@@ -126,6 +126,8 @@ func (t *tenant) instance(number int) *instance {
 	i.IP(fmt.Sprintf("addr add %s/24 dev eth0", i.address))
 	i.IP("link set eth0 up")
 	i.IP("route add default via 172.16.0.1")
+	// The bridge forwards for a port a moment after its other end is up.
+	networktest.Eventually(t.t, i.id+" reaches its gateway", func() bool { return i.reaches("172.16.0.1") })
 	return i
 }
 
@@ -145,6 +147,6 @@ func (t *tenant) port(number int) *instance {
 
 // reaches reports whether a ping is answered.
 func (i *instance) reaches(address string) bool {
-	_, err := i.Try("ping", "-c", "1", "-W", "2", address)
+	_, err := i.Try("ping", "-c", "1", "-W", "1", address)
 	return err == nil
 }

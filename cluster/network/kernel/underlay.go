@@ -186,7 +186,7 @@ func (u *underlay) client(link netlink.Link) *dhcp.Client {
 
 // current is the address that the link has; zero without one.
 func (u *underlay) current(link netlink.Link) (netip.Prefix, error) {
-	addresses, err := u.links.AddrList(link, unix.AF_INET)
+	addresses, err := whole(func() ([]netlink.Addr, error) { return u.links.AddrList(link, unix.AF_INET) })
 	if err != nil {
 		return netip.Prefix{}, unavailable("list addresses of the underlay", err)
 	}
@@ -210,7 +210,7 @@ func (u *underlay) take(link netlink.Link, lease dhcp.Lease) error {
 
 // settle gives the link the lease's address and no other, for as long as the lease is: the kernel takes it away when nobody renews.
 func (u *underlay) settle(link netlink.Link, lease dhcp.Lease) error {
-	others, err := u.links.AddrList(link, unix.AF_INET)
+	others, err := whole(func() ([]netlink.Addr, error) { return u.links.AddrList(link, unix.AF_INET) })
 	if err != nil {
 		return unavailable("list addresses of the underlay", err)
 	}

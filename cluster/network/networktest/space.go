@@ -3,6 +3,7 @@ package networktest
 import (
 	"bytes"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"strconv"
@@ -101,3 +102,13 @@ func (s *Space) Start(name string, arguments ...string) *exec.Cmd {
 }
 
 func pidOf(command *exec.Cmd) string { return strconv.Itoa(command.Process.Pid) }
+
+// Link finds a link of the namespace.
+func (s *Space) Link(name string) (link *net.Interface) {
+	s.t.Helper()
+	s.Do(func() (err error) {
+		link, err = net.InterfaceByName(name)
+		return err
+	})
+	return link
+}
