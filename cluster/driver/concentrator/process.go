@@ -58,25 +58,35 @@ func (c carrier) spawn(ctx context.Context, namespace string, argv []string, loc
 	return nil
 }
 
-// startIn starts a command in a network namespace: a child is born into the namespace of the thread that makes it.
+// startIn starts a command in a network namespace: a child is born into the namespace of the thread that makes it. That thread is never
+// used again, and must not be the first one: its namespace is shown as the whole process's (proc(5)), and it cannot be ended.
 func startIn(namespace string, command *exec.Cmd) error {
 	if namespace == "" {
 		return command.Start()
 	}
 	result := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		file, err := os.Open(namespace)
-		if err == nil {
-			err = unix.Setns(int(file.Fd()), unix.CLONE_NEWNET)
-			file.Close()
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			result <- startIn(namespace, command) // while the first thread is held here, it is another
+			runtime.UnlockOSThread()
+			return
 		}
-		if err == nil {
-			err = command.Start()
-		}
-		result <- err
+		result <- enterAndStart(namespace, command) // the thread ends with the goroutine that it is locked to
 	}()
 	return <-result
+}
+
+func enterAndStart(namespace string, command *exec.Cmd) error {
+	file, err := os.Open(namespace)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if err := unix.Setns(int(file.Fd()), unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("enter the namespace %s: %w", namespace, err)
+	}
+	return command.Start()
 }
 
 // process is a noted process.

@@ -42,16 +42,32 @@ func Open(path string) (*os.File, error) {
 // Inside runs f on a thread of its own in the namespace. What f starts (sockets, processes) stays there; goroutines that f starts
 // run elsewhere. The thread is never used for anything else: it dies with the goroutine, because it stays locked.
 func Inside(namespace *os.File, f func() error) error {
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
-		if err := unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNET); err != nil {
-			done <- fmt.Errorf("enter the network namespace: %w", err)
+	var err error
+	onThreadOfItsOwn(func() {
+		if err = unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNET); err != nil {
+			err = fmt.Errorf("enter the network namespace: %w", err)
 			return
 		}
-		done <- f()
+		err = f()
+	})
+	return err
+}
+
+// onThreadOfItsOwn runs f on a thread that ends with it. That is never the process's first thread, which cannot be ended, and whose
+// namespace is shown as the whole process's (/proc/PID/ns): while it is held here, the next goroutine gets another.
+func onThreadOfItsOwn(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			onThreadOfItsOwn(f)
+			runtime.UnlockOSThread()
+			return
+		}
+		f()
 	}()
-	return <-done
+	<-done
 }
 
 // Make makes a named namespace, or opens the one that is there. It gets its name after prepare has run inside it, so that
@@ -79,22 +95,16 @@ func Make(name string, prepare func(namespace *os.File) error) (*os.File, error)
 
 // New makes a namespace that nothing but the returned file holds.
 func New() (*os.File, error) {
-	type result struct {
-		file *os.File
-		err  error
-	}
-	done := make(chan result, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread dies
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			done <- result{err: fmt.Errorf("make a network namespace (are you root?): %w", err)}
+	var file *os.File
+	var err error
+	onThreadOfItsOwn(func() {
+		if err = unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			err = fmt.Errorf("make a network namespace (are you root?): %w", err)
 			return
 		}
-		file, err := os.Open("/proc/thread-self/ns/net")
-		done <- result{file, err}
-	}()
-	r := <-done
-	return r.file, r.err
+		file, err = os.Open("/proc/thread-self/ns/net")
+	})
+	return file, err
 }
 
 func mount(file *os.File, path string) error {
