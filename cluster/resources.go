@@ -14,8 +14,11 @@ type CPU int64
 // VCPU is one whole virtual processor.
 const VCPU CPU = 1000
 
-// MaxVCPUs bounds what a document may ask for.
+// MaxVCPUs bounds what one instance may ask for; sums, such as a tenant's usage, go beyond it.
 const MaxVCPUs = 4096
+
+// maxCPU bounds what can be written at all, so that sums stay exact.
+const maxCPU = 1_000_000_000 * VCPU
 
 func (c CPU) String() string { return strconv.FormatFloat(float64(c)/1000, 'f', -1, 64) }
 
@@ -33,11 +36,11 @@ func (c *CPU) UnmarshalYAML(text []byte) error {
 // UnmarshalText reads a decimal number of vCPUs.
 func (c *CPU) UnmarshalText(text []byte) error {
 	value, err := strconv.ParseFloat(string(text), 64)
-	if err != nil || math.IsNaN(value) || value < 0 || value > MaxVCPUs {
-		return fmt.Errorf("%q is not a number of vCPUs from 0 to %d", text, MaxVCPUs)
+	if err != nil || math.IsNaN(value) || value < 0 || value*1000 > float64(maxCPU) {
+		return fmt.Errorf("%q is not a number of vCPUs, such as 2 or 0.25", text)
 	}
 	milli := math.Round(value * 1000)
-	if math.Abs(milli-value*1000) > 1e-6 {
+	if math.Abs(milli-value*1000) > 1e-3 {
 		return fmt.Errorf("%q is finer than a thousandth of a vCPU", text)
 	}
 	*c = CPU(milli)

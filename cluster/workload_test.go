@@ -30,6 +30,7 @@ func TestValidateNamesEveryField(t *testing.T) {
 		{"environment value", func(s *WorkloadSpec) { s.Environment = map[string]string{"A": "\x00"} }, []string{"environment.A"}},
 		{"large environment", func(s *WorkloadSpec) { s.Environment = map[string]string{"A": strings.Repeat("x", 65<<10)} }, []string{"environment"}},
 		{"vCPUs", func(s *WorkloadSpec) { s.Requirements.VCPUs = 9 }, []string{"requirements.vcpus"}},
+		{"too many vCPUs", func(s *WorkloadSpec) { s.Requirements.VCPUs = MaxVCPUs*VCPU + 1 }, []string{"requirements.vcpus"}},
 		{"memory", func(s *WorkloadSpec) { s.Requirements.MemoryMiB = 5 }, []string{"requirements.memory_mib"}},
 		{"pids", func(s *WorkloadSpec) { s.Requirements.Pids = -1 }, []string{"requirements.pids"}},
 		{"node", func(s *WorkloadSpec) { s.Requirements.Node = "n1" }, []string{"requirements.node"}},

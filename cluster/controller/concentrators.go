@@ -1,11 +1,8 @@
 package controller
 
 import (
-	"context"
 	"errors"
-	"log/slog"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -224,93 +221,5 @@ func (r *reconciler) wakeHosts(n *network) {
 				r.dirty[id] = true
 			}
 		}
-	})
-}
-
-// underlayOf are a node's addresses on the underlay.
-func (r *reconciler) underlayOf(view store.Reader, node string) []netip.Addr {
-	if node == "" {
-		return nil
-	}
-	row, err := nodes.Get(view, node)
-	if err != nil {
-		return nil
-	}
-	return row.Underlay
-}
-
-// paths is what a node must know of a subnet.
-func (r *reconciler) paths(view store.Reader, n *network, node string) payload.SubnetPaths {
-	p := payload.SubnetPaths{
-		ID: n.subnet.ID, Tenant: n.subnet.Tenant, Key: n.subnet.Key, Prefix: n.subnet.Prefix, Gateway: n.subnet.Gateway,
-		Concentrator: n.cnci.Underlay, Domain: r.c.domain,
-	}
-	for other := range n.nodes {
-		if other != node {
-			p.Peers = append(p.Peers, r.underlayOf(view, other)...)
-		}
-	}
-	slices.SortFunc(p.Peers, netip.Addr.Compare)
-	return p
-}
-
-// told notes what a node knows of a subnet.
-func (r *reconciler) told(node string, p payload.SubnetPaths) { r.peer(node).paths[p.ID] = p }
-
-// tellPaths tells the nodes that have a subnet how its paths have changed.
-func (r *reconciler) tellPaths(view store.Reader, n *network) {
-	if !r.linked || !n.cnci.Underlay.IsValid() {
-		return
-	}
-	for node := range n.nodes {
-		if _, deaf := r.silence(node); node == "" || deaf {
-			continue
-		}
-		p := r.paths(view, n, node)
-		if samePaths(r.peer(node).paths[p.ID], p) {
-			continue
-		}
-		r.told(node, p)
-		r.order(ssntp.Configure, node, payload.Configure{Subnets: []payload.SubnetPaths{p}})
-	}
-}
-
-func samePaths(a, b payload.SubnetPaths) bool {
-	return a.Key == b.Key && a.Concentrator == b.Concentrator && slices.Equal(a.Peers, b.Peers)
-}
-
-// signTimeout bounds the making of a certificate.
-const signTimeout = 10 * time.Second
-
-// certificateRequest signs for a CNCI that is placed on the very node that asks, and for nothing else.
-func (r *reconciler) certificateRequest(ctx context.Context, node string, body payload.CertificateRequest) {
-	answer := payload.Certificate{Instance: body.Instance}
-	allowed := false
-	r.peek(func(view store.Reader) {
-		i, err := instances.Get(view, body.Instance)
-		allowed = err == nil && i.Host() && i.Node == node && i.Desired == cluster.WantActive
-	})
-	switch {
-	case !allowed:
-		answer.Refused = "no CNCI of this id is placed on this node"
-	case r.c.issuer == nil:
-		answer.Refused = "this controller cannot sign certificates"
-	}
-	if answer.Refused != "" {
-		r.log.Warn("a certificate was refused", slog.String("node", node), slog.String("instance", clip(body.Instance)), slog.String("reason", answer.Refused))
-		r.order(ssntp.Certificate, node, answer)
-		return
-	}
-	r.tasks.Go(func() {
-		ctx, cancel := context.WithTimeout(ctx, signTimeout)
-		defer cancel()
-		chain, err := r.c.issuer.Issue(ctx, body.Instance, body.CSR)
-		if err != nil {
-			r.log.Warn("cannot sign a certificate", slog.String("instance", body.Instance), slog.Any("error", err))
-			answer.Refused = clip(err.Error())
-		}
-		answer.Chain = chain
-		err = r.transmit(ctx, order{operand: ssntp.Certificate, destination: node, body: answer})
-		r.c.counters.sent(ssntp.Certificate, err)
 	})
 }

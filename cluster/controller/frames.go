@@ -66,7 +66,7 @@ func (r *reconciler) receiveFrame(ctx context.Context, f ssntp.Frame) {
 	case ssntp.Ready, ssntp.Full, ssntp.Maintenance:
 		r.hear(source)
 		err = with(f, func(body payload.NodeStatus) { r.nodeArrived(source, nodeState(f.Operand), body) })
-		r.retryRefused()
+		r.roomier = true
 	case ssntp.Statistics, ssntp.Progress:
 		r.hear(source)
 	case ssntp.NodeConnected:
@@ -203,7 +203,7 @@ func (r *reconciler) nodeConnected(body payload.NodeConnected) {
 	r.hear(body.Node)
 	r.wakeNode(body.Node, true)
 	r.nodeArrived(body.Node, "", payload.NodeStatus{Roles: body.Roles})
-	r.retryRefused()
+	r.roomier = true
 }
 
 func (r *reconciler) nodeDisconnected(body payload.NodeDisconnected, now time.Time) {
@@ -221,42 +221,4 @@ func (r *reconciler) undeliverable(f ssntp.Frame, now time.Time) error {
 		r.lose(id, now)
 	}
 	return nil
-}
-
-// inventory compares all that a node has with what is recorded on it.
-func (r *reconciler) inventory(node string, body payload.Inventory) {
-	if body.Part == 0 {
-		r.nodeArrived(node, body.State, body.Node)
-	}
-	p := r.peer(node)
-	if body.Part == 0 || p.parts == nil {
-		p.parts = map[int][]payload.InstanceReport{}
-	}
-	p.parts[body.Part] = body.Instances
-	for _, report := range body.Instances {
-		r.report(node, report)
-	}
-	if body.Part+1 < body.Parts || len(p.parts) < max(body.Parts, 1) {
-		return
-	}
-	present := map[string]bool{}
-	for _, part := range p.parts {
-		for _, report := range part {
-			present[report.Instance] = true
-		}
-	}
-	p.parts = nil
-	r.missingFrom(node, present)
-}
-
-// missingFrom deals with instances that are recorded on a node and not in its inventory: they start there again, or have stopped.
-func (r *reconciler) missingFrom(node string, present map[string]bool) {
-	r.peek(func(view store.Reader) {
-		for i := range instances.By(view, byNode, node) {
-			if _, matters := absent(i); matters && !present[i.ID] {
-				r.report(node, payload.InstanceReport{Instance: i.ID, Generation: i.Generation, State: cluster.Gone})
-			}
-			r.dirty[i.ID] = true
-		}
-	})
 }

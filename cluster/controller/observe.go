@@ -89,7 +89,7 @@ func (r *reconciler) observeInstance(before, i cluster.Instance, deleted bool) {
 		if n := r.networks[before.Subnet]; n != nil && !before.Host() {
 			n.leave(before.ID)
 		}
-		r.retryRefused()
+		r.roomier = true
 		return
 	}
 	r.dirty[i.ID] = true

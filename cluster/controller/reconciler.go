@@ -33,6 +33,7 @@ type reconciler struct {
 	folded    map[string]bool   // batches to unfold
 	dirty     map[string]bool   // instances to decide
 	deadlines *deadlines
+	roomier   bool    // a node may have more room than before
 	edits     []edit  // to be committed next
 	orders    []order // to be sent next
 }
@@ -120,6 +121,10 @@ func (r *reconciler) act(ctx context.Context) error {
 	}
 	if err := r.unfoldOnce(ctx); err != nil {
 		return err
+	}
+	if r.roomier {
+		r.roomier = false
+		r.retryRefused()
 	}
 	if err := r.look(ctx, func(view store.Reader) {
 		r.tendNetworks(view, now)

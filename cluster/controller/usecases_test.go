@@ -270,6 +270,15 @@ func TestSubnetsPerRequestAreBounded(t *testing.T) {
 	})
 }
 
+func TestLargestBatch(t *testing.T) {
+	inOffice(t, func(w *world) {
+		w.create(cluster.MaxBatch, "web")
+		if _, usage, _, err := w.c.Quota(w.ctx, Operator, "red"); err != nil || usage.CPU != cluster.MaxBatch*500 {
+			t.Errorf("usage is %+v, %v", usage, err)
+		}
+	})
+}
+
 func TestLargeRecipesUnfoldInBoundedTransactions(t *testing.T) {
 	inWorld(t, func(w *world) {
 		spec := containerSpec()
