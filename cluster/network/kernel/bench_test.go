@@ -1,6 +1,7 @@
 package kernel_test
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"sync"
@@ -21,8 +22,8 @@ func BenchmarkPorts(b *testing.B) {
 	node := kernel.NewNode(kernel.NodeConfig{Cluster: fmt.Sprintf("b%x", time.Now().UnixNano()&0xffffffff), Node: "node-1",
 		Parent: networktest.Parent, Host: host.Path(), Engine: engine.Path()})
 	b.Cleanup(func() {
-		if err := node.Remove(b.Context()); err != nil {
-			b.Log(err)
+		if err := node.Remove(context.Background()); err != nil { // b.Context() has ended
+			b.Error(err)
 		}
 	})
 	empty := network.Node{Subnets: []network.Subnet{{ID: "red", Key: 77, Prefix: privateRange, Gateway: netip.MustParseAddr("172.16.0.1")}}}

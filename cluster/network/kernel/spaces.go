@@ -67,11 +67,11 @@ func (s *Spaces) Remove(ctx context.Context, instance string) error {
 		if err := endProcesses(ctx, namespace); err != nil {
 			return err
 		}
+		if err := removeRunDirectory(s.config.Cluster, instance); err != nil {
+			return err
+		}
 		return releaseUnderlay(ctx, namespace, netip.Prefix{}, s.config.Log)
 	})
-	if err == nil {
-		err = removeRunDirectory(s.config.Cluster, instance)
-	}
 	if err != nil {
 		return fmt.Errorf("remove the namespace of CNCI %s: %w", instance, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"strconv"
 	"testing"
 	"time"
 
@@ -28,6 +29,14 @@ type machine struct {
 func newMachine(t *testing.T) *machine {
 	t.Helper()
 	m := &machine{t: t, host: networktest.NewHost(t), engine: networktest.NewSpace(t), cluster: fmt.Sprintf("t%x", time.Now().UnixNano()&0xffffffff)}
+	m.start()
+	return m
+}
+
+// start makes the node's network, and removes it all after the test.
+func (m *machine) start() {
+	m.t.Helper()
+	t := m.t
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	m.node = kernel.NewNode(kernel.NodeConfig{Cluster: m.cluster, Node: "node-1", Parent: networktest.Parent, Host: m.host.Path(), Engine: m.engine.Path(), Log: log})
 	m.spaces = kernel.NewSpaces(kernel.SpacesConfig{Cluster: m.cluster, Node: "node-1", Parent: networktest.Parent, Host: m.host.Path(), Log: log})
@@ -48,7 +57,6 @@ func newMachine(t *testing.T) *machine {
 		}
 	})
 	m.apply()
-	return m
 }
 
 func (m *machine) apply() {
@@ -140,10 +148,12 @@ func (t *tenant) port(number int) *instance {
 	t.apply()
 	t.wanted.Hosts = append(t.wanted.Hosts, network.Host{Name: fmt.Sprintf("web-%d", number), MAC: i.mac, Addresses: []netip.Addr{address}})
 	t.configure()
-	holder := i.Start("sleep", "3600")
-	t.engine.IP(fmt.Sprintf("link set %s netns %d name eth0", network.EngineEnd(i.id), holder.Process.Pid))
+	t.engine.IP("link set " + network.EngineEnd(i.id) + " netns " + i.holder() + " name eth0")
 	return i
 }
+
+// holder is the pid of a process in the instance's namespace, by which ip(8) names it.
+func (i *instance) holder() string { return strconv.Itoa(i.Start("sleep", "3600").Process.Pid) }
 
 // reaches reports whether a ping is answered.
 func (i *instance) reaches(address string) bool {
