@@ -22,6 +22,7 @@ type Config struct {
 	Instance  string // id of the CNCI
 	Directory string // the newest wanted state is kept here; made if absent
 	Network   network.ConcentratorNetwork
+	Facts     network.ConcentratorFacts // what is known before anything is wanted
 	Link      Link
 	Blocked   []netip.Prefix // destinations that tenants must not reach, beside the underlay
 	Repair    time.Duration  // how often the network is compared with what is wanted; zero is a minute
@@ -62,7 +63,7 @@ func New(config Config) *Agent {
 	if config.Log == nil {
 		config.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Agent{config: config, wake: make(chan struct{}, 1)}
+	return &Agent{config: config, facts: config.Facts, wake: make(chan struct{}, 1)}
 }
 
 // Connected tells the agent that its link is up, for the first time or again: it reports its state. It never blocks.

@@ -22,6 +22,11 @@ func runCNCI(ctx context.Context, e Environment) error {
 		return err
 	}
 	network := kernel.NewConcentrator(kernel.ConcentratorConfig{Cluster: e.Config.Name, Instance: own.Instance, Log: logger})
+	facts, err := network.Connect(ctx) // before the link, which goes over the underlay
+	if err != nil {
+		return err
+	}
+	logger.Info("CNCI agent runs", "instance", own.Instance, "underlay", facts.Underlay, "version", e.Version)
 	late := &lateHandler{}
 	settings, err := e.client(own.Certificate, own.Key, late, logger)
 	if err != nil {
@@ -31,7 +36,7 @@ func runCNCI(ctx context.Context, e Environment) error {
 	if err != nil {
 		return fmt.Errorf("make the CNCI's link: %w", err)
 	}
-	agent := cnci.New(cnci.Config{Instance: own.Instance, Directory: own.Directory, Network: network, Link: link, Blocked: blocked, Log: logger})
+	agent := cnci.New(cnci.Config{Instance: own.Instance, Directory: own.Directory, Network: network, Facts: facts, Link: link, Blocked: blocked, Log: logger})
 	late.agent = agent
 	return together(ctx, network.Run, agent.Run, link.Run)
 }

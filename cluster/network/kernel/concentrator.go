@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -77,6 +78,22 @@ func (c *Concentrator) inside(f func() error) error {
 	}
 	defer namespace.Close()
 	return netns.Inside(namespace, f)
+}
+
+// Connect brings the CNCI onto the underlay, without which nobody can tell its agent what is wanted. It waits for a lease.
+func (c *Concentrator) Connect(ctx context.Context) (facts network.ConcentratorFacts, err error) {
+	if err := enter(ctx, c.gate); err != nil {
+		return facts, err
+	}
+	defer leave(c.gate)
+	prefix, err := netip.Prefix{}, c.open()
+	if err == nil {
+		prefix, _, err = c.opened.underlay.ready(ctx)
+	}
+	if err != nil {
+		return facts, fmt.Errorf("bring CNCI %s onto the underlay: %w", c.config.Instance, err)
+	}
+	return network.ConcentratorFacts{Underlay: prefix.Addr()}, nil
 }
 
 // Apply implements network.ConcentratorNetwork.
