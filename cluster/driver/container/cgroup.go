@@ -13,12 +13,12 @@ import (
 const cgroupRoot = "/sys/fs/cgroup"
 
 // cgroupUsage reads a container's control group, of version 2 or 1, under either of the engine's two naming schemes.
-func cgroupUsage(containerID string) (usage, bool) {
+func cgroupUsage(root, containerID string) (usage, bool) {
 	for _, name := range []string{"docker/" + containerID, "system.slice/docker-" + containerID + ".scope"} {
-		if used, ok := usageV2(filepath.Join(cgroupRoot, name)); ok {
+		if used, ok := usageV2(filepath.Join(root, name)); ok {
 			return used, true
 		}
-		if used, ok := usageV1(name); ok {
+		if used, ok := usageV1(root, name); ok {
 			return used, true
 		}
 	}
@@ -38,8 +38,8 @@ func usageV2(directory string) (usage, bool) {
 }
 
 // usageV1 reads the controllers' own hierarchies (kernel, admin-guide/cgroup-v1).
-func usageV1(name string) (usage, bool) {
-	file := func(controller, file string) string { return filepath.Join(cgroupRoot, controller, name, file) }
+func usageV1(root, name string) (usage, bool) {
+	file := func(controller, file string) string { return filepath.Join(root, controller, name, file) }
 	memory, ok := number(file("memory", "memory.usage_in_bytes"))
 	if !ok {
 		return usage{}, false

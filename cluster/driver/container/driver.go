@@ -54,7 +54,7 @@ func New(config Config) (*Driver, error) {
 	if err != nil {
 		return nil, fmt.Errorf("container driver: %w: %w", cluster.ErrInvalid, err)
 	}
-	d := &Driver{config: config, log: config.Log, engine: engine}
+	d := &Driver{config: config, log: config.Log, engine: engine, networks: newNetworks()}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}

@@ -26,7 +26,7 @@ func (d *Driver) Start(ctx context.Context, id string) error {
 		return fmt.Errorf("start the container of instance %s: it was not created: %w", id, cluster.ErrNotFound)
 	}
 	subnet := found.Config.Labels[LabelSubnet]
-	d.forgetNetwork(subnet)
+	d.networks.forget(subnet)
 	if _, err := d.network(ctx, subnet); err != nil {
 		return err
 	}

@@ -12,10 +12,35 @@ import (
 	"github.com/ciaocloud/ciao/cluster/driver/container/netplugin"
 )
 
-// networks remembers which subnets have their network in the engine. The zero value is ready.
+// networks remembers which subnets have their network in the engine.
 type networks struct {
-	mu    sync.Mutex
-	known map[string]string // id of the network by subnet; may be out of date: a start that fails for it makes the network anew
+	turn chan struct{} // holds a token while somebody looks for a network or makes one
+	mu   sync.Mutex
+	ids  map[string]string // by subnet; may be out of date: a start that fails for it makes the network anew
+}
+
+func newNetworks() networks {
+	return networks{turn: make(chan struct{}, 1), ids: map[string]string{}}
+}
+
+func (n *networks) known(subnet string) (id string, ok bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	id, ok = n.ids[subnet]
+	return id, ok
+}
+
+func (n *networks) remember(subnet, id string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.ids[subnet] = id
+}
+
+// forget makes the next use of a subnet's network look whether it is there.
+func (n *networks) forget(subnet string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.ids, subnet)
 }
 
 // networkNames are a subnet's network's names, the preferred one first; package documentation says why.
@@ -27,9 +52,16 @@ func (d *Driver) networkNames(subnet string) []string {
 // network returns the id of the subnet's network and makes it if there is none. One at a time looks and makes, for the engine
 // would make a second one of the same name.
 func (d *Driver) network(ctx context.Context, subnet string) (string, error) {
-	d.networks.mu.Lock()
-	defer d.networks.mu.Unlock()
-	if id, ok := d.networks.known[subnet]; ok {
+	if id, ok := d.networks.known(subnet); ok {
+		return id, nil
+	}
+	select {
+	case d.networks.turn <- struct{}{}:
+		defer func() { <-d.networks.turn }()
+	case <-ctx.Done():
+		return "", classify("network of subnet "+subnet, ctx.Err())
+	}
+	if id, ok := d.networks.known(subnet); ok {
 		return id, nil
 	}
 	id, err := d.findNetwork(ctx, subnet)
@@ -39,18 +71,8 @@ func (d *Driver) network(ctx context.Context, subnet string) (string, error) {
 	if err != nil {
 		return "", classify("network of subnet "+subnet, err)
 	}
-	if d.networks.known == nil {
-		d.networks.known = map[string]string{}
-	}
-	d.networks.known[subnet] = id
+	d.networks.remember(subnet, id)
 	return id, nil
-}
-
-// forgetNetwork makes the next use of a subnet's network look whether it is there.
-func (d *Driver) forgetNetwork(subnet string) {
-	d.networks.mu.Lock()
-	defer d.networks.mu.Unlock()
-	delete(d.networks.known, subnet)
 }
 
 func (d *Driver) findNetwork(ctx context.Context, subnet string) (string, error) {
@@ -104,7 +126,7 @@ func (d *Driver) sweepNetworks(ctx context.Context) error {
 		if slices.ContainsFunc(containers, func(c container.Summary) bool { return c.Labels[LabelSubnet] == subnet }) {
 			continue
 		}
-		d.forgetNetwork(subnet)
+		d.networks.forget(subnet)
 		if err := d.engine.NetworkRemove(ctx, candidate.ID); err != nil && !cerrdefs.IsNotFound(err) && !inUse(err) {
 			return classify("remove the network of subnet "+subnet, err)
 		}

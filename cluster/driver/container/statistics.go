@@ -52,7 +52,7 @@ func (d *Driver) Statistics(ctx context.Context, ids []string) ([]cluster.Instan
 }
 
 func (d *Driver) sample(ctx context.Context, containerID string) *sample {
-	if used, ok := cgroupUsage(containerID); ok {
+	if used, ok := cgroupUsage(cgroupRoot, containerID); ok {
 		return &sample{at: time.Now(), used: used}
 	}
 	ctx, cancel := context.WithTimeout(ctx, quickCall)
