@@ -26,7 +26,6 @@ type network struct {
 	heard   bool      // its agent has reported since this controller leads
 	problem string    // its agent's
 	idle    time.Time // since when nobody has an address; zero: somebody has
-	orphan  bool      // its tenant is gone
 }
 
 // wanted is a wanted state of a CNCI on its way.

@@ -77,7 +77,8 @@ type Configure struct {
 	Subnets      []SubnetPaths `cbor:"2,keyasint,omitempty"`
 }
 
-// Concentrator is the wanted state of one CNCI. A revision that is not newer than the applied one changes nothing.
+// Concentrator is the wanted state of one CNCI. A revision that is not newer than the applied one changes nothing and is
+// answered with ConcentratorState all the same.
 type Concentrator struct {
 	Revision uint64       `cbor:"1,keyasint"`
 	Subnet   string       `cbor:"2,keyasint"`
