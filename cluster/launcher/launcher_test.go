@@ -126,8 +126,8 @@ func TestFailedStart(t *testing.T) {
 	if !strings.Contains(report.Reason, "pull access denied") || report.Retry || report.Resources != (cluster.Resources{}) {
 		t.Errorf("report is %+v", report)
 	}
-	delete(n.driver.broken, s.Name)
 	n.stop()
+	delete(n.driver.broken, s.Name)
 	n.run() // a restart does not try it again
 	if report := w.becomes(s.Instance, cluster.Failed); !strings.Contains(report.Reason, "pull access denied") {
 		t.Errorf("after a restart the report is %+v", report)
@@ -306,4 +306,13 @@ func TestOneLauncherForADirectory(t *testing.T) {
 	if err := second.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "another launcher") {
 		t.Errorf("a second launcher on the directory: %v", err)
 	}
+}
+
+func lastIndex(operands []ssntp.Operand, operand ssntp.Operand) int {
+	for i := len(operands) - 1; i >= 0; i-- {
+		if operands[i] == operand {
+			return i
+		}
+	}
+	return -1
 }

@@ -28,7 +28,7 @@ const patience = 30 * time.Second
 
 // world is a real scheduler on loopback and a scripted controller; launchers come and go.
 type world struct {
-	*testing.T
+	testing.TB
 	ca         *ssntptest.CA
 	address    string
 	controller *ssntp.Client
@@ -47,9 +47,9 @@ type world struct {
 	samples  []cluster.NodeStatistics
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	w := &world{
-		T: t, ca: ssntptest.NewCA(t), changed: make(chan struct{}),
+		TB: t, ca: ssntptest.NewCA(t), changed: make(chan struct{}),
 		states: map[string]payload.InstanceReport{}, history: map[string][]cluster.State{}, steps: map[string][]string{},
 		placed: map[string]payload.Decision{}, failures: map[string]payload.PlacementFailure{},
 	}
@@ -336,4 +336,9 @@ func (n *node) ready() {
 		}
 		return false
 	})
+}
+
+// roomy gives a node room for thousands.
+func roomy(c *launcher.Config) {
+	c.Capacity = cluster.Resources{CPU: 1000 * cluster.VCPU, MemoryMiB: 1 << 20}
 }
