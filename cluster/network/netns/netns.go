@@ -77,9 +77,6 @@ func Make(name string, prepare func(namespace *os.File) error) (*os.File, error)
 	if file, err := Open(path); err == nil {
 		return file, nil
 	}
-	if err := os.MkdirAll(Directory, 0o755); err != nil {
-		return nil, fmt.Errorf("make a place for namespaces: %w", err)
-	}
 	file, err := New()
 	if err != nil {
 		return nil, err
@@ -87,7 +84,8 @@ func Make(name string, prepare func(namespace *os.File) error) (*os.File, error)
 	if err := prepare(file); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
-	if err := mount(file, path); err != nil {
+	err = place(func() error { return errors.Join(ready(), mount(file, path)) })
+	if err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
 	return file, nil
@@ -124,19 +122,27 @@ func mount(file *os.File, path string) error {
 
 // Remove takes a namespace's name away; it goes when nobody is in it any more.
 func Remove(name string) error {
-	path := Path(name)
+	return place(func() error {
+		path := Path(name)
+		if err := unmount(path); err != nil {
+			return err
+		}
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove the network namespace: %w", err)
+		}
+		return vacate()
+	})
+}
+
+// unmount takes every mount from a path: there may be two after a crash between two makers.
+func unmount(path string) error {
 	for {
-		// A name may be mounted twice after a crash between two makers; EINVAL says that nothing is mounted any more.
 		if err := unix.Unmount(path, unix.MNT_DETACH); errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
-			break
+			return nil
 		} else if err != nil {
-			return fmt.Errorf("remove the network namespace %s: %w", path, err)
+			return fmt.Errorf("unmount %s: %w", path, err)
 		}
 	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove the network namespace: %w", err)
-	}
-	return nil
 }
 
 // Same reports whether path names the namespace.
