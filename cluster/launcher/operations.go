@@ -90,8 +90,8 @@ func (j *job) connect(ctx context.Context) error {
 	return err
 }
 
-// create waits for its turn. While an image is being fetched, which takes the network's time and not the processor's, another
-// instance has the turn.
+// create waits for its turn. While an image is being fetched or a certificate is waited for, which takes others' time and not this
+// node's processors, another instance has the turn.
 func (j *job) create(ctx context.Context) error {
 	if err := j.owner.acquire(ctx); err != nil {
 		return err
@@ -99,7 +99,7 @@ func (j *job) create(ctx context.Context) error {
 	j.progress(string(create), "")
 	return j.driver.Create(ctx, j.instance(), func(step, message string) {
 		j.progress(step, message)
-		if step == "pull" {
+		if step == "pull" || step == "certificate" {
 			j.owner.release()
 		} else if err := j.owner.acquire(ctx); err != nil {
 			j.launcher.logger.Debug("start cancelled while it waited", "instance", j.record.ID, "error", err)

@@ -42,6 +42,7 @@ type Scheduler struct {
 type hub interface {
 	Send(f ssntp.Frame) error
 	Peers() []ssntp.Identity
+	Disconnect(peer ssntp.ID, reason string) bool
 }
 
 // New checks the configuration and makes the scheduler and its server.
@@ -68,8 +69,7 @@ func (s *Scheduler) Run(ctx context.Context, listener net.Listener) error {
 
 // Disconnect ends a peer's session, as after revocation of its certificate, and says whether there was one.
 func (s *Scheduler) Disconnect(peer ssntp.ID, reason string) bool {
-	server, real := s.server.(*ssntp.Server)
-	return real && server.Disconnect(peer, reason)
+	return s.server.Disconnect(peer, reason)
 }
 
 func (c Config) placement(now time.Time) placement.Config {

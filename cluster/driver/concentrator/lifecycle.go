@@ -44,7 +44,7 @@ func (d *Driver) create(ctx context.Context, instance driver.Instance, progress 
 	if err != nil {
 		return fmt.Errorf("make the namespace of CNCI %s: %w", c.id, err)
 	}
-	progress("create", "asking for a certificate")
+	progress("certificate", "having the agent's key signed")
 	if err := d.identify(ctx, c); err != nil {
 		return err
 	}
