@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/docker/docker/client"
@@ -32,6 +33,8 @@ type Driver struct {
 	config Config
 	log    *slog.Logger
 	engine *client.Client
+	agree  sync.Once
+	agreed atomic.Bool
 	gate   chan struct{} // bounds the calls that make or start a container
 
 	life  context.Context // ends at Close; bounds what outlives a caller's context
@@ -78,8 +81,26 @@ func dial(host string) (*client.Client, error) {
 	return client.NewClientWithOpts(
 		client.WithHTTPClient(&http.Client{Transport: transport, CheckRedirect: client.CheckRedirect}),
 		client.WithTLSClientConfigFromEnv(),
-		client.WithHost(host),
-		client.WithAPIVersionNegotiation())
+		client.WithHost(host))
+}
+
+// ready agrees with the engine on a version of its interface, once, before the first call. (The client's own way of doing it with the
+// first call writes what concurrent calls read.)
+func (d *Driver) ready(ctx context.Context) error {
+	if d.agreed.Load() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, quickCall)
+	defer cancel()
+	ping, err := d.engine.Ping(ctx)
+	if err != nil {
+		return classify("speak to the Docker Engine", err)
+	}
+	d.agree.Do(func() {
+		d.engine.NegotiateAPIVersionPing(ping)
+		d.agreed.Store(true)
+	})
+	return nil
 }
 
 // Close lets go of the engine and waits for calls that their callers gave up; the containers stay.

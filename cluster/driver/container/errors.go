@@ -11,12 +11,12 @@ import (
 	"github.com/ciaocloud/ciao/cluster"
 )
 
-// classify gives an error of the engine its class and says what was being done; the engine's words are kept.
+// classify gives an error of the engine its class, unless it has one, and says what was being done; the engine's words are kept.
 func classify(doing string, err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, context.Canceled):
+	case errors.Is(err, context.Canceled), errors.Is(err, cluster.ErrUnavailable):
 		return fmt.Errorf("%s: %w", doing, err)
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%s: the Docker Engine did not answer in time: %w: %w", doing, cluster.ErrUnavailable, err)

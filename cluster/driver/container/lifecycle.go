@@ -34,6 +34,9 @@ func (d *Driver) Start(ctx context.Context, id string) error {
 }
 
 func (d *Driver) start(ctx context.Context, id string) error {
+	if err := d.ready(ctx); err != nil {
+		return err
+	}
 	leave, err := d.enter(ctx)
 	if err != nil {
 		return err
@@ -46,6 +49,9 @@ func (d *Driver) start(ctx context.Context, id string) error {
 
 // Stop sends the image's stop signal, SIGTERM if it has none, and SIGKILL when the grace time, rounded up to seconds, is over.
 func (d *Driver) Stop(ctx context.Context, id string, grace time.Duration) error {
+	if err := d.ready(ctx); err != nil {
+		return err
+	}
 	wait := seconds(grace)
 	ctx, cancel := context.WithTimeout(ctx, grace+slowCall)
 	defer cancel()

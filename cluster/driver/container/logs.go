@@ -15,6 +15,9 @@ import (
 
 // Logs writes what the container printed on both its streams, in the order in which the engine got it.
 func (d *Driver) Logs(ctx context.Context, id string, lines int, follow bool, w io.Writer) error {
+	if err := d.ready(ctx); err != nil {
+		return err
+	}
 	tail := "all"
 	if lines >= 0 {
 		tail = strconv.Itoa(lines)

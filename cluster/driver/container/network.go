@@ -52,6 +52,9 @@ func (d *Driver) networkNames(subnet string) []string {
 // network returns the id of the subnet's network and makes it if there is none. One at a time looks and makes, for the engine
 // would make a second one of the same name.
 func (d *Driver) network(ctx context.Context, subnet string) (string, error) {
+	if err := d.ready(ctx); err != nil {
+		return "", err
+	}
 	if id, ok := d.networks.known(subnet); ok {
 		return id, nil
 	}

@@ -46,6 +46,9 @@ func (d *Driver) List(ctx context.Context) ([]driver.Status, error) {
 }
 
 func (d *Driver) containers(ctx context.Context) ([]container.Summary, error) {
+	if err := d.ready(ctx); err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, quickCall)
 	defer cancel()
 	found, err := d.engine.ContainerList(ctx, container.ListOptions{All: true, Filters: d.mine()})
@@ -64,6 +67,9 @@ func (d *Driver) each(n int, do func(int)) {
 }
 
 func (d *Driver) inspect(ctx context.Context, id string) (found container.InspectResponse, known bool, err error) {
+	if err := d.ready(ctx); err != nil {
+		return found, false, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, quickCall)
 	defer cancel()
 	found, err = d.engine.ContainerInspect(ctx, Name(id))

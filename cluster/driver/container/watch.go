@@ -77,6 +77,9 @@ func (d *Driver) follow(ctx context.Context, changed chan<- string) {
 
 // stream sends the ids of one stream of events, first the empty one that makes up for what was missed before it.
 func (d *Driver) stream(ctx context.Context, changed chan<- string) (worked bool, err error) {
+	if err := d.ready(ctx); err != nil {
+		return false, err
+	}
 	filter := d.mine()
 	filter.Add("type", string(events.ContainerEventType))
 	for _, action := range []events.Action{events.ActionCreate, events.ActionStart, events.ActionKill, events.ActionDie, events.ActionOOM, events.ActionDestroy} {
