@@ -26,6 +26,7 @@ type proof struct {
 	blue, green *client.Client
 	blues       []api.Instance
 	greens      []api.Instance
+	only        api.Instance // of green, at an address that blue has not
 	outside     *outside
 	probe       prober
 }
@@ -58,7 +59,7 @@ func (s *Setup) Verify(ctx context.Context) (err error) {
 	return s.steps(ctx, []step{
 		{"the node is ready, the workloads are there", p.clusterIsWhole},
 		{fmt.Sprintf("%d containers of blue and %d of green run", blueCount, greenCount), p.createInstances},
-		{"both tenants have the same private addresses", p.addressesAreTheSame},
+		{"both tenants have the same private range", p.rangesAreTheSame},
 		{"blue's containers reach each other by address and by name", p.tenantsReachThemselves},
 		{"blue's CNCI answers for the names of blue, not of green", p.namesBelongToTenants},
 		{"blue does not reach what only green has", p.tenantsAreIsolated},
@@ -122,13 +123,28 @@ func (p *proof) createInstances(ctx context.Context) error {
 	return group.Wait()
 }
 
-func (p *proof) addressesAreTheSame(context.Context) error {
-	for i, blue := range p.blues {
-		if !slices.Equal(blue.Addresses, p.greens[i].Addresses) {
-			return fmt.Errorf("instance %d has %v in blue and %v in green: other instances are there, delete them first", i, blue.Addresses, p.greens[i].Addresses)
+// rangesAreTheSame finds that both tenants use one range, and an instance of green with an address that blue has not: what blue does
+// not reach there, it does not reach because of isolation.
+func (p *proof) rangesAreTheSame(ctx context.Context) error {
+	taken := make(map[netip.Addr]bool)
+	blues, err := p.blue.Instances(ctx, client.InstanceFilter{})
+	if err != nil {
+		return err
+	}
+	for _, blue := range blues {
+		taken[blue.Addresses[0]] = true
+	}
+	for _, green := range p.greens {
+		address := green.Addresses[0]
+		if subnet(address) != subnet(p.blues[0].Addresses[0]) {
+			return fmt.Errorf("green has %s and blue has %s, which are not of one range", address, p.blues[0].Addresses[0])
+		}
+		if !taken[address] {
+			p.only = green
+			return nil
 		}
 	}
-	return nil
+	return errors.New("blue has instances at every address of green's: delete some, so that something is left to prove isolation with")
 }
 
 func (p *proof) tenantsReachThemselves(ctx context.Context) error {
@@ -141,18 +157,19 @@ func (p *proof) tenantsReachThemselves(ctx context.Context) error {
 
 // namesBelongToTenants asks the CNCI itself, which is the gateway, and not the resolver of the engine.
 func (p *proof) namesBelongToTenants(ctx context.Context) error {
-	from, only := p.blues[0], p.greens[greenCount-1]
-	gateway := firstHost(from.Addresses[0])
-	answer, err := p.probe.output(ctx, from, "nslookup", p.blues[1].Name+".ciao", gateway)
+	from, only := p.blues[0], p.only
+	gateway := subnet(from.Addresses[0]).Addr().Next().String()
+	answer, err := p.probe.output(ctx, from, "nslookup", p.blues[1].Name, gateway)
 	if err != nil || !strings.Contains(answer, p.blues[1].Addresses[0].String()) {
 		return fmt.Errorf("the CNCI at %s does not answer for %s: %s %w", gateway, p.blues[1].Name, answer, orUnexpected(err))
 	}
-	return p.probe.fails(ctx, from, "nslookup", only.Name+".ciao", gateway)
+	return p.probe.fails(ctx, from, "nslookup", only.Name, gateway)
 }
 
 func (p *proof) tenantsAreIsolated(ctx context.Context) error {
-	only := p.greens[greenCount-1].Addresses[0].String()
-	if err := p.probe.succeeds(ctx, p.greens[0], "ping", "-c", "1", "-W", "5", only); err != nil {
+	only := p.only.Addresses[0].String()
+	neighbour := p.greens[slices.IndexFunc(p.greens, func(i api.Instance) bool { return i.ID != p.only.ID })]
+	if err := p.probe.succeeds(ctx, neighbour, "ping", "-c", "1", "-W", "5", only); err != nil {
 		return fmt.Errorf("green itself must reach it, or the proof proves nothing: %w", err)
 	}
 	return p.inParallel(ctx,
@@ -303,13 +320,9 @@ func (p *proof) inParallel(ctx context.Context, tasks ...func(context.Context) e
 	return group.Wait()
 }
 
-// firstHost is the gateway of an address's subnet, at the default subnet size.
-func firstHost(address netip.Addr) string {
-	prefix, err := address.Prefix(cluster.DefaultSubnetBits)
-	if err != nil {
-		return ""
-	}
-	return prefix.Addr().Next().String()
+// subnet is the subnet of a tenant's address, at the size that setup's tenants have.
+func subnet(address netip.Addr) netip.Prefix {
+	return netip.PrefixFrom(address, cluster.DefaultSubnetBits).Masked()
 }
 
 var errUnexpected = errors.New("the answer is another")
