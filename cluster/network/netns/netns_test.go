@@ -43,7 +43,7 @@ func mounts() string {
 	text, _ := os.ReadFile("/proc/thread-self/mountinfo")
 	var ours []string
 	for line := range strings.Lines(string(text)) {
-		if strings.Contains(line, Directory) {
+		if strings.Contains(line, " "+Directory) {
 			ours = append(ours, line)
 		}
 	}
