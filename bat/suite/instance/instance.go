@@ -1,0 +1,94 @@
+// Package instance judges the life of instances: created, found, stopped, started, ended, deleted.
+package instance
+
+import "github.com/ciaocloud/ciao/bat"
+
+// Suite lists the tests.
+func Suite() bat.Suite {
+	return bat.Suite{Name: "instance", Summary: "the life of instances", Tests: []bat.Test{
+		{
+			Name:        "AllWorkloads",
+			Summary:     "Every public workload can be started.",
+			Description: "Creates one instance of each public workload; deletes all.",
+			Expected:    "Each becomes active.",
+			Run:         allWorkloads,
+		},
+		{
+			Name:        "Fields",
+			Summary:     "An instance is listed and shown with all that is known of it.",
+			Description: "Creates three labelled instances through the command line; lists them, with filters, and shows one by name and by id, as table, JSON, YAML and through a template.",
+			Expected:    "Workload, node, tenant, MAC, address, subnet, labels, times and amounts are there and the same everywhere; MAC and address are unique.",
+			Run:         fields,
+		},
+		{
+			Name:        "Twenty",
+			Summary:     "Twenty instances come from one request.",
+			Description: "Creates twenty by one request and waits; deletes all by one request.",
+			Expected:    "Names STEM-1 to STEM-20, twenty addresses and MACs, all active exactly once; nothing left.",
+			Run:         twenty,
+		},
+		{
+			Name:        "StopStart",
+			Summary:     "An instance keeps its identity over stop and start.",
+			Description: "Stops an instance, starts it, restarts it; looks at it after each step.",
+			Expected:    "Id, name, MAC, address and subnet are the same each time; the generation counts its starts.",
+			Run:         stopStart,
+		},
+		{
+			Name:        "DeleteStopped",
+			Summary:     "A stopped instance can be deleted.",
+			Description: "Stops and deletes an instance, then asks for it.",
+			Expected:    "Not found, and its name and address can be used again.",
+			Run:         deleteStopped,
+		},
+		{
+			Name:        "DeleteAll",
+			Summary:     "All instances of a tenant, and nobody else's, go by one command.",
+			Description: "Creates three active and one stopped instance, and one of another tenant; deletes all of the first through the command line.",
+			Expected:    "None is left of the first tenant; the other's runs on.",
+			Run:         deleteAll,
+		},
+		{
+			Name:        "NameTaken",
+			Summary:     "A name is one instance's at a time, in each tenant.",
+			Description: "Creates an instance with a name that is taken, alone and as one of many; and in another tenant.",
+			Expected:    "Refused with exit code 4 and nothing created; accepted in the other tenant.",
+			Run:         nameTaken,
+		},
+		{
+			Name:        "ExitCode",
+			Summary:     "An instance that ends by itself says how.",
+			Description: "Runs containers that end with 0 and with 7, one whose command does not exist, and starts an ended one again.",
+			Expected:    "Exited with the code; failed with the engine's words; the second start is a new generation.",
+			Run:         exitCode,
+		},
+		{
+			Name:        "Wait",
+			Summary:     "The command line waits for what was asked, and says when it does not come.",
+			Description: "Creates, stops, starts and deletes with --wait; waits for an instance that fails; waits for too short a time.",
+			Expected:    "Exit code 0 when it is done, another when it cannot come, 9 when the time is over.",
+			Run:         wait,
+		},
+		{
+			Name:        "Events",
+			Summary:     "What happens to an instance can be read afterwards.",
+			Description: "Creates an instance and one that fails; reads the events of the tenant and of the failed instance; reads another tenant's.",
+			Expected:    "Both are told, with severity, time and a sentence; the other tenant reads none of it.",
+			Run:         events,
+		},
+		{
+			Name:        "Counts",
+			Summary:     "A node's counts rise and fall with its instances.",
+			Description: "Notes a node's counts, starts three instances there, stops one, deletes all.",
+			Expected:    "Instances and running are three more, then running two more, then as before.",
+			Run:         counts,
+		},
+		{
+			Name:        "BadInput",
+			Summary:     "Wrong use of the command line is refused with one sentence and the right exit code.",
+			Description: "Names unknown workloads, instances, tenants and commands, wrong counts, labels, names, templates and states, and an unreachable controller.",
+			Expected:    "2 for wrong use, 3 for what is not there, 8 for a controller that does not answer; standard output stays empty.",
+			Run:         badInput,
+		},
+	}}
+}

@@ -1,0 +1,143 @@
+// Package network judges tenants' networks from inside: by containers that ping, ask for names and addresses, and try what they must
+// not be able to do.
+package network
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+
+	"github.com/ciaocloud/ciao/bat"
+	"github.com/ciaocloud/ciao/cluster/api"
+)
+
+// Suite lists the tests.
+func Suite() bat.Suite {
+	return bat.Suite{Name: "network", Summary: "tenants' networks, seen from inside", Tests: []bat.Test{
+		{
+			Name:        "Neighbours",
+			Summary:     "A tenant's instances reach each other, from their first instruction on.",
+			Description: "A container looks at its link, address and route, and pings its gateway and its neighbour by address as its first actions; then by name, and asks for the neighbour's MAC.",
+			Expected:    "One link with the listed address; both answer at once; the name answers; the MAC is the listed one.",
+			Run:         neighbours,
+		},
+		{
+			Name:        "Names",
+			Summary:     "The CNCI itself answers for the names of the tenant's instances.",
+			Description: "Asks the gateway's DNS, not the engine's, for an instance by its full name, by UDP; for one that was deleted; for one that never was.",
+			Expected:    "The listed address; no address; no address.",
+			Run:         names,
+		},
+		{
+			Name:        "DHCP",
+			Summary:     "The CNCI lends each instance its own address, and nobody else does.",
+			Description: "An instance asks for an address by DHCP while a neighbour answers every such request with another address.",
+			Expected:    "Its own address and the CNCI as router; the neighbour's answer does not arrive.",
+			Run:         dhcp,
+		},
+		{
+			Name:        "IsolatedAddresses",
+			Summary:     "What exists in one tenant's network does not exist in another's, though their addresses are the same.",
+			Description: "Two tenants with the same range; one looks for an address that only the other uses, by ping and by ARP, and for a name, and counts who answers for an address that both use.",
+			Expected:    "Nobody answers; for the shared address one host answers; within its own tenant the address answers.",
+			Run:         isolatedAddresses,
+		},
+		{
+			Name:        "IsolatedBroadcast",
+			Summary:     "A broadcast stays in its tenant's network.",
+			Description: "A container of each tenant listens for broadcasts; one tenant sends some.",
+			Expected:    "Heard in its own network, not in the other.",
+			Run:         isolatedBroadcast,
+		},
+		{
+			Name:        "Underlay",
+			Summary:     "Instances cannot reach the cluster's own machines and services.",
+			Description: "From inside, tries SSNTP, the API, SSH and UDP 4789 of each node's, each CNCI's and the controller's address on the underlay, and pings them.",
+			Expected:    "Nothing answers, though the gateway does.",
+			Run:         underlay,
+		},
+		{
+			Name:        "Outside",
+			Summary:     "Instances reach the outside, behind their CNCI's address.",
+			Description: "Connects to --outside HOST:PORT; without it to a listener of this program's own and fetches 4 MiB from it.",
+			Expected:    "Connected; every byte arrives; the listener sees another address than the instance's own.",
+			Run:         outside,
+		},
+		{
+			Name:        "MTU",
+			Summary:     "The MTU fits the underlay: full packets and long transfers arrive.",
+			Description: "Pings a neighbour and the gateway with the largest packet that fits and with one that must be fragmented, and fetches 8 MiB from a neighbour.",
+			Expected:    "All answer; the checksum is right.",
+			Run:         mtu,
+		},
+	}}
+}
+
+// gateway is the address of a tenant's CNCI in its subnet: the first host's.
+func gateway(ctx context.Context, t *bat.T, tenant *bat.Tenant) netip.Addr {
+	return prefix(ctx, t, tenant).Masked().Addr().Next()
+}
+
+func prefix(ctx context.Context, t *bat.T, tenant *bat.Tenant) netip.Prefix {
+	cncis, err := tenant.API.CNCIs(ctx)
+	t.Need(err, "list CNCIs")
+	if len(cncis) != 1 {
+		t.Fatalf("the tenant has %d CNCIs, expected 1", len(cncis))
+	}
+	return cncis[0].Prefix
+}
+
+func address(i api.Instance) string { return i.Addresses[0].String() }
+
+func neighbours(ctx context.Context, t *bat.T) {
+	tenant := t.Tenant(ctx)
+	one := tenant.Sleepers(ctx, "one")[0]
+	gw := gateway(ctx, t, tenant).String()
+	tenant.Probe(ctx,
+		bat.Step{Name: "there is one link, with one address", Script: `[ "$(ls /sys/class/net | grep -vc '^lo$')" = 1 ] && [ "$(echo "$own" | wc -w)" = 1 ]`},
+		bat.Step{Name: "the route goes over the CNCI", Script: `[ "$gateway" = ` + gw + ` ]`},
+		bat.Step{Name: "the gateway answers at once", Script: "ping -c 1 -W 2 " + gw},
+		bat.Step{Name: "the neighbour answers at once", Script: "ping -c 1 -W 2 " + address(one)},
+		bat.Works("the neighbour answers by name", "ping -c 1 -W 2 one"),
+		bat.Step{Name: "the neighbour's MAC is the listed one", Script: fmt.Sprintf(`arping -c 2 -w 3 -I "$link" %s | grep -qi '\[%s\]'`, address(one), one.MAC)},
+		bat.Step{Name: "there is no IPv6 before its path exists", Script: `! ip -6 addr show "$link" | grep -q inet6`})
+}
+
+// domain is how a shell inside finds the tenant's DNS domain.
+const domain = `domain=$(sed -n 's/^search \([^ ]*\).*/\1/p' /etc/resolv.conf); `
+
+func names(ctx context.Context, t *bat.T) {
+	tenant := t.Tenant(ctx)
+	there := tenant.Sleepers(ctx, "stays", "goes")
+	stays, goes := there[0], there[1]
+	found := func(i api.Instance) bat.Step {
+		return bat.Step{Name: "the CNCI knows " + i.Name, Script: domain + `within 10 resolves ` + i.Name + `.$domain "$gateway" ` + address(i)}
+	}
+	tenant.Probe(ctx,
+		bat.Step{Name: "there is a domain", Script: domain + `[ -n "$domain" ]`},
+		found(stays), found(goes),
+		bat.Step{Name: "a name that never was is not known", Script: domain + `! nslookup never-was.$domain "$gateway" 2>/dev/null | tail -n +3 | grep -q '^Address'`})
+	tenant.Delete(ctx, goes)
+	tenant.Probe(ctx,
+		found(stays),
+		bat.Step{Name: "the deleted name is forgotten", Script: domain + `within 10 refused resolves goes.$domain "$gateway" ` + address(goes)})
+}
+
+// askDHCP has a shell ask for an address; what it was lent is in the file /tmp/lent.
+const askDHCP = `printf '#!/bin/sh\n[ "$1" = bound ] && echo "$ip $router" > /tmp/lent\nexit 0\n' > /tmp/script; chmod +x /tmp/script
+rm -f /tmp/lent; udhcpc -f -n -q -t 4 -T 3 -i "$link" -s /tmp/script`
+
+// listener is a container that answers DHCP requests with addresses of its own, and ends with the code heard when it got one. It is
+// how these tests hear a broadcast with busybox alone.
+func listener(t *bat.T) api.CreateWorkload {
+	return t.Cluster.Container("listener", `trap 'exit 0' TERM
+link=$(ls /sys/class/net | grep -v '^lo$' | head -n 1)
+touch /tmp/leases
+printf 'start 172.31.255.200\nend 172.31.255.210\ninterface %s\nlease_file /tmp/leases\npidfile /tmp/pid\nremaining no\noption subnet 255.255.255.0\n' "$link" > /tmp/conf
+udhcpd -f /tmp/conf > /tmp/log 2>&1 &
+while ! grep -q OFFER /tmp/log; do sleep 1 & wait $!; done
+exit 7`)
+}
+
+// heard is the exit code of a listener that heard something.
+const heard = 7

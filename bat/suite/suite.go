@@ -1,0 +1,21 @@
+// Package suite lists all acceptance tests.
+package suite
+
+import (
+	"github.com/ciaocloud/ciao/bat"
+	"github.com/ciaocloud/ciao/bat/suite/api"
+	"github.com/ciaocloud/ciao/bat/suite/instance"
+	"github.com/ciaocloud/ciao/bat/suite/network"
+	"github.com/ciaocloud/ciao/bat/suite/quota"
+	"github.com/ciaocloud/ciao/bat/suite/recovery"
+	"github.com/ciaocloud/ciao/bat/suite/smoke"
+	"github.com/ciaocloud/ciao/bat/suite/tenant"
+	"github.com/ciaocloud/ciao/bat/suite/workload"
+)
+
+// All are the suites in the order in which they run: the quick look first, what disturbs the cluster last.
+func All() []bat.Suite {
+	return []bat.Suite{
+		smoke.Suite(), api.Suite(), tenant.Suite(), workload.Suite(), instance.Suite(), quota.Suite(), network.Suite(), recovery.Suite(),
+	}
+}
