@@ -58,12 +58,13 @@ func (r Recipe) normal() Recipe {
 // that day.
 func (r Recipe) Digest() string {
 	b, err := json.Marshal(struct {
-		Version int
-		Recipe  Recipe
-		Base    []string
-		Scripts []string
-		Append  string
-	}{recipeVersion, r.normal(), base(), []string{prepareScript, configureScript, diskScript}, builtAppend})
+		Version  int
+		Recipe   Recipe
+		Base     []string
+		Excluded []string
+		Scripts  []string
+		Append   string
+	}{recipeVersion, r.normal(), base(), excluded(), []string{prepareScript, configureScript, diskScript}, builtAppend})
 	if err != nil { // strings always encode
 		panic(err)
 	}
