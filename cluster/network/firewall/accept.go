@@ -1,7 +1,6 @@
 package firewall
 
 import (
-	"context"
 	"fmt"
 	"os/exec"
 	"slices"
@@ -33,7 +32,7 @@ func openIPTables() (*iptables.IPTables, error) {
 
 // accept puts our rules first into the chain that decides. A chain that lets everything through is left alone: nothing needs to be
 // said there, and nothing to be taken back. A machine without iptables has nothing in the way of iptables either.
-func (h *Host) accept(ctx context.Context) error {
+func (h *Host) accept() error {
 	if _, err := exec.LookPath("iptables"); err != nil {
 		return nil
 	}

@@ -56,7 +56,7 @@ func (h *Host) Apply(ctx context.Context) error {
 		err = h.translate(h.table())
 	}
 	if err == nil {
-		err = h.inside(func() error { return h.accept(ctx) })
+		err = h.inside(h.accept)
 	}
 	if err == nil {
 		err = h.inside(func() error { return h.joinZone(ctx) })
@@ -71,7 +71,7 @@ func (h *Host) Apply(ctx context.Context) error {
 func (h *Host) Remove(ctx context.Context) error {
 	err := errors.Join(
 		h.inside(func() error { return h.leaveZone(ctx) }),
-		h.inside(func() error { return h.dropRules() }),
+		h.inside(h.dropRules),
 		h.translate(nil),
 	)
 	if err == nil {
