@@ -120,7 +120,7 @@ func (m *Machine) start(t *testing.T) {
 		}
 	})
 	m.Start = time.Since(started)
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	broken, stop := context.WithCancelCause(ctx)
 	go func() {

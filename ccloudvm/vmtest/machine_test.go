@@ -16,9 +16,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestMachine is the life of a machine: it boots an image that was built here, reports its set-up, is entered, worked in, copied
+// TestDevelopmentVMToolkit is the life of a machine: it boots an image that was built here, reports its set-up, is entered, worked in, copied
 // from and to, and shut down.
-func TestMachine(t *testing.T) {
+func TestDevelopmentVMToolkit(t *testing.T) {
 	shared := t.TempDir()
 	m := vmtest.Boot(t, vmtest.Options{
 		Config: map[string]any{"runcmd": []any{
@@ -28,7 +28,7 @@ func TestMachine(t *testing.T) {
 		}},
 		Change: func(d *qemu.Machine) { d.Shares = []qemu.Share{{Tag: "shared", Path: shared}} },
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Minute)
 	defer cancel()
 
 	t.Run("it reports its set-up", func(t *testing.T) {
@@ -92,7 +92,7 @@ func TestMachine(t *testing.T) {
 	})
 	t.Run("it copies", func(t *testing.T) { copies(ctx, t, m.Client) })
 	t.Run("it shuts down", func(t *testing.T) {
-		how, err := m.Process.Stop(ctx, m.Monitor(), qemu.Limits{Powerdown: 3 * time.Minute, Quit: 20 * time.Second})
+		how, err := m.Process.Stop(ctx, m.Monitor(), qemu.Limits{Powerdown: 10 * time.Minute, Quit: 20 * time.Second})
 		if err != nil || how != qemu.PowerOff {
 			t.Errorf("Stop = %q, %v; want %q", how, err, qemu.PowerOff)
 		}
