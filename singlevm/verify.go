@@ -19,20 +19,21 @@ import (
 // verifyTimeout bounds the whole proof.
 const verifyTimeout = 3 * time.Minute
 
-// proof is one run of Verify: two tenants, their containers, and a server outside the cluster.
+// proof is one run of Verify: two tenants of its own, their containers, and a server outside the cluster.
 type proof struct {
 	setup       *Setup
 	operator    *client.Client
-	blue, green *client.Client
+	blue, green *client.Client // the operator, acting for the tenants
 	blues       []api.Instance
 	greens      []api.Instance
-	only        api.Instance // of green, at an address that blue has not
 	outside     *outside
 	probe       prober
 }
 
-// names of the instances that the proof makes.
+// What the proof makes.
 const (
+	proofBlue  = "verify-blue"
+	proofGreen = "verify-green"
 	proofName  = "verify"
 	blueCount  = 2
 	greenCount = 3 // one more, so that green has an address that blue has not
@@ -40,7 +41,7 @@ const (
 )
 
 // Verify proves that the cluster works: tenants' containers on isolated networks, names, the way out, stop and start, and that
-// nothing is left afterwards. What it made is removed in any case; instances of users are not touched.
+// nothing is left afterwards. It makes two tenants for that and removes them in any case; what users have is not touched.
 func (s *Setup) Verify(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.scaled(verifyTimeout))
 	defer cancel()
@@ -52,14 +53,14 @@ func (s *Setup) Verify(ctx context.Context) (err error) {
 	defer func() {
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.scaled(time.Minute))
 		defer cancel()
-		if failed := p.removeInstances(last); err == nil {
+		if failed := p.removeTenants(last); err == nil {
 			err = failed
 		}
 	}()
 	return s.steps(ctx, []step{
 		{"the node is ready, the workloads are there", p.clusterIsWhole},
 		{fmt.Sprintf("%d containers of blue and %d of green run", blueCount, greenCount), p.createInstances},
-		{"both tenants have the same private range", p.rangesAreTheSame},
+		{"both tenants have the same private addresses", p.addressesAreTheSame},
 		{"blue's containers reach each other by address and by name", p.tenantsReachThemselves},
 		{"blue's CNCI answers for the names of blue, not of green", p.namesBelongToTenants},
 		{"blue does not reach what only green has", p.tenantsAreIsolated},
@@ -67,43 +68,46 @@ func (s *Setup) Verify(ctx context.Context) (err error) {
 		{"a server beyond the machine is reached, through its NAT", p.outsideIsReached},
 		{"stop and start keep identity and address", p.stopAndStart},
 		{"all of it is deleted, an event says so for each", p.deleteAll},
-		{"no container, port or reservation is left", p.nothingIsLeft},
+		{"no container and no reservation is left", p.nothingIsLeft},
+		{"the tenants are deleted, their CNCIs with them", p.removeTenants},
 	})
 }
 
 func (s *Setup) newProof() (*proof, error) {
-	p := &proof{setup: s, probe: prober{s.engine}}
-	for name, c := range map[string]**client.Client{operatorName: &p.operator, "blue": &p.blue, "green": &p.green} {
-		made, err := newClient(s.layout.client(name))
-		if err != nil {
-			return nil, err
-		}
-		*c = made
+	operator, err := newClient(s.layout.client(operatorName))
+	if err != nil {
+		return nil, err
 	}
-	return p, nil
+	return &proof{setup: s, probe: prober{s.engine}, operator: operator, blue: operator.ForTenant(proofBlue), green: operator.ForTenant(proofGreen)}, nil
 }
 
 func (p *proof) close() {
 	if p.outside != nil {
 		p.outside.close()
 	}
-	for _, c := range []*client.Client{p.operator, p.blue, p.green} {
-		c.Close()
-	}
+	p.operator.Close()
 }
 
 func (p *proof) clusterIsWhole(ctx context.Context) error {
 	if err := p.setup.ready(ctx); err != nil {
 		return fmt.Errorf("%w; `singlevm status` tells more", err)
 	}
-	workloads, err := p.blue.Workloads(ctx)
+	workloads, err := p.operator.Workloads(ctx)
 	if err != nil {
 		return err
 	}
 	if !slices.ContainsFunc(workloads, func(w api.Workload) bool { return w.Name == probeImage }) {
 		return fmt.Errorf("%w: workload %s is gone: `singlevm setup` makes it again", cluster.ErrNotFound, probeImage)
 	}
-	return p.removeInstances(ctx) // of a proof that was killed
+	if err := p.removeTenants(ctx); err != nil { // of a proof that was killed
+		return err
+	}
+	for _, name := range []string{proofBlue, proofGreen} {
+		if _, err := p.operator.CreateTenant(ctx, api.CreateTenant{Name: name}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (p *proof) createInstances(ctx context.Context) error {
@@ -123,29 +127,17 @@ func (p *proof) createInstances(ctx context.Context) error {
 	return group.Wait()
 }
 
-// rangesAreTheSame finds that both tenants use one range, and an instance of green with an address that blue has not: what blue does
-// not reach there, it does not reach because of isolation.
-func (p *proof) rangesAreTheSame(ctx context.Context) error {
-	taken := make(map[netip.Addr]bool)
-	blues, err := p.blue.Instances(ctx, client.InstanceFilter{})
-	if err != nil {
-		return err
-	}
-	for _, blue := range blues {
-		taken[blue.Addresses[0]] = true
-	}
-	for _, green := range p.greens {
-		address := green.Addresses[0]
-		if subnet(address) != subnet(p.blues[0].Addresses[0]) {
-			return fmt.Errorf("green has %s and blue has %s, which are not of one range", address, p.blues[0].Addresses[0])
-		}
-		if !taken[address] {
-			p.only = green
-			return nil
+func (p *proof) addressesAreTheSame(context.Context) error {
+	for i, blue := range p.blues {
+		if !slices.Equal(blue.Addresses, p.greens[i].Addresses) {
+			return fmt.Errorf("instance %d has %v in blue and %v in green", i, blue.Addresses, p.greens[i].Addresses)
 		}
 	}
-	return errors.New("blue has instances at every address of green's: delete some, so that something is left to prove isolation with")
+	return nil
 }
+
+// only is an instance of green at an address that blue has not: what blue does not reach there, it does not reach because of isolation.
+func (p *proof) only() api.Instance { return p.greens[greenCount-1] }
 
 func (p *proof) tenantsReachThemselves(ctx context.Context) error {
 	from, to := p.blues[0], p.blues[1]
@@ -157,7 +149,7 @@ func (p *proof) tenantsReachThemselves(ctx context.Context) error {
 
 // namesBelongToTenants asks the CNCI itself, which is the gateway, and not the resolver of the engine.
 func (p *proof) namesBelongToTenants(ctx context.Context) error {
-	from, only := p.blues[0], p.only
+	from, only := p.blues[0], p.only()
 	gateway := subnet(from.Addresses[0]).Addr().Next().String()
 	answer, err := p.probe.output(ctx, from, "nslookup", p.blues[1].Name, gateway)
 	if err != nil || !strings.Contains(answer, p.blues[1].Addresses[0].String()) {
@@ -167,9 +159,8 @@ func (p *proof) namesBelongToTenants(ctx context.Context) error {
 }
 
 func (p *proof) tenantsAreIsolated(ctx context.Context) error {
-	only := p.only.Addresses[0].String()
-	neighbour := p.greens[slices.IndexFunc(p.greens, func(i api.Instance) bool { return i.ID != p.only.ID })]
-	if err := p.probe.succeeds(ctx, neighbour, "ping", "-c", "1", "-W", "5", only); err != nil {
+	only := p.only().Addresses[0].String()
+	if err := p.probe.succeeds(ctx, p.greens[0], "ping", "-c", "1", "-W", "5", only); err != nil {
 		return fmt.Errorf("green itself must reach it, or the proof proves nothing: %w", err)
 	}
 	return p.inParallel(ctx,
@@ -211,7 +202,7 @@ func (p *proof) outsideIsReached(ctx context.Context) error {
 		return err
 	}
 	p.outside = outside
-	seen, err := p.probe.output(ctx, p.blues[0], "wget", "-q", "-T", "5", "-O", "-", outside.url)
+	seen, err := p.probe.output(ctx, p.blues[0], "timeout", "5", "wget", "-q", "-O", "-", outside.url)
 	if err != nil {
 		return fmt.Errorf("%w; `singlevm doctor` looks for a firewall that blocks it", err)
 	}
@@ -272,17 +263,13 @@ func (p *proof) nothingIsLeft(ctx context.Context) error {
 			return errors.Join(err, fmt.Errorf("the engine still has the container of %s", instance.Name))
 		}
 	}
-	for tenant, c := range map[string]*client.Client{"blue": p.blue, "green": p.green} {
-		instances, err := c.Instances(ctx, client.InstanceFilter{})
-		if err != nil {
-			return err
-		}
-		quota, err := c.Quota(ctx, tenant)
+	for _, tenant := range []string{proofBlue, proofGreen} {
+		quota, err := p.operator.Quota(ctx, tenant)
 		if err != nil {
 			return err
 		}
 		for _, item := range quota.Items {
-			if len(instances) == 0 && item.Used != 0 {
+			if item.Used != 0 {
 				return fmt.Errorf("%s has no instances and still %g of its quota %s in use", tenant, item.Used, item.Name)
 			}
 		}
@@ -290,26 +277,69 @@ func (p *proof) nothingIsLeft(ctx context.Context) error {
 	return nil
 }
 
-// removeInstances deletes what a proof made, this one or one before, and waits until it is gone.
+// removeInstances deletes the tenants' instances and waits until they are gone.
 func (p *proof) removeInstances(ctx context.Context) error {
-	return p.inParallel(ctx,
-		func(ctx context.Context) error { return removeProofs(ctx, p.blue) },
-		func(ctx context.Context) error { return removeProofs(ctx, p.green) })
-}
-
-func removeProofs(ctx context.Context, c *client.Client) error {
-	instances, err := c.Instances(ctx, client.InstanceFilter{})
-	if err != nil {
-		return err
-	}
-	ours := slices.DeleteFunc(instances, func(i api.Instance) bool { return !strings.HasPrefix(i.Name, proofName+"-") })
-	for _, instance := range ours {
-		if _, err := c.DeleteInstance(ctx, instance.ID); err != nil && !errors.Is(err, cluster.ErrNotFound) {
+	remove := func(c *client.Client) func(context.Context) error {
+		return func(ctx context.Context) error {
+			instances, err := c.Instances(ctx, client.InstanceFilter{})
+			if errors.Is(err, cluster.ErrNotFound) {
+				return nil
+			}
+			if err == nil {
+				_, err = c.DeleteInstances(ctx, client.InstanceFilter{})
+			}
+			if err == nil {
+				_, err = c.Wait(ctx, instances, client.Deleted, nil)
+			}
 			return err
 		}
 	}
-	_, err = c.Wait(ctx, ours, client.Deleted, nil)
-	return err
+	return p.inParallel(ctx, remove(p.blue), remove(p.green))
+}
+
+// removeTenants removes the tenants, if they are there, with all they have, and waits until their CNCIs are gone.
+func (p *proof) removeTenants(ctx context.Context) error {
+	if err := p.removeInstances(ctx); err != nil {
+		return err
+	}
+	gone := make(map[string]bool)
+	for _, name := range []string{proofBlue, proofGreen} {
+		tenant, err := p.operator.Tenant(ctx, name)
+		if errors.Is(err, cluster.ErrNotFound) {
+			continue
+		}
+		if err == nil {
+			err = p.operator.DeleteTenant(ctx, tenant.ID)
+		}
+		if err != nil {
+			return err
+		}
+		gone[tenant.ID] = true
+	}
+	return p.concentratorsGo(ctx, gone)
+}
+
+// concentratorsGo waits until the tenants have no CNCI any more.
+func (p *proof) concentratorsGo(ctx context.Context, tenants map[string]bool) error {
+	if len(tenants) == 0 {
+		return nil
+	}
+	for change, err := range p.operator.Watch(ctx, api.ChangeCNCI) {
+		if err != nil {
+			return err
+		}
+		if change.Type != api.ChangeResync && !change.Deleted {
+			continue
+		}
+		left, err := p.operator.CNCIs(ctx)
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(left, func(c api.CNCI) bool { return tenants[c.Tenant] }) {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: the CNCIs of the deleted tenants are still there", cluster.ErrTimeout)
 }
 
 func (p *proof) inParallel(ctx context.Context, tasks ...func(context.Context) error) error {
