@@ -103,12 +103,13 @@ func TestRemoveTouchesNothingOfOthers(t *testing.T) {
 	}
 }
 
-// helperVariable makes the test program a launcher that makes ports until it is killed.
+// helperVariable makes the test program a launcher that makes ports, or an agent that serves a subnet, until it is killed.
 const helperVariable = "KERNEL_TEST_HELPER"
 
 func TestMain(m *testing.M) {
-	if arguments := os.Getenv(helperVariable); arguments != "" {
-		fmt.Println(makePorts(strings.Fields(arguments)))
+	if arguments := strings.Fields(os.Getenv(helperVariable)); len(arguments) > 0 {
+		helpers := map[string]func([]string) error{"launcher": makePorts, "agent": serveSubnet}
+		fmt.Println(helpers[arguments[0]](arguments[1:]))
 		return
 	}
 	os.Exit(m.Run())
@@ -142,7 +143,7 @@ func TestSuccessorOfAKilledLauncher(t *testing.T) {
 	path := func(s *networktest.Space) string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), s.File().Fd()) }
 	for round := range 8 {
 		launcher := exec.Command(os.Args[0])
-		launcher.Env = append(os.Environ(), helperVariable+"="+strings.Join([]string{m.cluster, path(m.host.Space), path(m.engine)}, " "))
+		launcher.Env = append(os.Environ(), helperVariable+"="+strings.Join([]string{"launcher", m.cluster, path(m.host.Space), path(m.engine)}, " "))
 		if err := launcher.Start(); err != nil {
 			t.Fatal(err)
 		}
