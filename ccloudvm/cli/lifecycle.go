@@ -44,6 +44,10 @@ func (c *command) stop() *urfave.Command {
 			if ctx.IsSet("timeout") && d < time.Second {
 				return "", usage("--timeout must be a second at least; `ccloudvm quit` ends an instance at once")
 			}
+			if d == 0 {
+				d = m.StopLimit(name)
+			}
+			fmt.Fprintf(c.streams.Err, "%s: the guest has %v to shut down\n", name, d)
 			return m.Stop(ctx.Context, name, d)
 		}),
 	}

@@ -17,8 +17,7 @@ import (
 const (
 	quitLimit    = 5 * time.Second  // from quit to QEMU's end
 	destroyLimit = 60 * time.Second // for removing an instance, its QEMU included
-	// StopLimit is how long a guest may take to shut down by itself, with hardware virtualisation.
-	StopLimit = 30 * time.Second
+	stopLimit    = 15 * time.Second // for a guest to shut down by itself, with hardware virtualisation
 )
 
 // Start boots a stopped instance and returns when it can be entered. Overrides are kept for later starts; the disk's size cannot change.
@@ -45,20 +44,25 @@ func (m *Manager) Start(ctx context.Context, name string, o Overrides, report Re
 		return ccloudvm.Instance{}, err
 	}
 	report.say(PhaseBegins, "boot")
-	run, err := m.launch(ctx, name)
+	if err := m.boot(ctx, r, report); err != nil {
+		return ccloudvm.Instance{}, endedBy(ctx, err, "boot")
+	}
+	return m.Get(ctx, name)
+}
+
+// boot starts a guest that has been set up before and waits until it can be entered.
+func (m *Manager) boot(ctx context.Context, r *Record, report Report) error {
+	run, err := m.launch(ctx, r.Name)
 	if err != nil {
-		return ccloudvm.Instance{}, err
+		return err
 	}
 	report.say(PhaseNote, "%s", run.Accelerator.Reason)
 	client, err := m.dial(ctx, r, stretch(run.Accelerator, bootLimit+sshLimit))
 	if err != nil {
-		return ccloudvm.Instance{}, err
+		return err
 	}
 	defer client.Close()
-	if err := syncShares(ctx, client, r, report); err != nil {
-		return ccloudvm.Instance{}, err
-	}
-	return m.Get(ctx, name)
+	return syncShares(ctx, client, r, report)
 }
 
 // clearAway ends a QEMU whose guest has shut down while nobody supervised it, and tells whether one is running after that.
@@ -161,14 +165,15 @@ func (m *Manager) change(ctx context.Context, r *Record, o Overrides) error {
 	return m.save(r)
 }
 
-// Stop shuts the guest down: by its power button, and if it does not go within limit (0: StopLimit, stretched for emulation), by force.
-// It says which it was.
+// Stop shuts the guest down: by its power button, and if it does not go within limit, by force. It says which it was.
 func (m *Manager) Stop(ctx context.Context, name string, limit time.Duration) (qemu.How, error) {
-	if limit == 0 {
-		run, _ := m.Layout.run(name)
-		limit = stretch(run.Accelerator, StopLimit)
-	}
 	return m.end(ctx, name, "stop", qemu.Limits{Powerdown: limit, Quit: quitLimit})
+}
+
+// StopLimit is how long the guest of an instance should be given to shut down.
+func (m *Manager) StopLimit(name string) time.Duration {
+	run, _ := m.Layout.run(name)
+	return stretch(run.Accelerator, stopLimit)
 }
 
 // Quit ends QEMU at once, as if the power were cut.

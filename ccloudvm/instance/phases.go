@@ -36,3 +36,11 @@ func (p *phases) endAt(t time.Time) {
 		p.list[n-1].Duration = max(t.Sub(p.since), 1)
 	}
 }
+
+// current is the phase under way.
+func (p *phases) current() string {
+	if len(p.list) == 0 {
+		return "start"
+	}
+	return p.list[len(p.list)-1].Name
+}

@@ -3,9 +3,12 @@ package instance
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"regexp"
 	"time"
+
+	"github.com/ciaocloud/ciao/ccloudvm"
 )
 
 // pause waits and tells whether ctx let it.
@@ -18,6 +21,18 @@ func pause(ctx context.Context, d time.Duration) bool {
 	case <-ctx.Done():
 		return false
 	}
+}
+
+// endedBy is the error of work that failed in a phase: when it failed because its context ended, that is what is said.
+func endedBy(ctx context.Context, err error, phase string) error {
+	if ctx.Err() == nil || errors.Is(err, ccloudvm.ErrTimeout) {
+		return err
+	}
+	cause := context.Cause(ctx)
+	if errors.Is(cause, context.DeadlineExceeded) {
+		return timeoutError("the time that --timeout gave was over in the phase %q", phase)
+	}
+	return cause
 }
 
 // pollEvery is how often files that other processes write are looked at.
