@@ -3,6 +3,7 @@ package ciao_test
 import (
 	"flag"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -52,4 +53,30 @@ func stateTable() string {
 		table.WriteString("| " + string(state) + " | " + strings.Join(names, ", ") + " |\n")
 	}
 	return table.String()
+}
+
+var requirement = regexp.MustCompile(`(?m)^\t([^\s]+) v[^\s]+$`)
+
+// TestDependenciesSayWhy: every direct requirement has its line in docs/dependencies.md, and no other has one.
+func TestDependenciesSayWhy(t *testing.T) {
+	modules, err := os.ReadFile("go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile("docs/dependencies.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	direct := make(map[string]bool)
+	for _, match := range requirement.FindAllStringSubmatch(string(modules), -1) {
+		direct[match[1]] = true
+		if !strings.Contains(string(page), "| `"+match[1]+"` |") {
+			t.Errorf("docs/dependencies.md does not say why %s is needed", match[1])
+		}
+	}
+	for _, row := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\|").FindAllStringSubmatch(string(page), -1) {
+		if !direct[row[1]] {
+			t.Errorf("docs/dependencies.md has %s, which go.mod does not require directly", row[1])
+		}
+	}
 }

@@ -44,7 +44,7 @@ func TestImportsGoDownOnly(t *testing.T) {
 func TestProgramsStayLight(t *testing.T) {
 	for program, bans := range map[string][]string{
 		"./ccloudvm/cmd/ccloudvm": {"go.etcd.io/", "github.com/docker/docker/", "google.golang.org/grpc", module + "/cluster"},
-		"./bat/cmd/bat":      {"go.etcd.io/", "github.com/docker/docker/", "google.golang.org/grpc"},
+		"./bat/cmd/bat":           {"go.etcd.io/", "github.com/docker/docker/", "google.golang.org/grpc"},
 	} {
 		for _, path := range goList(t, "{{.ImportPath}}", "-deps", program) {
 			for _, ban := range bans {

@@ -22,13 +22,13 @@ func TestAllocate(t *testing.T) {
 		n            int
 		taken, after ranges
 	}{
-		{"first of an empty subnet", "172.16.0.0/24", nil, 1, ranges{{2, 2}}, ranges{{2, 2}}},
-		{"all of a small subnet", "172.16.0.0/29", nil, 9, ranges{{2, 6}}, ranges{{2, 6}}},
-		{"none left", "172.16.0.0/29", ranges{{2, 6}}, 1, nil, ranges{{2, 6}}},
-		{"none wanted", "172.16.0.0/29", ranges{{3, 3}}, 0, nil, ranges{{3, 3}}},
-		{"holes first", "172.16.0.0/28", ranges{{3, 4}, {7, 7}}, 5, ranges{{2, 2}, {5, 6}, {8, 9}}, ranges{{2, 9}}},
-		{"the last", "172.16.0.0/28", ranges{{2, 13}}, 3, ranges{{14, 14}}, ranges{{2, 14}}},
-		{"bounded in a large subnet", "172.16.0.0/16", ranges{{2, 4000}}, 9, ranges{{4001, 4001}}, ranges{{2, 4001}}},
+		{"first of an empty subnet", "172.16.0.0/24", nil, 1, ranges{{First: 2, Last: 2}}, ranges{{First: 2, Last: 2}}},
+		{"all of a small subnet", "172.16.0.0/29", nil, 9, ranges{{First: 2, Last: 6}}, ranges{{First: 2, Last: 6}}},
+		{"none left", "172.16.0.0/29", ranges{{First: 2, Last: 6}}, 1, nil, ranges{{First: 2, Last: 6}}},
+		{"none wanted", "172.16.0.0/29", ranges{{First: 3, Last: 3}}, 0, nil, ranges{{First: 3, Last: 3}}},
+		{"holes first", "172.16.0.0/28", ranges{{First: 3, Last: 4}, {First: 7, Last: 7}}, 5, ranges{{First: 2, Last: 2}, {First: 5, Last: 6}, {First: 8, Last: 9}}, ranges{{First: 2, Last: 9}}},
+		{"the last", "172.16.0.0/28", ranges{{First: 2, Last: 13}}, 3, ranges{{First: 14, Last: 14}}, ranges{{First: 2, Last: 14}}},
+		{"bounded in a large subnet", "172.16.0.0/16", ranges{{First: 2, Last: 4000}}, 9, ranges{{First: 4001, Last: 4001}}, ranges{{First: 2, Last: 4001}}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -44,8 +44,8 @@ func TestAllocate(t *testing.T) {
 }
 
 func TestReleaseRefusesWhatIsFree(t *testing.T) {
-	for _, r := range (ranges{{5, 5}, {3, 5}, {1, 2}, {4, 3}}) {
-		if _, err := Release(ranges{{2, 4}, {7, 8}}, r); !errors.Is(err, cluster.ErrInvalid) {
+	for _, r := range (ranges{{First: 5, Last: 5}, {First: 3, Last: 5}, {First: 1, Last: 2}, {First: 4, Last: 3}}) {
+		if _, err := Release(ranges{{First: 2, Last: 4}, {First: 7, Last: 8}}, r); !errors.Is(err, cluster.ErrInvalid) {
 			t.Errorf("release %v: %v, want an error of class invalid", r, err)
 		}
 	}
