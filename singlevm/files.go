@@ -5,9 +5,14 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/user"
+	"slices"
 	"strconv"
+	"strings"
+
+	"github.com/vishvananda/netlink"
 
 	"github.com/ciaocloud/ciao/cluster/config"
 	"github.com/ciaocloud/ciao/ssntp"
@@ -161,6 +166,10 @@ func (s *Setup) environmentText(name, id string) string {
 }
 
 func (s *Setup) writeClusterFile() error {
+	blocked, err := blockedPrefixes()
+	if err != nil {
+		return err
+	}
 	text := fmt.Sprintf(`# Written by singlevm setup.
 api_version: %s
 name: %s
@@ -180,7 +189,7 @@ network:
   underlay: %s
   blocked: [%s]
 `, config.Version, ClusterName, s.config.TimeScale, s.layout.pki(), hostAddress, config.SSNTPPort, hostAddress, config.SSNTPPort,
-		hostAddress, config.APIPort, s.layout.controller(), s.layout.launcher(), s.engine.DaemonHost(), underlayBridge, underlayPrefix)
+		hostAddress, config.APIPort, s.layout.controller(), s.layout.launcher(), s.engine.DaemonHost(), underlayBridge, strings.Join(blocked, ", "))
 	if _, err := config.Parse(s.layout.clusterFile(), []byte(text)); err != nil {
 		return err
 	}
@@ -188,6 +197,34 @@ network:
 		return nil // its time is part of what the daemons are restarted for
 	}
 	return replaceFile(s.layout.clusterFile(), []byte(text), 0o600)
+}
+
+// blockedPrefixes are what tenants must not reach through the machine that routes for them: the underlay, the machine's own
+// addresses, and the networks that live on it, such as the Docker Engine's.
+func blockedPrefixes() ([]string, error) {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return nil, fmt.Errorf("list the links: %w", err)
+	}
+	blocked := []string{underlayPrefix, "127.0.0.0/8", "169.254.0.0/16"}
+	for _, link := range links {
+		if strings.HasPrefix(link.Attrs().Alias, "ciao/") || link.Attrs().Flags&net.FlagLoopback != 0 {
+			continue
+		}
+		addresses, err := netlink.AddrList(link, netlink.FAMILY_V4)
+		if err != nil {
+			return nil, fmt.Errorf("list the addresses of %s: %w", link.Attrs().Name, err)
+		}
+		for _, address := range addresses {
+			prefix := &net.IPNet{IP: address.IP, Mask: net.CIDRMask(32, 32)}
+			if link.Type() == "bridge" {
+				prefix = &net.IPNet{IP: address.IP.Mask(address.Mask), Mask: address.Mask}
+			}
+			blocked = append(blocked, prefix.String())
+		}
+	}
+	slices.Sort(blocked)
+	return slices.Compact(blocked), nil
 }
 
 func exists(name string) bool {

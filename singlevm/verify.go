@@ -186,6 +186,15 @@ func (p *proof) underlayIsClosed(ctx context.Context) error {
 			return p.probe.fails(ctx, p.blues[1], "nc", "-w", "1", hostAddress, "8888")
 		},
 	}
+	if own, err := blockedPrefixes(); err == nil { // the machine's own addresses, which the underlay's router has too
+		for _, text := range own {
+			if prefix, err := netip.ParsePrefix(text); err == nil && prefix.IsSingleIP() {
+				closed = append(closed, func(ctx context.Context) error {
+					return p.probe.fails(ctx, p.blues[1], "ping", "-c", "1", "-W", "1", prefix.Addr().String())
+				})
+			}
+		}
+	}
 	for _, node := range nodes {
 		for _, address := range node.Underlay {
 			closed = append(closed, func(ctx context.Context) error {
