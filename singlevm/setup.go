@@ -93,6 +93,9 @@ func (s *Setup) Run(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
+	if source := s.staleSource(); source != "" {
+		s.progress.say("! %s is newer than the programs: `make build`, or `singlevm setup --build`, brings it in", source)
+	}
 	return s.steps(ctx, []step{
 		{"certificates and the cluster file", s.makeFiles},
 		{"underlay: bridge " + underlayBridge + ", " + underlayHost + " " + hostAddress, s.makeUnderlay},
