@@ -47,7 +47,7 @@ func Run(root *cobra.Command, args []string, streams Streams, exit func(error) i
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintf(streams.Err, "%s: %s\n", root.Name(), err)
+	fmt.Fprintf(streams.Err, "%s: %s\n", root.Name(), printable(err.Error()))
 	if isUsage(err) {
 		return ExitUsage
 	}

@@ -44,12 +44,12 @@ func Between(least, most int, names ...string) cobra.PositionalArgs {
 
 // Group makes a command that only holds others: called alone it shows its help, with an unknown word it names the nearest.
 func Group(use, short string, commands ...*cobra.Command) *cobra.Command {
-	group := &cobra.Command{Use: use, Short: short, SuggestionsMinimumDistance: 3, Args: cobra.ArbitraryArgs}
+	group := &cobra.Command{Use: use, Short: short, SuggestionsMinimumDistance: 2, Args: cobra.ArbitraryArgs}
 	group.RunE = func(command *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			return command.Help()
 		}
-		hint := ""
+		hint := fmt.Sprintf("; `%s --help` lists what it knows", command.CommandPath())
 		if near := command.SuggestionsFor(args[0]); len(near) > 0 {
 			hint = fmt.Sprintf("; did you mean %s?", strings.Join(near, " or "))
 		}
@@ -57,4 +57,20 @@ func Group(use, short string, commands ...*cobra.Command) *cobra.Command {
 	}
 	group.AddCommand(commands...)
 	return group
+}
+
+// Bounds of what counts as misspelt.
+const (
+	maxDistance = 3 // letters changed, added and left out
+	maxNear     = 3
+)
+
+// Nearest returns the names that look like what was meant by word, three at most. They are found as misspelt commands are.
+func Nearest(word string, names []string) []string {
+	known := &cobra.Command{SuggestionsMinimumDistance: min(maxDistance, max(1, len(word)/2))}
+	for _, name := range names {
+		known.AddCommand(&cobra.Command{Use: name, Run: func(*cobra.Command, []string) {}})
+	}
+	near := known.SuggestionsFor(word)
+	return near[:min(len(near), maxNear)]
 }

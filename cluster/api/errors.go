@@ -77,6 +77,10 @@ func CodeOf(status int) string {
 	switch status {
 	case http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusUnsupportedMediaType, http.StatusNotAcceptable, http.StatusMethodNotAllowed:
 		return "invalid"
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return "not-permitted"
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusTooManyRequests:
+		return "unavailable"
 	}
 	for _, class := range classes {
 		if class.status == status {

@@ -8,8 +8,10 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"io/fs"
 
 	"github.com/spf13/cobra"
 
@@ -25,25 +27,31 @@ func Run(ctx context.Context, version string, args []string, streams terminal.St
 	return terminal.Run(root, args, streams, exitCode)
 }
 
-// exitCode is this border's one translation of an error. docs/cli.md has the table.
+// exitCodes by class, in the order in which they are looked for: an error may be of several, the first one counts. docs/cli.md
+// explains them.
+var exitCodes = []struct {
+	err  error
+	code int
+}{
+	{context.Canceled, 130},
+	{cluster.ErrOverQuota, 6},
+	{cluster.ErrPermission, 5},
+	{cluster.ErrNotFound, 3},
+	{cluster.ErrExists, 4},
+	{cluster.ErrTooLarge, terminal.ExitUsage},
+	{cluster.ErrInvalid, terminal.ExitUsage},
+	{cluster.ErrNoCapacity, 7},
+	{cluster.ErrConflict, 4},
+	{cluster.ErrTimeout, 9},
+	{context.DeadlineExceeded, 9},
+	{cluster.ErrUnavailable, 8},
+	{fs.ErrNotExist, 3},
+	{fs.ErrPermission, 5},
+}
+
+// exitCode is this border's one translation of an error.
 func exitCode(err error) int {
-	for _, class := range []struct {
-		err  error
-		code int
-	}{
-		{context.Canceled, 130},
-		{cluster.ErrOverQuota, 6},
-		{cluster.ErrPermission, 5},
-		{cluster.ErrNotFound, 3},
-		{cluster.ErrExists, 4},
-		{cluster.ErrTooLarge, terminal.ExitUsage},
-		{cluster.ErrInvalid, terminal.ExitUsage},
-		{cluster.ErrNoCapacity, 7},
-		{cluster.ErrConflict, 4},
-		{cluster.ErrTimeout, 9},
-		{context.DeadlineExceeded, 9},
-		{cluster.ErrUnavailable, 8},
-	} {
+	for _, class := range exitCodes {
 		if errors.Is(err, class.err) {
 			return class.code
 		}
@@ -84,17 +92,11 @@ func (s *session) client(operator bool) (*client.Client, error) {
 		environment.Certificate = admin.Certificate
 	}
 	config := s.config
-	fill(&config.Controller, environment.Controller)
-	fill(&config.Certificate, environment.Certificate)
-	fill(&config.CA, environment.CA)
-	fill(&config.Tenant, environment.Tenant)
+	config.Controller = cmp.Or(config.Controller, environment.Controller)
+	config.Certificate = cmp.Or(config.Certificate, environment.Certificate)
+	config.CA = cmp.Or(config.CA, environment.CA)
+	config.Tenant = cmp.Or(config.Tenant, environment.Tenant)
 	return client.New(config)
-}
-
-func fill(field *string, value string) {
-	if *field == "" {
-		*field = value
-	}
 }
 
 // action is a command's work once it is connected.
@@ -123,5 +125,6 @@ func (s *session) operator(do action) func(*cobra.Command, []string) error { ret
 // printing adds the flags of results.
 func (s *session) printing(command *cobra.Command) *cobra.Command {
 	s.output.Flags(command.Flags())
+	offer(command, "output", terminal.Formats())
 	return command
 }

@@ -3,8 +3,6 @@ package cli
 import (
 	"fmt"
 	"strconv"
-	"strings"
-	"time"
 
 	"github.com/ciaocloud/ciao/cluster/api"
 	"github.com/ciaocloud/ciao/terminal"
@@ -12,18 +10,7 @@ import (
 
 type column[T any] = terminal.Column[T]
 
-var instanceList = []column[api.Instance]{
-	{Title: "name", Value: func(i api.Instance) string { return i.Name }},
-	{Title: "state", Value: func(i api.Instance) string { return string(i.State) }},
-	{Title: "kind", Value: func(i api.Instance) string { return string(i.Kind) }},
-	{Title: "workload", Value: func(i api.Instance) string { return i.Workload }},
-	{Title: "addresses", Value: func(i api.Instance) string { return join(i.Addresses) }},
-	{Title: "age", Value: func(i api.Instance) string { return age(i.Created) }},
-	{Title: "id", Value: func(i api.Instance) string { return i.ID }},
-	{Title: "reason", Value: func(i api.Instance) string { return shorten(i.Reason) }},
-}
-
-var instanceShow = []column[api.Instance]{
+var instanceColumns = []column[api.Instance]{
 	{Title: "id", Value: func(i api.Instance) string { return i.ID }},
 	{Title: "name", Value: func(i api.Instance) string { return i.Name }},
 	{Title: "tenant", Value: func(i api.Instance) string { return i.Tenant }},
@@ -44,21 +31,16 @@ var instanceShow = []column[api.Instance]{
 	{Title: "memory", Value: func(i api.Instance) string { return mib(i.MemoryMiB) }},
 	{Title: "generation", Value: func(i api.Instance) string { return strconv.FormatUint(i.Generation, 10) }},
 	{Title: "created", Value: func(i api.Instance) string { return clock(i.Created) }},
+	{Title: "age", Value: func(i api.Instance) string { return age(i.Created) }},
 	{Title: "changed", Value: func(i api.Instance) string { return clock(i.Changed) }},
 }
 
-var workloadList = []column[api.Workload]{
-	{Title: "name", Value: func(w api.Workload) string { return w.Name }},
-	{Title: "kind", Value: func(w api.Workload) string { return string(w.Kind) }},
-	{Title: "visibility", Value: func(w api.Workload) string { return string(w.Visibility) }},
-	{Title: "image", Value: func(w api.Workload) string { return w.Image }},
-	{Title: "vcpus", Value: func(w api.Workload) string { return decimal(w.Requirements.VCPUs) }},
-	{Title: "memory", Value: func(w api.Workload) string { return mib(w.Requirements.MemoryMiB) }},
-	{Title: "id", Value: func(w api.Workload) string { return w.ID }},
-	{Title: "description", Value: func(w api.Workload) string { return shorten(w.Description) }},
-}
+var instanceList = terminal.Choose(instanceColumns, "name", "state", "kind", "workload", "addresses", "age", "id", "reason")
 
-var workloadShow = []column[api.Workload]{
+// instanceListOfAll is for instances of several tenants.
+var instanceListOfAll = append(terminal.Choose(instanceColumns, "tenant"), instanceList...)
+
+var workloadColumns = []column[api.Workload]{
 	{Title: "id", Value: func(w api.Workload) string { return w.ID }},
 	{Title: "name", Value: func(w api.Workload) string { return w.Name }},
 	{Title: "description", Value: func(w api.Workload) string { return w.Description }},
@@ -79,6 +61,8 @@ var workloadShow = []column[api.Workload]{
 	{Title: "stop grace", Value: func(w api.Workload) string { return w.StopGrace }},
 	{Title: "created", Value: func(w api.Workload) string { return clock(w.Created) }},
 }
+
+var workloadList = terminal.Choose(workloadColumns, "name", "kind", "visibility", "image", "vcpus", "memory", "id", "description")
 
 var nodeColumns = []column[api.Node]{
 	{Title: "hostname", Value: func(n api.Node) string { return n.Hostname }},
@@ -112,7 +96,7 @@ var cnciColumns = []column[api.CNCI]{
 	{Title: "tenant", Value: func(c api.CNCI) string { return c.Tenant }},
 	{Title: "node", Value: func(c api.CNCI) string { return c.Node }},
 	{Title: "age", Value: func(c api.CNCI) string { return age(c.Created) }},
-	{Title: "reason", Value: func(c api.CNCI) string { return shorten(c.Reason) }},
+	{Title: "reason", Value: func(c api.CNCI) string { return c.Reason }},
 }
 
 var quotaColumns = []column[api.QuotaItem]{
@@ -126,89 +110,4 @@ var eventColumns = []column[api.Event]{
 	{Title: "severity", Value: func(e api.Event) string { return string(e.Severity) }},
 	{Title: "reason", Value: func(e api.Event) string { return e.Reason }},
 	{Title: "message", Value: func(e api.Event) string { return e.Message }},
-}
-
-func join[T any](items []T) string {
-	texts := make([]string, len(items))
-	for i, item := range items {
-		texts[i] = fmt.Sprint(item)
-	}
-	return strings.Join(texts, ",")
-}
-
-func pairs(m map[string]string) string {
-	texts := make([]string, 0, len(m))
-	for _, key := range sortedKeys(m) {
-		texts = append(texts, key+"="+m[key])
-	}
-	return strings.Join(texts, ",")
-}
-
-func quoted(words []string) string {
-	texts := make([]string, len(words))
-	for i, word := range words {
-		texts[i] = word
-		if word == "" || strings.ContainsAny(word, " \t\n'\"\\$;&|<>*?(){}[]`") {
-			texts[i] = strconv.Quote(word)
-		}
-	}
-	return strings.Join(texts, " ")
-}
-
-func endpoint(e *api.Endpoint) string {
-	if e == nil {
-		return ""
-	}
-	return fmt.Sprintf("%s:%d", e.Host, e.Port)
-}
-
-func number(n *int) string {
-	if n == nil {
-		return ""
-	}
-	return strconv.Itoa(*n)
-}
-
-func decimal(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
-
-func load(f float64) string {
-	if f < 0 {
-		return ""
-	}
-	return strconv.FormatFloat(f, 'f', 2, 64)
-}
-
-func mib(n int64) string { return strconv.FormatInt(n, 10) + " MiB" }
-
-func clock(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return t.Local().Format("2006-01-02 15:04:05")
-}
-
-// age is how long ago something was, in one unit.
-func age(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	switch ago := max(time.Since(t), 0); {
-	case ago < 2*time.Minute:
-		return strconv.Itoa(int(ago.Seconds())) + "s"
-	case ago < 2*time.Hour:
-		return strconv.Itoa(int(ago.Minutes())) + "m"
-	case ago < 48*time.Hour:
-		return strconv.Itoa(int(ago.Hours())) + "h"
-	default:
-		return strconv.Itoa(int(ago.Hours()/24)) + "d"
-	}
-}
-
-const maxCell = 80
-
-func shorten(text string) string {
-	if runes := []rune(text); len(runes) > maxCell {
-		return string(runes[:maxCell-1]) + "…"
-	}
-	return text
 }

@@ -2,9 +2,7 @@ package cli
 
 import (
 	"context"
-	"fmt"
-	"maps"
-	"slices"
+	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -25,7 +23,7 @@ func (s *session) createInstance() *cobra.Command {
 	var wait waitFlags
 	command := &cobra.Command{
 		Use: "instance WORKLOAD", Aliases: []string{"instances"}, Short: "Create instances of a workload, all or none",
-		Args: terminal.Arguments("WORKLOAD"), ValidArgsFunction: s.complete(workloadNames),
+		Args: terminal.Arguments("WORKLOAD"), ValidArgsFunction: s.complete(workloads),
 		RunE: s.user(func(ctx context.Context, c *client.Client, args []string, streams terminal.Streams) error {
 			var err error
 			if request.Labels, err = parseLabels(labels); err != nil {
@@ -37,13 +35,10 @@ func (s *session) createInstance() *cobra.Command {
 			request.Workload = args[0]
 			created, err := c.CreateInstances(ctx, request)
 			if err != nil {
-				return err
+				return workloads.hint(ctx, c, request.Workload, err)
 			}
 			if created, err = wait.until(ctx, c, streams, "active", created, client.Active); err != nil {
 				return err
-			}
-			if len(created) == 1 && s.output.Format != "table" {
-				return terminal.Show(streams.Out, s.output, created[0], instanceShow)
 			}
 			return terminal.List(streams.Out, s.output, created, instanceList)
 		}),
@@ -58,17 +53,16 @@ func (s *session) createInstance() *cobra.Command {
 
 func (s *session) createWorkload() *cobra.Command {
 	return s.printing(&cobra.Command{
-		Use: "workload FILE", Short: "Create a workload from a YAML file", Args: terminal.Arguments("FILE"),
-		Example: `  cat > web.yaml <<END
+		Use: "workload FILE", Short: "Create a workload from a YAML file, or - for standard input", Args: terminal.Arguments("FILE"),
+		Example: `  ciao create workload - <<END
   name: web
   kind: container
   image: busybox
   command: [httpd, -f]
   requirements: {vcpus: 0.5, memory_mib: 64}
-  END
-  ciao create workload web.yaml`,
+  END`,
 		RunE: func(command *cobra.Command, args []string) error {
-			file, err := config.LoadWorkload(args[0])
+			file, err := workloadFile(args[0], command.InOrStdin())
 			if err != nil {
 				return err
 			}
@@ -81,10 +75,17 @@ func (s *session) createWorkload() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return terminal.Show(streams.Out, s.output, created, workloadShow)
+				return terminal.Show(streams.Out, s.output, created, workloadColumns)
 			})(command, args)
 		},
 	})
+}
+
+func workloadFile(name string, in io.Reader) (config.Workload, error) {
+	if name == "-" {
+		return config.ReadWorkload("standard input", in)
+	}
+	return config.LoadWorkload(name)
 }
 
 func (s *session) createTenant() *cobra.Command {
@@ -120,13 +121,4 @@ func parseLabels(texts []string) (map[string]string, error) {
 		labels[key] = value
 	}
 	return labels, nil
-}
-
-func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }
-
-func plural(n int, noun string) string {
-	if n == 1 {
-		return fmt.Sprintf("%d %s", n, noun)
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
 }

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -12,13 +11,11 @@ import (
 	"github.com/ciaocloud/ciao/terminal"
 )
 
-const defaultRestart = 2 * time.Minute
-
 func (s *session) delete() *cobra.Command {
 	group := terminal.Group("delete", "Delete instances, workloads, tenants and events",
 		s.deleteInstance(),
-		s.deleteOne("workload", "Delete a workload that no instance uses", false, (*client.Client).DeleteWorkload, workloadNames),
-		s.deleteOne("tenant", "Delete a tenant that has no instances (operator)", true, (*client.Client).DeleteTenant, nil),
+		s.deleteOne(workloads, "Delete a workload that no instance uses", (*client.Client).DeleteWorkload),
+		s.deleteOne(tenants, "Delete a tenant that has no instances (operator)", (*client.Client).DeleteTenant),
 		&cobra.Command{
 			Use: "events", Short: "Forget all events (operator)", Args: terminal.Arguments(),
 			RunE: s.operator(func(ctx context.Context, c *client.Client, _ []string, streams terminal.Streams) error {
@@ -34,38 +31,34 @@ func (s *session) delete() *cobra.Command {
 }
 
 // deleteOne deletes what needs no waiting.
-func (s *session) deleteOne(noun, short string, operator bool, do func(*client.Client, context.Context, string) error, names namesOf) *cobra.Command {
-	command := &cobra.Command{
-		Use: noun + " NAME", Short: short, Args: terminal.Arguments("NAME"),
-		RunE: s.as(operator, func(ctx context.Context, c *client.Client, args []string, _ terminal.Streams) error {
-			return do(c, ctx, args[0])
+func (s *session) deleteOne(n noun, short string, do func(*client.Client, context.Context, string) error) *cobra.Command {
+	return &cobra.Command{
+		Use: n.singular() + " " + n.argument, Aliases: []string{n.plural}, Short: short, Args: terminal.Arguments(n.argument),
+		ValidArgsFunction: s.complete(n),
+		RunE: s.as(n.operator, func(ctx context.Context, c *client.Client, args []string, _ terminal.Streams) error {
+			return n.hint(ctx, c, args[0], do(c, ctx, args[0]))
 		}),
 	}
-	if names != nil {
-		command.ValidArgsFunction = s.complete(names)
-	}
-	return command
 }
 
 func (s *session) deleteInstance() *cobra.Command {
 	var all bool
 	var wait waitFlags
 	command := &cobra.Command{
-		Use: "instance NAME… | --all", Aliases: []string{"instances"}, Short: "Delete instances with all they own",
-		Args: terminal.Between(0, -1), ValidArgsFunction: s.complete(instanceNames),
+		Use: "instance INSTANCE… | --all", Aliases: []string{"instances"}, Short: "Delete instances with all they own",
+		Args: terminal.Between(0, -1), ValidArgsFunction: s.completeAll(instances),
 		RunE: s.user(func(ctx context.Context, c *client.Client, args []string, streams terminal.Streams) error {
 			if all == (len(args) > 0) {
 				return terminal.Usage("name the instances to delete, or use --all")
 			}
-			deleting, err := s.deleteInstances(ctx, c, args, all)
-			if err != nil {
-				return err
+			deleting, problem := deleteInstances(ctx, c, args, all)
+			if _, err := wait.until(ctx, c, streams, "gone", deleting, client.Deleted); err != nil {
+				return also(problem, err)
 			}
-			_, err = wait.until(ctx, c, streams, "gone", deleting, client.Deleted)
-			if err == nil {
-				fmt.Fprintf(streams.Err, "%s deleted\n", plural(len(deleting), "instance"))
+			if problem == nil {
+				fmt.Fprintf(streams.Err, "%s %s\n", plural(len(deleting), "instance"), wait.word("deleted", "deleting"))
 			}
-			return err
+			return problem
 		}),
 	}
 	command.Flags().BoolVar(&all, "all", false, "all instances of the tenant")
@@ -73,7 +66,7 @@ func (s *session) deleteInstance() *cobra.Command {
 	return command
 }
 
-func (s *session) deleteInstances(ctx context.Context, c *client.Client, names []string, all bool) ([]api.Instance, error) {
+func deleteInstances(ctx context.Context, c *client.Client, names []string, all bool) ([]api.Instance, error) {
 	if !all {
 		return eachInstance(ctx, c, names, (*client.Client).DeleteInstance)
 	}
@@ -81,6 +74,8 @@ func (s *session) deleteInstances(ctx context.Context, c *client.Client, names [
 	if err != nil {
 		return nil, err
 	}
-	_, err = c.DeleteInstances(ctx, client.InstanceFilter{})
-	return present, err
+	if _, err = c.DeleteInstances(ctx, client.InstanceFilter{}); err != nil {
+		return nil, err
+	}
+	return present, nil
 }

@@ -1,6 +1,10 @@
 package cli
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
+
 	"github.com/spf13/cobra"
 
 	"github.com/ciaocloud/ciao/cluster/config"
@@ -20,6 +24,9 @@ func run(version string) *cobra.Command {
 			Use: role.Name, Short: role.Summary, Args: terminal.Arguments(),
 			RunE: func(command *cobra.Command, _ []string) error {
 				cluster, err := config.Load(file)
+				if errors.Is(err, fs.ErrNotExist) {
+					return fmt.Errorf("there is no cluster file: %w; name one with --config, or let `singlevm setup` make one", err)
+				}
 				if err != nil {
 					return err
 				}

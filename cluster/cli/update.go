@@ -18,11 +18,11 @@ func (s *session) updateQuota() *cobra.Command {
 	return s.printing(&cobra.Command{
 		Use: "quota TENANT NAME VALUE|unlimited", Short: "Change what a tenant may hold (operator)",
 		Args: terminal.Arguments("TENANT", "NAME", "VALUE"), Example: "  ciao update quota acme instances 50",
-		ValidArgs: []string{api.QuotaInstances, api.QuotaVCPUs, api.QuotaMemoryMiB},
+		ValidArgsFunction: then(s.complete(tenants), []string{api.QuotaInstances, api.QuotaVCPUs, api.QuotaMemoryMiB}, []string{"unlimited"}),
 		RunE: s.operator(func(ctx context.Context, c *client.Client, args []string, streams terminal.Streams) error {
 			quota, err := c.UpdateQuota(ctx, args[0], api.UpdateQuota{Limits: map[string]string{args[1]: args[2]}})
 			if err != nil {
-				return err
+				return tenants.hint(ctx, c, args[0], err)
 			}
 			return terminal.List(streams.Out, s.output, quota.Items, quotaColumns)
 		}),
@@ -33,7 +33,7 @@ func (s *session) updateTenant() *cobra.Command {
 	var name string
 	var bits int
 	var privileged bool
-	command := &cobra.Command{Use: "tenant TENANT", Short: "Change a tenant (operator)", Args: terminal.Arguments("TENANT")}
+	command := &cobra.Command{Use: "tenant TENANT", Short: "Change a tenant (operator)", Args: terminal.Arguments("TENANT"), ValidArgsFunction: s.complete(tenants)}
 	flags := command.Flags()
 	flags.StringVar(&name, "name", "", "its new name")
 	flags.IntVar(&bits, "cidr-prefix-size", 0, "prefix length of subnets made from now on, 16 to 29")
@@ -54,7 +54,7 @@ func (s *session) updateTenant() *cobra.Command {
 		}
 		changed, err := c.UpdateTenant(ctx, args[0], update)
 		if err != nil {
-			return err
+			return tenants.hint(ctx, c, args[0], err)
 		}
 		return terminal.Show(streams.Out, s.output, changed, tenantColumns)
 	})

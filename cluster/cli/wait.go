@@ -25,9 +25,17 @@ func (w *waitFlags) add(flags *pflag.FlagSet) {
 	flags.DurationVar(&w.timeout, "timeout", 5*time.Minute, "longest wait")
 }
 
+// word is the word for what was done: only a wait has seen it done.
+func (w *waitFlags) word(done, doing string) string {
+	if w.wait {
+		return done
+	}
+	return doing
+}
+
 // until waits if it was asked for, and returns the instances as they are then.
 func (w *waitFlags) until(ctx context.Context, c *client.Client, streams terminal.Streams, goal string, instances []api.Instance, reached client.Reached) ([]api.Instance, error) {
-	if !w.wait {
+	if !w.wait || len(instances) == 0 {
 		return instances, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, w.timeout)
@@ -53,6 +61,9 @@ func newCount(out io.Writer, goal string, instances []api.Instance) *count {
 	c := &count{out: out, live: terminal.Interactive(out), goal: goal, total: len(instances), states: make(map[string]cluster.State, len(instances))}
 	for _, instance := range instances {
 		c.states[instance.ID] = instance.State
+	}
+	if c.live {
+		c.draw()
 	}
 	return c
 }

@@ -47,6 +47,9 @@ func (c *Client) ForTenant(tenant string) *Client {
 	return &other
 }
 
+// ActsFor is the id or name of the tenant that the client was told to act for, if any.
+func (c *Client) ActsFor() string { return c.tenant }
+
 // Close gives idle connections back.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
@@ -123,7 +126,7 @@ func get[T any](ctx context.Context, c *Client, path string, query url.Values) (
 	return answer, err
 }
 
-// send sends a body and returns the answer.
+// exchange sends a body and returns the answer.
 func exchange[T any](ctx context.Context, c *Client, method, path string, query url.Values, body any) (T, error) {
 	var answer T
 	err := c.call(ctx, method, path, query, body, &answer)

@@ -1,11 +1,10 @@
 package client
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -48,20 +47,16 @@ func FromEnvironment(admin bool) Config {
 }
 
 func (c Config) prepare() (*url.URL, *http.Transport, error) {
+	if err := c.complete(); err != nil {
+		return nil, nil, err
+	}
 	base, err := c.url()
 	if err != nil {
 		return nil, nil, err
 	}
-	if c.Certificate == "" {
-		return nil, nil, fmt.Errorf("%w: no client certificate: set %s to yours (singlevm env prints it)", cluster.ErrInvalid, EnvClientCert)
-	}
-	key := c.Key
-	if key == "" {
-		key = c.Certificate
-	}
-	certificate, err := tls.LoadX509KeyPair(c.Certificate, key)
+	certificate, err := tls.LoadX509KeyPair(c.Certificate, cmp.Or(c.Key, c.Certificate))
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w: read the client certificate and key: %w", cluster.ErrInvalid, err)
+		return nil, nil, failed(cluster.ErrInvalid, "%s: not a file with a client certificate and its key (%w): check %s", c.Certificate, err, EnvClientCert)
 	}
 	pool, err := c.authorities()
 	if err != nil {
@@ -76,17 +71,29 @@ func (c Config) prepare() (*url.URL, *http.Transport, error) {
 	}, nil
 }
 
-func (c Config) url() (*url.URL, error) {
+// complete says everything that is missing at once.
+func (c Config) complete() error {
+	var missing []string
 	if c.Controller == "" {
-		return nil, fmt.Errorf("%w: no controller: set %s (singlevm env prints it)", cluster.ErrInvalid, EnvController)
+		missing = append(missing, EnvController+" to the controller's host")
 	}
+	if c.Certificate == "" {
+		missing = append(missing, EnvClientCert+" to the file with your certificate and key")
+	}
+	if missing == nil {
+		return nil
+	}
+	return failed(cluster.ErrInvalid, "no cluster is named: set %s (`singlevm env` prints them)", strings.Join(missing, " and "))
+}
+
+func (c Config) url() (*url.URL, error) {
 	text := c.Controller
 	if !strings.Contains(text, "://") {
 		text = "https://" + text
 	}
 	base, err := url.Parse(text)
 	if err != nil || base.Scheme != "https" || base.Hostname() == "" {
-		return nil, fmt.Errorf("%w: %s is %q, which is not a host, a host:port or an https URL", cluster.ErrInvalid, EnvController, c.Controller)
+		return nil, failed(cluster.ErrInvalid, "%q is not a host, a host:port or an https URL: check %s", c.Controller, EnvController)
 	}
 	if base.Port() == "" {
 		base.Host = net.JoinHostPort(base.Hostname(), strconv.Itoa(defaultPort))
@@ -100,21 +107,17 @@ func (c Config) authorities() (*x509.CertPool, error) {
 	}
 	data, err := os.ReadFile(c.CA)
 	if err != nil {
-		return nil, fmt.Errorf("%w: read the authority's certificate (%s): %w", cluster.ErrInvalid, EnvCA, err)
+		return nil, failed(cluster.ErrInvalid, "cannot read the certificate of the cluster's authority (%w): check %s", err, EnvCA)
 	}
 	pool := x509.NewCertPool()
-	if block, _ := pem.Decode(data); block == nil || !pool.AppendCertsFromPEM(data) {
-		return nil, fmt.Errorf("%w: %s holds no certificate in PEM form", cluster.ErrInvalid, c.CA)
+	if !pool.AppendCertsFromPEM(data) {
+		return nil, failed(cluster.ErrInvalid, "%s holds no certificate in PEM form: check %s", c.CA, EnvCA)
 	}
 	return pool, nil
 }
 
-// isTLS says whether a call failed because of certificates, which trying again does not mend.
+// isTLS says whether a call failed because of the server's certificate, which trying again does not mend.
 func isTLS(err error) bool {
-	var alert tls.AlertError
-	var unknown x509.UnknownAuthorityError
-	var host x509.HostnameError
-	var invalid x509.CertificateInvalidError
 	var verification *tls.CertificateVerificationError
-	return errors.As(err, &alert) || errors.As(err, &unknown) || errors.As(err, &host) || errors.As(err, &invalid) || errors.As(err, &verification)
+	return errors.As(err, &verification)
 }

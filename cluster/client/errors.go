@@ -17,6 +17,19 @@ import (
 // maxProblem bounds what is read of an error, in bytes.
 const maxProblem = 1 << 20
 
+// failure is an error of a class whose sentence need not repeat the class.
+type failure struct {
+	class error
+	error
+}
+
+// Unwrap gives the class and what the sentence wraps.
+func (f failure) Unwrap() []error { return []error{f.class, f.error} }
+
+func failed(class error, format string, args ...any) error {
+	return failure{class, fmt.Errorf(format, args...)}
+}
+
 // refused is the error of an answer that is one.
 func (c *Client) refused(response *http.Response) error {
 	problem := &api.Problem{}
@@ -25,7 +38,7 @@ func (c *Client) refused(response *http.Response) error {
 		return problem
 	}
 	return &api.Problem{Status: response.StatusCode, Title: response.Status, Code: api.CodeOf(response.StatusCode),
-		Detail: fmt.Sprintf("%s answered %s; is it a ciao controller?", c.base.Host, response.Status)}
+		Detail: fmt.Sprintf("%s answered %s, which is not how a ciao controller answers: check %s", c.base.Host, response.Status, EnvController)}
 }
 
 // unreachable says why no answer came.
@@ -38,14 +51,15 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 	case errors.Is(ctx.Err(), context.Canceled):
 		return context.Cause(ctx)
 	case errors.Is(err, context.DeadlineExceeded) || os.IsTimeout(err):
-		return fmt.Errorf("%w: the controller at %s did not answer in time; `singlevm status` or its log says how it is", cluster.ErrTimeout, c.base.Host)
+		return failed(cluster.ErrTimeout, "the controller at %s did not answer in time; `singlevm status` or its log says how it is", c.base.Host)
 	case isTLS(err):
-		return fmt.Errorf("%w: no trust between you and the controller at %s (%w): check %s and %s", cluster.ErrPermission, c.base.Host, err, EnvCA, EnvClientCert)
+		return failed(cluster.ErrPermission, "the controller at %s has no certificate that you trust (%w): is %s right, and %s the authority of that cluster?",
+			c.base.Host, err, EnvController, EnvCA)
 	default:
-		return fmt.Errorf("%w: cannot reach the controller at %s (%w): is it running, and is %s right?", cluster.ErrUnavailable, c.base.Host, err, EnvController)
+		return failed(cluster.ErrUnavailable, "cannot reach the controller at %s (%w): is it running, and is %s right?", c.base.Host, err, EnvController)
 	}
 }
 
 func (c *Client) unusable(err error) error {
-	return fmt.Errorf("%w: the answer of %s broke off or is not of this version's form (%w)", cluster.ErrUnavailable, c.base.Host, err)
+	return failed(cluster.ErrUnavailable, "the answer of %s broke off or is not of this version's form (%w)", c.base.Host, err)
 }

@@ -1,8 +1,11 @@
 package client
 
 import (
+	"cmp"
 	"context"
-	"fmt"
+	"errors"
+	"maps"
+	"slices"
 
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/api"
@@ -15,9 +18,9 @@ type Reached func(instance api.Instance, gone bool) (bool, error)
 func Active(instance api.Instance, gone bool) (bool, error) {
 	switch {
 	case gone:
-		return false, fmt.Errorf("instance %s: %w: it was deleted meanwhile", instance.Name, cluster.ErrNotFound)
+		return false, failed(cluster.ErrNotFound, "instance %s was deleted meanwhile", instance.Name)
 	case instance.State == cluster.Failed || instance.State == cluster.Exited:
-		return false, fmt.Errorf("instance %s is %s: %w: %s", instance.Name, instance.State, cluster.ErrConflict, instance.Reason)
+		return false, failed(cluster.ErrConflict, "instance %s is %s: %s", instance.Name, instance.State, reason(instance))
 	}
 	return instance.State == cluster.Active, nil
 }
@@ -31,7 +34,8 @@ func Inactive(instance api.Instance, gone bool) (bool, error) {
 func Deleted(_ api.Instance, gone bool) (bool, error) { return gone, nil }
 
 // Wait follows instances until each has got where reached wants it, and returns them as they were then. progress, which may be
-// nil, is called with every change. When ctx ends first, the error is of class cluster.ErrTimeout and names one that is not there yet.
+// nil, is called with every change. When the deadline of ctx passes first, the error is of class cluster.ErrTimeout and names one that
+// is not there yet; a controller that goes away meanwhile is waited for.
 func (c *Client) Wait(ctx context.Context, wanted []api.Instance, reached Reached, progress func(api.Instance)) ([]api.Instance, error) {
 	w := waiting{client: c, reached: reached, progress: progress, latest: make(map[string]api.Instance, len(wanted)), open: make(map[string]bool, len(wanted))}
 	for _, instance := range wanted {
@@ -55,10 +59,24 @@ type waiting struct {
 	open     map[string]bool // ids that are not there yet
 }
 
+// run follows the changes until nobody is waited for. A controller that is away for a while is waited for as well.
 func (w *waiting) run(ctx context.Context) error {
-	if len(w.open) == 0 {
-		return nil
+	for len(w.open) > 0 {
+		err := w.follow(ctx)
+		if ctx.Err() != nil && len(w.open) > 0 {
+			return w.late(ctx)
+		}
+		if err != nil && !passing(err) {
+			return err
+		}
+		if err != nil {
+			wait(ctx, reconnect)
+		}
 	}
+	return nil
+}
+
+func (w *waiting) follow(ctx context.Context) error {
 	for change, err := range w.client.Watch(ctx, api.ChangeInstance) {
 		switch {
 		case err != nil:
@@ -70,18 +88,17 @@ func (w *waiting) run(ctx context.Context) error {
 		case w.open[change.ID] && change.Instance != nil:
 			err = w.see(*change.Instance, false)
 		}
-		if err != nil {
+		if err != nil || len(w.open) == 0 {
 			return err
 		}
-		if len(w.open) == 0 {
-			return nil
-		}
 	}
-	return w.late(ctx)
+	return nil
 }
 
 // list looks everything up, for changes may have been missed.
 func (w *waiting) list(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
+	defer cancel()
 	found, err := w.client.Instances(ctx, InstanceFilter{})
 	if err != nil {
 		return err
@@ -123,18 +140,20 @@ func (w *waiting) see(instance api.Instance, gone bool) error {
 	return nil
 }
 
+// late says who is not there yet; of several, the first by name.
 func (w *waiting) late(ctx context.Context) error {
-	for id := range w.open {
-		last := w.latest[id]
-		return fmt.Errorf("%w: %d of %d instances are not there yet; %s is %s (%s)",
-			cluster.ErrTimeout, len(w.open), len(w.latest), last.Name, last.State, orElse(last.Reason, "no reason is known; `ciao list events` may tell"))
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return context.Cause(ctx)
 	}
-	return context.Cause(ctx)
+	last := w.latest[slices.MinFunc(slices.Collect(maps.Keys(w.open)), func(a, b string) int {
+		return cmp.Compare(w.latest[a].Name, w.latest[b].Name)
+	})]
+	if len(w.latest) == 1 {
+		return failed(cluster.ErrTimeout, "instance %s is not there yet: it is %s (%s)", last.Name, last.State, reason(last))
+	}
+	return failed(cluster.ErrTimeout, "%d of %d instances are not there yet; %s is %s (%s)", len(w.open), len(w.latest), last.Name, last.State, reason(last))
 }
 
-func orElse(text, other string) string {
-	if text == "" {
-		return other
-	}
-	return text
+func reason(instance api.Instance) string {
+	return cmp.Or(instance.Reason, "no reason is known; `ciao list events` may tell")
 }

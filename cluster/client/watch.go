@@ -1,14 +1,13 @@
 package client
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
 	"iter"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/ciaocloud/ciao/cluster"
@@ -20,7 +19,6 @@ const (
 	silence     = 30 * time.Second // a stream silent for longer is lost
 	reconnect   = 200 * time.Millisecond
 	reconnectTo = 2 * time.Second
-	maxLine     = 4 << 20
 )
 
 var errSilent = errors.New("the stream fell silent")
@@ -37,33 +35,39 @@ func (c *Client) Watch(ctx context.Context, types ...string) iter.Seq2[api.Chang
 			if !more || ctx.Err() != nil {
 				return
 			}
-			if err != nil && !errors.Is(err, cluster.ErrUnavailable) && !errors.Is(err, cluster.ErrTimeout) {
+			if !passing(err) {
 				yield(api.Change{}, err)
 				return
 			}
 			if time.Since(began) > reconnectTo {
 				pause = reconnect
 			}
-			select {
-			case <-ctx.Done():
-			case <-time.After(pause):
-			}
+			wait(ctx, pause)
 			pause = min(2*pause, reconnectTo)
 		}
 	}
 }
 
-// watchOnce reads one connection; more is false when the reader left.
+// passing says whether an error may be gone the next time.
+func passing(err error) bool {
+	return errors.Is(err, cluster.ErrUnavailable) || errors.Is(err, cluster.ErrTimeout)
+}
+
+// wait waits for a while, or for the end of ctx.
+func wait(ctx context.Context, pause time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(pause):
+	}
+}
+
+// watchOnce reads one connection to its end, which is an error; more is false when the reader left.
 func (c *Client) watchOnce(ctx context.Context, types []string, yield func(api.Change, error) bool) (more bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	quiet := time.AfterFunc(silence, func() { cancel(errSilent) })
 	defer quiet.Stop()
-	query := values()
-	for _, name := range types {
-		query.Add("type", name)
-	}
-	response, err := c.send(ctx, http.MethodGet, "watch", query, nil)
+	response, err := c.send(ctx, http.MethodGet, "watch", values("type", strings.Join(types, ",")), nil)
 	if errors.Is(context.Cause(ctx), errSilent) {
 		return true, cluster.ErrUnavailable
 	}
@@ -79,29 +83,16 @@ func (c *Client) watchOnce(ctx context.Context, types []string, yield func(api.C
 	return true, cluster.ErrUnavailable
 }
 
-// changes reads a stream of server-sent events until it ends or breaks; alive is called for everything that arrives.
+// changes reads the changes of a stream until it ends; events that are none are skipped.
 func changes(stream io.Reader, alive func()) iter.Seq[api.Change] {
 	return func(yield func(api.Change) bool) {
-		lines := bufio.NewScanner(stream)
-		lines.Buffer(nil, maxLine)
-		var event string
-		for lines.Scan() {
-			alive()
-			field, value, _ := bytes.Cut(lines.Bytes(), []byte(":"))
-			value = bytes.TrimPrefix(value, []byte(" "))
-			switch string(field) {
-			case "":
-				event = ""
-			case "event":
-				event = string(value)
-			case "data":
-				var change api.Change
-				if event != "change" || json.Unmarshal(value, &change) != nil {
-					continue
-				}
-				if !yield(change) {
-					return
-				}
+		for event := range events(stream, alive) {
+			var change api.Change
+			if event.name != "change" || json.Unmarshal(event.data, &change) != nil {
+				continue
+			}
+			if !yield(change) {
+				return
 			}
 		}
 	}

@@ -9,13 +9,16 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/goccy/go-yaml"
@@ -281,16 +284,25 @@ func (p PKI) CAFile() string { return filepath.Join(p.Directory, "ca.pem") }
 func (p PKI) CAKeyFile() string { return filepath.Join(p.Directory, "ca-key.pem") }
 
 func readFile(name string) ([]byte, error) {
-	info, err := os.Stat(name)
+	file, err := os.Open(name)
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", name, err)
+		return nil, err
 	}
-	if info.Size() > maxFile {
-		return nil, fmt.Errorf("read %s: %w: a file of this kind has at most %d bytes", name, cluster.ErrTooLarge, maxFile)
+	defer file.Close()
+	return readAll(name, file)
+}
+
+// readAll reads a document to its end, but no more than a file may have: a device has no end.
+func readAll(name string, r io.Reader) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxFile+1))
+	if errors.Is(err, syscall.EISDIR) {
+		return nil, fmt.Errorf("%s: %w: it is a folder; name a file", name, cluster.ErrInvalid)
 	}
-	data, err := os.ReadFile(name)
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", name, err)
+		return nil, err
+	}
+	if len(data) > maxFile {
+		return nil, fmt.Errorf("%s: %w: a file of this kind has at most %d bytes", name, cluster.ErrTooLarge, maxFile)
 	}
 	return data, nil
 }

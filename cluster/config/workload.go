@@ -1,6 +1,8 @@
 package config
 
 import (
+	"io"
+
 	"github.com/ciaocloud/ciao/cluster"
 )
 
@@ -38,6 +40,15 @@ type workloadRequirements struct {
 // LoadWorkload reads a workload file.
 func LoadWorkload(name string) (Workload, error) {
 	data, err := readFile(name)
+	if err != nil {
+		return Workload{}, err
+	}
+	return ParseWorkload(name, data)
+}
+
+// ReadWorkload reads a workload file from a stream; name is used in messages.
+func ReadWorkload(name string, r io.Reader) (Workload, error) {
+	data, err := readAll(name, r)
 	if err != nil {
 		return Workload{}, err
 	}

@@ -1,0 +1,95 @@
+package cli
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ciaocloud/ciao/cluster/api"
+)
+
+func join[T any](items []T) string {
+	texts := make([]string, len(items))
+	for i, item := range items {
+		texts[i] = fmt.Sprint(item)
+	}
+	return strings.Join(texts, ",")
+}
+
+func pairs(m map[string]string) string {
+	texts := make([]string, 0, len(m))
+	for _, key := range slices.Sorted(maps.Keys(m)) {
+		texts = append(texts, key+"="+m[key])
+	}
+	return strings.Join(texts, ",")
+}
+
+func quoted(words []string) string {
+	texts := make([]string, len(words))
+	for i, word := range words {
+		texts[i] = word
+		if word == "" || strings.ContainsAny(word, " \t\n'\"\\$;&|<>*?(){}[]`") {
+			texts[i] = strconv.Quote(word)
+		}
+	}
+	return strings.Join(texts, " ")
+}
+
+func endpoint(e *api.Endpoint) string {
+	if e == nil {
+		return ""
+	}
+	return fmt.Sprintf("%s:%d", e.Host, e.Port)
+}
+
+func number(n *int) string {
+	if n == nil {
+		return ""
+	}
+	return strconv.Itoa(*n)
+}
+
+func decimal(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
+
+func load(f float64) string {
+	if f < 0 {
+		return ""
+	}
+	return strconv.FormatFloat(f, 'f', 2, 64)
+}
+
+func mib(n int64) string { return strconv.FormatInt(n, 10) + " MiB" }
+
+func clock(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.Local().Format("2006-01-02 15:04:05")
+}
+
+// age is how long ago something was, in one unit.
+func age(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	switch ago := max(time.Since(t), 0); {
+	case ago < 2*time.Minute:
+		return strconv.Itoa(int(ago.Seconds())) + "s"
+	case ago < 2*time.Hour:
+		return strconv.Itoa(int(ago.Minutes())) + "m"
+	case ago < 48*time.Hour:
+		return strconv.Itoa(int(ago.Hours())) + "h"
+	default:
+		return strconv.Itoa(int(ago.Hours()/24)) + "d"
+	}
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return fmt.Sprintf("%d %s", n, noun)
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
