@@ -15,6 +15,7 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/image"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/config"
@@ -105,7 +106,7 @@ func (s *Setup) removeContainers(ctx context.Context) error {
 	return nil
 }
 
-// removeNamespaces removes the networks of the node and of its CNCIs.
+// removeNamespaces removes the networks of the node and of its CNCIs, all at once: the kernel takes its time for each.
 func (s *Setup) removeNamespaces(ctx context.Context) error {
 	node, err := s.node()
 	if err != nil {
@@ -113,14 +114,7 @@ func (s *Setup) removeNamespaces(ctx context.Context) error {
 	}
 	var problems []error
 	if node != "" {
-		spaces := kernel.NewSpaces(kernel.SpacesConfig{Cluster: ClusterName, Node: node, Parent: underlayBridge})
-		instances, err := spaces.List(ctx)
-		problems = append(problems, err)
-		for _, instance := range instances {
-			problems = append(problems, spaces.Remove(ctx, instance))
-		}
-		network := kernel.NewNode(kernel.NodeConfig{Cluster: ClusterName, Node: node, Parent: underlayBridge})
-		problems = append(problems, network.Remove(ctx))
+		problems = append(problems, removeNode(ctx, node))
 	}
 	names, err := filepath.Glob(netns.Path("ciao-" + ClusterName + "-*"))
 	problems = append(problems, err)
@@ -128,6 +122,18 @@ func (s *Setup) removeNamespaces(ctx context.Context) error {
 		problems = append(problems, netns.Remove(strings.TrimPrefix(name, netns.Directory+"/")))
 	}
 	return errors.Join(problems...)
+}
+
+func removeNode(ctx context.Context, node string) error {
+	spaces := kernel.NewSpaces(kernel.SpacesConfig{Cluster: ClusterName, Node: node, Parent: underlayBridge, Final: true})
+	network := kernel.NewNode(kernel.NodeConfig{Cluster: ClusterName, Node: node, Parent: underlayBridge, Final: true})
+	instances, err := spaces.List(ctx)
+	var group errgroup.Group
+	group.Go(func() error { return errors.Join(err, network.Remove(ctx)) })
+	for _, instance := range instances {
+		group.Go(func() error { return spaces.Remove(ctx, instance) })
+	}
+	return group.Wait()
 }
 
 // removeFiles removes the directory, and its parent when nothing else is in it.

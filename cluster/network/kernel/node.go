@@ -27,6 +27,8 @@ type NodeConfig struct {
 	Host   string // path of the namespace that has Parent; empty is the process's own
 	Engine string // path of the namespace in which the engine looks for its ends of ports; empty is the process's own
 
+	Final bool // Remove does not give the address back: the underlay goes with it, and its DHCP server may have gone before
+
 	Log *slog.Logger
 }
 
@@ -216,6 +218,9 @@ func (n *Node) Remove(ctx context.Context) error {
 	n.close()
 	n.last = nil
 	err := endNamespace(network.NodeNamespace(n.config.Cluster, n.config.Node), []string{n.mark()}, func(namespace *os.File) error {
+		if n.config.Final {
+			return nil
+		}
 		return releaseUnderlay(ctx, namespace, n.config.Address, n.config.Log)
 	})
 	if err != nil {

@@ -21,6 +21,7 @@ type SpacesConfig struct {
 	Node    string // id of the network node, which owns them
 	Parent  string // link to the underlay in the host's namespace
 	Host    string // path of the namespace that has Parent; empty is the process's own
+	Final   bool   // Remove does not give the address back: the underlay goes with it, and its DHCP server may have gone before
 	Log     *slog.Logger
 }
 
@@ -69,6 +70,9 @@ func (s *Spaces) Remove(ctx context.Context, instance string) error {
 		}
 		if err := removeRunDirectory(s.config.Cluster, instance); err != nil {
 			return err
+		}
+		if s.config.Final {
+			return nil
 		}
 		return releaseUnderlay(ctx, namespace, netip.Prefix{}, s.config.Log)
 	})
