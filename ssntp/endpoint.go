@@ -29,31 +29,33 @@ func newEndpoint(self ID, limits *Limits) *endpoint {
 // push queues a frame without waiting.
 func (e *endpoint) push(f Frame, droppable bool) error {
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.pushLocked(f, droppable)
+	return e.pushUnlock(f, droppable)
 }
 
-func (e *endpoint) pushLocked(f Frame, droppable bool) error {
-	if e.closed != nil {
-		return e.closed
+// pushUnlock is called with the lock held and gives it up.
+func (e *endpoint) pushUnlock(f Frame, droppable bool) error {
+	err := e.closed
+	if err == nil {
+		err = e.session.push(f, droppable)
 	}
-	if err := e.session.push(f, droppable); err != nil {
-		return err
+	l, alone := e.link, e.session.alone()
+	e.mu.Unlock()
+	switch {
+	case err != nil || l == nil:
+	case alone:
+		e.writeNow(l)
+	default:
+		l.signal()
 	}
-	if e.link != nil {
-		e.link.signal()
-	}
-	return nil
+	return err
 }
 
 // pushWait queues a frame and waits for room.
 func (e *endpoint) pushWait(ctx context.Context, f Frame) error {
 	for {
 		e.mu.Lock()
-		err := e.pushLocked(f, false)
-		if err != errQueueFull {
-			e.mu.Unlock()
-			return err
+		if e.closed != nil || !e.session.full(f) {
+			return e.pushUnlock(f, false)
 		}
 		if e.space == nil {
 			e.space = make(chan struct{})

@@ -23,17 +23,22 @@ type link struct {
 	own       *x509.Certificate
 	peer      Identity // from the verified certificate
 
-	lastRead    atomic.Int64 // nanoseconds since opened, so that clock steps do no harm
-	opened      time.Time
-	deadlineSet time.Time       // only for the writer
-	wake        chan struct{}   // there may be something to write
-	parting     chan goodbyeMsg // asks the writer to say goodbye
-	done        chan struct{}   // closed with the connection
-	once        sync.Once
-	blamed      sync.Once
-	limit       atomic.Pointer[time.Timer] // of a goodbye
-	cause       error                      // why it ended; read after done
-	ackNow      bool                       // an acknowledgement is late; guarded by the endpoint
+	lastRead atomic.Int64 // nanoseconds since opened, so that clock steps do no harm
+	opened   time.Time
+
+	turn        sync.Mutex // of writing, the handshake's until the pump works; whoever has it owns the next three
+	deadlineSet time.Time
+	wrote       bool // since the writer last looked
+	stuck       bool // the gatherer holds what tryWrite could not send
+
+	wake    chan struct{}   // there may be something to write
+	parting chan goodbyeMsg // asks the writer to say goodbye
+	done    chan struct{}   // closed with the connection
+	once    sync.Once
+	blamed  sync.Once
+	limit   atomic.Pointer[time.Timer] // of a goodbye
+	cause   error                      // why it ended; read after done
+	ackNow  bool                       // an acknowledgement is late; guarded by the endpoint
 }
 
 type goodbyeMsg struct {
@@ -45,12 +50,14 @@ type goodbyeMsg struct {
 const partingTime = time.Second
 
 func newLink(raw net.Conn, limits *Limits) *link {
-	return &link{
-		raw: &gatherer{Conn: raw}, limits: limits, opened: time.Now(),
+	l := &link{
+		raw: newGatherer(raw), limits: limits, opened: time.Now(),
 		wake:    make(chan struct{}, 1),
 		parting: make(chan goodbyeMsg, 1),
 		done:    make(chan struct{}),
 	}
+	l.turn.Lock()
+	return l
 }
 
 // secured takes over the connection after the TLS handshake: it reads the
@@ -102,6 +109,15 @@ func (l *link) established() error {
 	return l.raw.SetDeadline(time.Time{})
 }
 
+// quiet says whether nothing has been written since it was last asked.
+func (l *link) quiet() bool {
+	l.turn.Lock()
+	defer l.turn.Unlock()
+	quiet := !l.wrote
+	l.wrote = false
+	return quiet
+}
+
 // signal wakes the writer.
 func (l *link) signal() {
 	select {
@@ -136,22 +152,46 @@ func (l *link) close(cause error) {
 	})
 }
 
-// write writes in one go, within the time that a live peer needs.
+// write writes in one go, within the time that a live peer needs, once nothing
+// is stuck before it. The caller has the turn.
 func (l *link) write(b []byte) error {
-	// Moving the deadline costs as much as a small write: do it now and then.
-	if now := time.Now(); now.Sub(l.deadlineSet) > l.limits.Silence/4 {
-		if err := l.raw.SetWriteDeadline(now.Add(l.limits.Silence)); err != nil {
-			return err
-		}
-		l.deadlineSet = now
+	if err := l.extend(); err != nil {
+		return err
 	}
-	if len(b) <= maxRecord {
+	if len(b) <= maxRecord && !l.stuck {
 		_, err := l.conn.Write(b)
 		return err
 	}
 	l.raw.gather()
+	l.stuck = false
 	_, err := l.conn.Write(b)
 	return errors.Join(err, l.raw.flush())
+}
+
+// tryWrite writes as much as goes without waiting; the rest is stuck until the
+// next write. The caller has the turn, and nothing is stuck.
+func (l *link) tryWrite(b []byte) error {
+	if err := l.extend(); err != nil {
+		return err
+	}
+	l.raw.gather()
+	if _, err := l.conn.Write(b); err != nil {
+		return err
+	}
+	all, err := l.raw.tryFlush()
+	l.stuck = !all
+	return err
+}
+
+// extend moves the deadline of writing. That costs as much as a small write:
+// it is done now and then.
+func (l *link) extend() error {
+	now := time.Now()
+	if now.Sub(l.deadlineSet) <= l.limits.Silence/4 {
+		return nil
+	}
+	l.deadlineSet = now
+	return l.raw.SetWriteDeadline(now.Add(l.limits.Silence))
 }
 
 // maxRecord is what fits into one TLS record.
@@ -196,6 +236,7 @@ func (l *link) refuse(err error) {
 		b := f.appendHeader(nil, 0, 0, ID{}, time.Time{})
 		// The cause is reported by the caller; this is a courtesy.
 		_, _ = l.conn.Write(append(b, f.Payload...))
+		_ = l.raw.flush()
 	}
 	l.close(err)
 }

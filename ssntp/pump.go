@@ -30,15 +30,20 @@ func (e *endpoint) write(l *link) error {
 	// Half the interval, so that a gap never exceeds it.
 	tick := time.NewTicker(l.heartbeat / 2)
 	defer tick.Stop()
-	busy, beat := false, false
+	l.turn.Unlock()
+	beat := false
 	for {
-		wrote, err := e.flush(l, beat)
+		l.turn.Lock()
+		wrote, err := e.flush(l, beat, true)
+		if beat {
+			l.wrote = false
+		}
+		l.turn.Unlock()
 		if err != nil {
 			return err
 		}
 		beat = false
 		if wrote {
-			busy = true
 			continue
 		}
 		select {
@@ -48,7 +53,7 @@ func (e *endpoint) write(l *link) error {
 				l.refuse(err)
 				return err
 			}
-			if beat, busy = !busy, false; beat {
+			if beat = l.quiet(); beat {
 				e.shrink()
 			}
 		case last := <-l.parting:
@@ -59,8 +64,29 @@ func (e *endpoint) write(l *link) error {
 	}
 }
 
-// flush writes the frames that may be sent now, or a sign of life.
-func (e *endpoint) flush(l *link, beat bool) (wrote bool, err error) {
+// writeNow writes a frame that was just queued, beside the writer, when that
+// takes no waiting: waking the writer takes longer than the frame.
+func (e *endpoint) writeNow(l *link) {
+	if !l.turn.TryLock() {
+		l.signal()
+		return
+	}
+	defer l.turn.Unlock()
+	if l.stuck {
+		l.signal()
+		return
+	}
+	if _, err := e.flush(l, false, false); err != nil {
+		l.close(err)
+	}
+	if l.stuck {
+		l.signal()
+	}
+}
+
+// flush writes the frames that may be sent now, or a sign of life, and what is
+// stuck. The caller has the link's turn.
+func (e *endpoint) flush(l *link, beat bool, wait bool) (wrote bool, err error) {
 	var pooled *[]byte
 	e.mu.Lock()
 	if e.link != l {
@@ -69,7 +95,7 @@ func (e *endpoint) flush(l *link, beat bool) (wrote bool, err error) {
 	}
 	s := &e.session
 	idle := s.next == s.base+uint64(s.queue.count)
-	if idle && !beat && !(s.ackOpen() && (l.ackNow || s.ackDue())) {
+	if idle && !beat && !l.stuck && !(s.ackOpen() && (l.ackNow || s.ackDue())) {
 		e.mu.Unlock()
 		return false, nil
 	}
@@ -81,22 +107,29 @@ func (e *endpoint) flush(l *link, beat bool) (wrote bool, err error) {
 	}
 	l.ackNow = false
 	e.mu.Unlock()
-	if len(buf) > 0 {
-		err = l.write(buf)
+	if wrote = len(buf) > 0 || l.stuck; wrote {
+		l.wrote = true
+		if wait {
+			err = l.write(buf)
+		} else {
+			err = l.tryWrite(buf)
+		}
 	}
 	if cap(buf) <= 2*writeSize {
 		*pooled = buf
 	}
 	writeBuffers.Put(pooled)
-	return len(buf) > 0, err
+	return wrote, err
 }
 
 // sayGoodbye sends what the window still allows and the goodbye, then gives the
 // other side a moment to close: closing first could destroy what it has not
 // read yet.
 func (e *endpoint) sayGoodbye(l *link, last goodbyeMsg) error {
+	l.turn.Lock()
+	defer l.turn.Unlock()
 	for {
-		wrote, err := e.flush(l, false)
+		wrote, err := e.flush(l, false, true)
 		if err != nil {
 			return err
 		}

@@ -60,7 +60,7 @@ func (s *session) push(f Frame, droppable bool) error {
 			return nil
 		}
 	}
-	if s.queue.count >= s.limits.QueueFrames || s.queue.count > 0 && s.bytes+f.size() > s.limits.QueueBytes {
+	if s.full(f) {
 		return errQueueFull
 	}
 	if droppable {
@@ -73,6 +73,20 @@ func (s *session) push(f Frame, droppable bool) error {
 	s.bytes += f.size()
 	return nil
 }
+
+// full says that there is no room for a frame.
+func (s *session) full(f Frame) bool {
+	return s.queue.count >= s.limits.QueueFrames || s.queue.count > 0 && s.bytes+f.size() > s.limits.QueueBytes
+}
+
+// alone says that the newest frame is small and all there is to write, and that
+// the other side is done with all but one of those before: a question or an
+// answer, not a stream, which goes faster when it is gathered.
+func (s *session) alone() bool {
+	return s.queue.count <= 2 && s.next+1 == s.base+uint64(s.queue.count) && s.bytes <= aloneBytes
+}
+
+const aloneBytes = 8 << 10
 
 // roomy reports whether senders that wait for room should try again. It waits
 // for a quarter of the queue, so that they are not woken for every frame.
