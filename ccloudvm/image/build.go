@@ -132,7 +132,8 @@ func lookPath(name string) (string, error) {
 
 func buildArgs(r Recipe, mode, out string) []string {
 	args := []string{
-		"--mode=" + mode, "--variant=minbase", "--format=null", "--architectures=amd64",
+		"--mode=" + mode, "--variant=minbase", "--format=null", "--skip=cleanup/apt", // the scripts clean up before they write the disk
+		"--architectures=amd64",
 		"--include=" + strings.Join(append(base(), r.Packages...), ","),
 		"--dpkgopt=force-unsafe-io", `--aptopt=APT::Install-Recommends "false"`, `--aptopt=Acquire::Languages "none"`, `--aptopt=Acquire::Retries "3"`,
 	}

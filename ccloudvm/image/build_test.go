@@ -2,6 +2,7 @@ package image_test
 
 import (
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -12,11 +13,12 @@ import (
 // TestBuild makes the base image the way a machine without a download site does, or finds it in the shared store from a former run.
 func TestBuild(t *testing.T) {
 	require.QEMU(t)
-	require.Command(t, "mmdebstrap", "mke2fs")
+	require.Command(t, "mmdebstrap")
 	s, err := image.Open("")
 	if err != nil {
 		t.Fatal(err)
 	}
+	lists, _ := filepath.Glob("/var/lib/apt/lists/*_Packages*")
 	started := time.Now()
 	img, err := s.Build(t.Context(), image.Recipe{Suite: "bookworm"}, func(p image.Progress) { t.Logf("%6.1fs %s", p.Elapsed.Seconds(), p.Text) })
 	if err != nil {
@@ -30,5 +32,8 @@ func TestBuild(t *testing.T) {
 	}
 	if _, err := image.Inspect(t.Context(), img.Disk); err != nil {
 		t.Error(err)
+	}
+	if left, _ := filepath.Glob("/var/lib/apt/lists/*_Packages*"); len(lists) > 0 && len(left) == 0 {
+		t.Error("the build emptied this machine's own package lists")
 	}
 }

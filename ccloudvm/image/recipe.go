@@ -129,7 +129,7 @@ printf 'PasswordAuthentication no\nUseDNS no\nAcceptEnv LANG LC_* COLORTERM\n' >
 echo 'LANG=C.UTF-8' > etc/default/locale
 # What must not be the same in every machine, and what only the build needed.
 rm -rf etc/ssh/ssh_host_* var/lib/apt/lists/* var/cache/apt/*.bin var/cache/apt/archives/*.deb var/cache/debconf/*-old \
-    var/lib/dpkg/*-old var/log/*.log var/log/apt tmp/* usr/sbin/policy-rc.d etc/apt/apt.conf.d/99mmdebstrap etc/dpkg/dpkg.cfg.d/99mmdebstrap \
+    var/lib/dpkg/*-old var/log/*.log var/log/apt usr/sbin/policy-rc.d etc/apt/apt.conf.d/99mmdebstrap etc/dpkg/dpkg.cfg.d/99mmdebstrap \
     var/lib/dbus/machine-id
 : > etc/machine-id
 if [ -e sbin/start-stop-daemon.REAL ]; then mv sbin/start-stop-daemon.REAL sbin/start-stop-daemon; fi
@@ -140,11 +140,15 @@ if [ -e sbin/start-stop-daemon.REAL ]; then mv sbin/start-stop-daemon.REAL sbin/
 const diskScript = `set -eu
 echo 'I: writing the disk' >&2
 trap 'rm -f "$1.raw"' EXIT
+mv "$1/etc/apt/apt.conf.d/00mmdebstrap" "$1.apt" # of the build, not of the image
 mkdir "$1.view"
-# A bind mount that is not recursive shows the new root without the /proc, /sys and /dev that are mounted in it.
+# A bind mount that is not recursive shows the new root without the /proc, /sys and /dev that are mounted in it. Its /tmp is hidden:
+# mmdebstrap keeps the configuration there by which apt works on the new root and not on this machine.
 unshare --mount sh -euc 'mount --bind "$1" "$1.view"
+  mount -t tmpfs -o mode=1777 tmpfs "$1.view/tmp"
   mke2fs -q -F -t ext4 -L root -m 0 -i 32768 -E lazy_itable_init=1,lazy_journal_init=1 -J size=32 -d "$1.view" "$1.raw" 8G' disk "$1"
 rmdir "$1.view"
+mv "$1.apt" "$1/etc/apt/apt.conf.d/00mmdebstrap"
 qemu-img convert -f raw -O qcow2 "$1.raw" "$1/ccloudvm.disk"
 cp "$1"/boot/vmlinuz-* "$1/ccloudvm.kernel"; cp "$1"/boot/initrd.img-* "$1/ccloudvm.initrd"
 echo 'I: handing out the image' >&2

@@ -50,7 +50,7 @@ func (m *Machine) Console() string { return filepath.Join(m.Dir, "console.log") 
 func Boot(t *testing.T, o Options) *Machine {
 	t.Helper()
 	require.QEMU(t)
-	require.Command(t, "mmdebstrap", "mke2fs")
+	require.Command(t, "mmdebstrap")
 	m := &Machine{Dir: t.TempDir()}
 	started := time.Now()
 	img := baseImage(t, o.Packages)
