@@ -28,7 +28,12 @@ func wait(ctx context.Context, t *bat.T) {
 	bad.Command = []string{"/no/such/command"}
 	tenant.Workload(ctx, bad)
 	t.Ciao(ctx, tenant.ID, "create", "instance", "bad", "--wait").Refuses(t, "create --wait of what fails", 4, "failed")
-	t.Ciao(ctx, tenant.ID, "create", "instance", "sleeper", "--wait", "--timeout", "1ms").Refuses(t, "create --wait for a moment", 9, "not there yet")
+
+	stubborn := t.Cluster.Container("stubborn", "trap '' TERM; while :; do sleep 3600 & wait $!; done")
+	stubborn.StopGrace = "15s"
+	tenant.Workload(ctx, stubborn)
+	t.Ciao(ctx, tenant.ID, "create", "instance", "stubborn", "--name", "stays", "--wait").Works(t, "create --wait")
+	t.Ciao(ctx, tenant.ID, "stop", "instance", "stays", "--wait", "--timeout", "2s").Refuses(t, "stop --wait for too short a time", 9, "stays is stopping")
 }
 
 func badInput(ctx context.Context, t *bat.T) {
