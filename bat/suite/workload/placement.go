@@ -3,6 +3,7 @@ package workload
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -11,10 +12,6 @@ import (
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/api"
 )
-
-// missingImageTime is the limit of a pull that fails: where the registry cannot be reached, name resolution and connections run
-// into their own time limits first.
-const missingImageTime = 5 * time.Minute
 
 // launch creates an instance of a workload and returns it when it has settled.
 func launch(ctx context.Context, tenant *bat.Tenant, workload api.CreateWorkload, limit time.Duration) api.Instance {
@@ -39,13 +36,25 @@ func fails(t *bat.T, what string, instance api.Instance, says ...string) {
 func missingImage(ctx context.Context, t *bat.T) {
 	tenant := t.Tenant(ctx)
 	const image = "ciao-bat/no-such-image:1"
-	for _, pull := range []cluster.PullPolicy{cluster.PullNever, cluster.PullMissing} {
-		workload := t.Cluster.Sleeper("pull-" + string(pull))
-		workload.Image, workload.Pull = image, pull
-		instance := launch(ctx, tenant, workload, missingImageTime)
-		fails(t, "pull "+string(pull), instance, image)
-		tenant.Delete(ctx, instance)
+	workload := t.Cluster.Sleeper("never")
+	workload.Image, workload.Pull = image, cluster.PullNever
+	instance := launch(ctx, tenant, workload, bat.LaunchTime)
+	fails(t, "pull never", instance, image)
+
+	workload.Name, workload.Pull = "missing", cluster.PullMissing
+	tenant.Workload(ctx, workload)
+	created := tenant.Create(ctx, api.CreateInstances{Workload: "missing"})
+	told := tenant.Await(ctx, created, bat.LaunchTime, func(i api.Instance, gone bool) (bool, error) {
+		if gone || i.State == cluster.Active || i.State == cluster.Exited {
+			return false, fmt.Errorf("the instance is %s", i.State)
+		}
+		return i.State == cluster.Failed || i.Reason != "", nil
+	})[0]
+	if !strings.Contains(told.Reason, image) {
+		t.Errorf("pull missing: the reason does not name the image: %q", told.Reason)
 	}
+	t.Logf("pull missing: %s: %s", told.State, told.Reason)
+	tenant.Delete(ctx, instance, told)
 }
 
 func computeNode(ctx context.Context, t *bat.T) api.Node {
@@ -115,8 +124,10 @@ func privileged(ctx context.Context, t *bat.T) {
 		t.Errorf("a refused request left %g instances in use", used)
 	}
 	permit(true)
-	instance := tenant.Await(ctx, tenant.Create(ctx, request), bat.LaunchTime, bat.In(cluster.Active, cluster.Failed))[0]
-	if instance.State == cluster.Failed {
+	instance := tenant.Await(ctx, tenant.Create(ctx, request), bat.LaunchTime, func(i api.Instance, _ bool) (bool, error) {
+		return i.State == cluster.Active || i.State == cluster.Failed || i.State == cluster.Starting && i.Reason != "", nil
+	})[0]
+	if instance.State != cluster.Active {
 		t.Logf("the node's engine cannot make privileged containers: %s", instance.Reason)
 		if instance.Reason == "" || strings.Contains(instance.Reason, "may not run privileged") {
 			t.Errorf("with the permission the instance failed: %q", instance.Reason)
