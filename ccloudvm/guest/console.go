@@ -19,12 +19,12 @@ func omens() []*regexp.Regexp {
 	return []*regexp.Regexp{
 		regexp.MustCompile(`Kernel panic - not syncing: .*`),
 		regexp.MustCompile(`You are in (emergency|rescue) mode.*`),
-		regexp.MustCompile(`(Welcome to|Cannot open access to console, the root account is locked).*(emergency mode|locked)`),
+		regexp.MustCompile(`Cannot open access to console, the root account is locked.*`),
 		regexp.MustCompile(`Gave up waiting for root (file system )?device.*`),
 		regexp.MustCompile(`No bootable device.*`),
 		regexp.MustCompile(`Failed loading yaml blob.*|Failed at merging in cloud config part.*`),
 		regexp.MustCompile(`(cloud-init|util.py).*\bTraceback \(most recent call last\).*`),
-		regexp.MustCompile(`Out of memory and no killable processes.*|Kernel panic.*`),
+		regexp.MustCompile(`Out of memory and no killable processes.*`),
 	}
 }
 

@@ -15,7 +15,8 @@ func FollowProgress(ctx context.Context, socket string, report func(Report)) err
 		return fmt.Errorf("connecting to the progress channel: %w", err)
 	}
 	defer conn.Close()
-	defer closeOn(ctx, conn)()
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
 	err = ReadProgress(conn, report)
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)

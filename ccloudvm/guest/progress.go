@@ -2,7 +2,6 @@ package guest
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"io"
 	"net/url"
@@ -96,9 +95,4 @@ func printable(s string) string {
 		cut--
 	}
 	return s[:cut]
-}
-
-// closeOn closes c when ctx ends; the result undoes that.
-func closeOn(ctx context.Context, c io.Closer) (undo func() bool) {
-	return context.AfterFunc(ctx, func() { c.Close() })
 }
