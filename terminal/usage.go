@@ -67,6 +67,9 @@ const (
 
 // Nearest returns the names that look like what was meant by word, three at most. They are found as misspelt commands are.
 func Nearest(word string, names []string) []string {
+	if word == "" {
+		return nil
+	}
 	known := &cobra.Command{SuggestionsMinimumDistance: min(maxDistance, max(1, len(word)/2))}
 	for _, name := range names {
 		known.AddCommand(&cobra.Command{Use: name, Run: func(*cobra.Command, []string) {}})

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ciaocloud/ciao/cluster/apiserver/apiservertest"
 	"github.com/ciaocloud/ciao/cluster/cli"
@@ -87,6 +88,18 @@ func file(t *testing.T, text string) string {
 		t.Fatal(err)
 	}
 	return name
+}
+
+// firstCNCI is the id of the tenant's CNCI, which is made after the first instance.
+func firstCNCI(t *testing.T) string {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
+		if ids := strings.Fields(works(t, "list", "cncis", "-f", "{{.id}}")); len(ids) > 0 {
+			return ids[0]
+		}
+	}
+	t.Fatal("no CNCI appeared")
+	return ""
 }
 
 const busybox = "name: busybox\nkind: container\nimage: busybox\ncommand: [sleep, '60']\nrequirements: {vcpus: 0.5, memory_mib: 64}\n"

@@ -29,6 +29,7 @@ func (s *session) completion(n noun, most int) cobra.CompletionFunc {
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
+		slices.SortFunc(names, byName(func(name string) string { return name }))
 		return slices.DeleteFunc(names, func(name string) bool {
 			return !strings.HasPrefix(name, begun) || slices.Contains(given, name)
 		}), cobra.ShellCompDirectiveNoFileComp

@@ -13,8 +13,10 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
+	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/api"
 )
 
@@ -37,7 +39,8 @@ func New(config Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{base: base, http: &http.Client{Transport: transport}, tenant: config.Tenant}, nil
+	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse } // a controller sends nobody elsewhere
+	return &Client{base: base, http: &http.Client{Transport: transport, CheckRedirect: stay}, tenant: config.Tenant}, nil
 }
 
 // ForTenant is the same client acting for another tenant; empty is the certificate's own, or all for an operator.
@@ -84,7 +87,7 @@ func (c *Client) send(ctx context.Context, method, path string, query url.Values
 	if err != nil {
 		return nil, c.unreachable(ctx, err)
 	}
-	if response.StatusCode < 400 {
+	if response.StatusCode < 300 {
 		return response, nil
 	}
 	defer response.Body.Close()
@@ -92,6 +95,12 @@ func (c *Client) send(ctx context.Context, method, path string, query url.Values
 }
 
 func (c *Client) request(ctx context.Context, method, path string, query url.Values, body any) (*http.Request, error) {
+	// These would name another resource (RFC 3986, section 5.2.4): deleting instance "." must not delete all.
+	for segment := range strings.SplitSeq(path, "/") {
+		if segment == "" || segment == "." || segment == ".." {
+			return nil, failed(cluster.ErrNotFound, "%q: not found: it is not a name", segment)
+		}
+	}
 	var reader io.Reader
 	if body != nil {
 		data, err := json.Marshal(body)

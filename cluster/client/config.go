@@ -83,7 +83,7 @@ func (c Config) complete() error {
 	if missing == nil {
 		return nil
 	}
-	return failed(cluster.ErrInvalid, "no cluster is named: set %s (`singlevm env` prints them)", strings.Join(missing, " and "))
+	return failed(cluster.ErrInvalid, "set %s; `singlevm env` prints both", strings.Join(missing, " and "))
 }
 
 func (c Config) url() (*url.URL, error) {

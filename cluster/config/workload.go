@@ -15,26 +15,26 @@ type Workload struct {
 
 // workloadFile is the file's form: name and visibility beside the fields of the spec.
 type workloadFile struct {
-	Name         string                `yaml:"name"`
-	Visibility   cluster.Visibility    `yaml:"visibility"`
-	Kind         cluster.Kind          `yaml:"kind"`
-	Description  string                `yaml:"description"`
-	Image        string                `yaml:"image"`
-	Pull         cluster.PullPolicy    `yaml:"pull"`
-	Command      []string              `yaml:"command"`
-	Environment  map[string]string     `yaml:"environment"`
-	Requirements workloadRequirements  `yaml:"requirements"`
-	Privileged   bool                  `yaml:"privileged"`
-	Restart      cluster.RestartPolicy `yaml:"restart"`
-	StopGrace    cluster.Duration      `yaml:"stop_grace"`
+	Name         string                                       `yaml:"name"`
+	Visibility   cluster.Visibility                           `yaml:"visibility"`
+	Kind         cluster.Kind                                 `yaml:"kind"`
+	Description  string                                       `yaml:"description"`
+	Image        string                                       `yaml:"image"`
+	Pull         cluster.PullPolicy                           `yaml:"pull"`
+	Command      []string                                     `yaml:"command"`
+	Environment  map[string]string                            `yaml:"environment"`
+	Requirements workloadRequirements                         `yaml:"requirements"`
+	Privileged   bool                                         `yaml:"privileged"`
+	Restart      cluster.RestartPolicy                        `yaml:"restart"`
+	StopGrace    located[cluster.Duration, *cluster.Duration] `yaml:"stop_grace"`
 }
 
 type workloadRequirements struct {
-	VCPUs     cluster.CPU `yaml:"vcpus"`
-	MemoryMiB int64       `yaml:"memory_mib"`
-	Pids      int64       `yaml:"pids"`
-	Node      string      `yaml:"node"`
-	Hostname  string      `yaml:"hostname"`
+	VCPUs     located[cluster.CPU, *cluster.CPU] `yaml:"vcpus"`
+	MemoryMiB int64                              `yaml:"memory_mib"`
+	Pids      int64                              `yaml:"pids"`
+	Node      string                             `yaml:"node"`
+	Hostname  string                             `yaml:"hostname"`
 }
 
 // LoadWorkload reads a workload file.
@@ -75,8 +75,11 @@ func (f workloadFile) workload() Workload {
 	}
 	return Workload{Name: f.Name, Visibility: visibility, Spec: cluster.WorkloadSpec{
 		Kind: f.Kind, Description: f.Description, Image: f.Image, Pull: f.Pull, Command: f.Command,
-		Environment: f.Environment, Requirements: cluster.Requirements(f.Requirements),
-		Privileged: f.Privileged, Restart: f.Restart, StopGrace: f.StopGrace,
+		Environment: f.Environment, Privileged: f.Privileged, Restart: f.Restart, StopGrace: f.StopGrace.value,
+		Requirements: cluster.Requirements{
+			VCPUs: f.Requirements.VCPUs.value, MemoryMiB: f.Requirements.MemoryMiB, Pids: f.Requirements.Pids,
+			Node: f.Requirements.Node, Hostname: f.Requirements.Hostname,
+		},
 	}.WithDefaults()}
 }
 
