@@ -2,6 +2,8 @@ package daemon
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -129,6 +131,10 @@ func (n node) concentrators() (*concentrator.Driver, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find this program, which CNCIs run too: %w", err)
 	}
+	edition, err := n.edition()
+	if err != nil {
+		return nil, err
+	}
 	return concentrator.New(concentrator.Config{
 		Instances:  launcher.InstancesDirectory(n.Config.Launcher.Directory),
 		Namespaces: kernel.NewSpaces(kernel.SpacesConfig{Cluster: n.Config.Name, Node: n.id, Parent: n.Config.Network.Underlay}),
@@ -137,9 +143,26 @@ func (n node) concentrators() (*concentrator.Driver, error) {
 			file, err := n.agentFile(agent)
 			return []string{program, "run", "cnci", "--config", file}, err
 		},
+		Edition:   edition,
 		TimeScale: n.Config.TimeScale,
 		Logger:    n.logger,
 	})
+}
+
+// edition digests what this node's agents are started from: the very program that this process runs, which a build may have
+// replaced under the same name, and the cluster file.
+func (n node) edition() (string, error) {
+	program, err := os.Stat("/proc/self/exe")
+	if err != nil {
+		return "", fmt.Errorf("look at this program, which CNCIs run too: %w", err)
+	}
+	settings, err := config.Format(n.Config)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.New()
+	fmt.Fprintln(sum, program.Size(), program.ModTime().UnixNano(), string(settings))
+	return hex.EncodeToString(sum.Sum(nil)[:8]), nil
 }
 
 // agentFile writes the cluster file of one agent: the node's own, with the part for the agent.

@@ -24,8 +24,9 @@ import (
 //	processes     the script's and the agent's process ids, written when the agent was started
 //	exit          the agent's exit code, written when it ended
 //	stopped       there when it was asked to end
+//	edition       which edition of the agent was started
 //	agent.log     output, and agent.log.1 what went before
-type carrier struct{ id, directory string }
+type carrier struct{ id, directory, edition string }
 
 type description struct {
 	Generation uint64 `json:"generation"`
@@ -141,6 +142,11 @@ func (c carrier) status() (driver.Status, error) {
 		status.Started = begun.ModTime()
 		status.Condition = driver.Ended
 	}
+	if running && c.outdated() {
+		status.Condition, status.Interrupted = driver.Ended, !c.has("stopped")
+		status.Finished, status.Reason = status.Started, "the agent's program is new"
+		return status, nil
+	}
 	if running {
 		status.Condition = driver.Running
 	}
@@ -148,6 +154,15 @@ func (c carrier) status() (driver.Status, error) {
 		c.ending(&status)
 	}
 	return status, nil
+}
+
+// outdated says whether the agent that was started last is of another edition than the driver's.
+func (c carrier) outdated() bool {
+	if c.edition == "" {
+		return false
+	}
+	started, err := os.ReadFile(c.file("edition"))
+	return err != nil || string(started) != c.edition
 }
 
 // ending says how the agent ended. Without a code its script was killed too, or the machine went down.

@@ -47,7 +47,10 @@ type Config struct {
 	Namespaces Namespaces
 	Issuer     Issuer
 	// Command is the program and arguments of an agent. It may write files into the agent's directory first.
-	Command   func(agent Agent) ([]string, error)
+	Command func(agent Agent) ([]string, error)
+	// Edition is another when the agents' program, or what all of them are configured with, is new: those that run an older one are
+	// reported as interrupted, and Start replaces them. Empty lets every agent run on.
+	Edition   string
 	TimeScale float64 // multiplies every deadline; default 1
 	Logger    *slog.Logger
 }
@@ -91,5 +94,5 @@ func (d *Driver) scaled(duration time.Duration) time.Duration {
 
 // carrier is where one concentrator's files are.
 func (d *Driver) carrier(id string) carrier {
-	return carrier{id: id, directory: filepath.Join(d.config.Instances, id, "concentrator")}
+	return carrier{id: id, directory: filepath.Join(d.config.Instances, id, "concentrator"), edition: d.config.Edition}
 }

@@ -316,3 +316,33 @@ func TestIdentity(t *testing.T) {
 		t.Errorf("after delete the directory is there: %v", err)
 	}
 }
+
+// A launcher whose program is new replaces the agents that its predecessor started, and only those.
+func TestOlderEditionIsReplaced(t *testing.T) {
+	config := settings(t)
+	config.Edition = "old"
+	i := instance()
+	begin(t, open(t, config), i)
+	before := processes(t, config.Instances)[i.ID]
+
+	again := open(t, config)
+	if status := becomes(t, again, i.ID, driver.Running); status.Interrupted {
+		t.Errorf("an agent of the same edition is reported as %+v", status)
+	}
+	config.Edition = "new"
+	renewed := open(t, config)
+	if status := becomes(t, renewed, i.ID, driver.Ended); !status.Interrupted {
+		t.Errorf("an agent of an older edition is reported as %+v, want it interrupted", status)
+	}
+	if err := renewed.Start(t.Context(), i.ID); err != nil {
+		t.Fatal(err)
+	}
+	becomes(t, renewed, i.ID, driver.Running)
+	after := processes(t, config.Instances)[i.ID]
+	if len(after) != 2 || after[0] == before[0] || after[1] == before[1] {
+		t.Errorf("script and agent were %v and are %v, want both replaced", before, after)
+	}
+	if syscall.Kill(before[1], 0) == nil {
+		t.Errorf("the older agent, process %d, still runs", before[1])
+	}
+}

@@ -80,6 +80,9 @@ func (d *Driver) start(ctx context.Context, c carrier) error {
 	if err != nil {
 		return err
 	}
+	if err := d.retire(ctx, c); err != nil {
+		return err
+	}
 	lock, err := c.take()
 	if err != nil || lock == nil {
 		return err
@@ -87,6 +90,9 @@ func (d *Driver) start(ctx context.Context, c carrier) error {
 	defer lock.Close() // the script has it now, or nobody
 	c.kill()           // an agent whose script was killed
 	if err := c.drop("processes", "exit", "stopped"); err != nil {
+		return err
+	}
+	if err := c.replace("edition", []byte(c.edition)); err != nil {
 		return err
 	}
 	argv, err := d.config.Command(Agent{
@@ -102,6 +108,19 @@ func (d *Driver) start(ctx context.Context, c carrier) error {
 	}
 	d.changed(c.id)
 	return nil
+}
+
+// retireGrace is how long an agent of an older edition may take to end by itself.
+const retireGrace = 2 * time.Second
+
+// retire ends an agent of an older edition.
+func (d *Driver) retire(ctx context.Context, c carrier) error {
+	running, err := c.runs()
+	if err != nil || !running || !c.outdated() {
+		return err
+	}
+	d.logger.Info("agent is replaced, its program is new", "cnci", c.id)
+	return d.end(ctx, c, d.scaled(retireGrace))
 }
 
 // Stop implements driver.Driver: it ends the agent.
