@@ -43,22 +43,48 @@ type request struct {
 	Apply  []Daemon `json:"apply,omitempty"`
 	Status bool     `json:"status,omitempty"`
 	End    bool     `json:"end,omitempty"`
+	Leave  bool     `json:"leave,omitempty"` // end, and let the daemons run on for a successor
 }
 
 type answer struct {
 	Status  []Status `json:"status,omitempty"`
 	Problem string   `json:"problem,omitempty"`
+	Program string   `json:"program,omitempty"` // identity of the program that the supervisor runs
 }
 
-// Apply implements Supervisor; it starts the supervisor's process if there is none.
+// Apply implements Supervisor; it starts the supervisor's process if there is none, and replaces it if its program is new.
 func (o *own) Apply(ctx context.Context, daemons []Daemon) error {
-	if _, err := o.call(ctx, request{Status: true}); err != nil {
+	program, err := programIdentity(o.config.Program)
+	if err != nil {
+		return err
+	}
+	there, err := o.call(ctx, request{Status: true})
+	if err == nil && there.Program != program {
+		_, err = o.call(ctx, request{Leave: true})
+		err = errors.Join(err, errReplaced)
+	}
+	if err != nil {
 		if err := o.start(ctx); err != nil {
 			return err
 		}
 	}
-	_, err := o.call(ctx, request{Apply: daemons})
+	_, err = o.call(ctx, request{Apply: daemons})
 	return err
+}
+
+// errReplaced is why there is no supervisor after it was asked to leave.
+var errReplaced = errors.New("the supervisor's program is new")
+
+// runningProgram is where the kernel has the program that this process runs, whatever has its name now (proc(5)).
+const runningProgram = "/proc/self/exe"
+
+// programIdentity tells a program from the one that a build put in its place.
+func programIdentity(file string) (string, error) {
+	info, err := os.Stat(file)
+	if err != nil {
+		return "", fmt.Errorf("look at the supervisor's program: %w", err)
+	}
+	return fmt.Sprintf("%d %d", info.Size(), info.ModTime().UnixNano()), nil
 }
 
 // Status implements Supervisor. Without a supervisor the daemons are looked at directly.
@@ -157,11 +183,13 @@ func (o *own) call(ctx context.Context, in request) (answer, error) {
 	return out, nil
 }
 
-// lock makes this process the only supervisor of the directory.
-func (c Config) lock() (*flock.Flock, error) {
+// lock makes this process the only supervisor of the directory; one that leaves has a moment to do so.
+func (c Config) lock(ctx context.Context) (*flock.Flock, error) {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout/2)
+	defer cancel()
 	lock := flock.New(c.lockFile())
-	locked, err := lock.TryLock()
-	if err != nil {
+	locked, err := lock.TryLockContext(ctx, poll)
+	if err != nil && ctx.Err() == nil {
 		return nil, fmt.Errorf("lock %s: %w", c.lockFile(), err)
 	}
 	if !locked {

@@ -15,8 +15,9 @@ import (
 
 // server is the supervisor's process.
 type server struct {
-	config Config
-	log    *slog.Logger
+	config  Config
+	log     *slog.Logger
+	program string // identity of what this process runs
 
 	mu      sync.Mutex
 	keepers map[string]*keeper
@@ -27,7 +28,11 @@ type server struct {
 // Serve is the supervisor's process: it takes over the daemons of the list that it finds, answers on its socket, and returns when it
 // is told to end or ctx ends. Told to end, it ends the daemons first; when only ctx ends, they run on.
 func Serve(ctx context.Context, config Config, log *slog.Logger) error {
-	lock, err := config.lock()
+	program, err := programIdentity(runningProgram)
+	if err != nil {
+		return err
+	}
+	lock, err := config.lock(ctx)
 	if err != nil {
 		return err
 	}
@@ -43,7 +48,7 @@ func Serve(ctx context.Context, config Config, log *slog.Logger) error {
 	defer end()
 	stop := context.AfterFunc(ctx, func() { listener.Close() })
 	defer stop()
-	s := &server{config: config, log: log, keepers: make(map[string]*keeper)}
+	s := &server{config: config, log: log, program: program, keepers: make(map[string]*keeper)}
 	var daemons []Daemon
 	if err := readJSON(config.listFile(), &daemons); err == nil {
 		s.apply(ctx, daemons)
@@ -79,11 +84,11 @@ func (s *server) answer(ctx context.Context, connection net.Conn) (last bool) {
 		}
 		s.apply(ctx, in.Apply)
 	}
-	out.Status = s.status()
+	out.Status, out.Program = s.status(), s.program
 	if err := json.NewEncoder(connection).Encode(out); err != nil {
 		s.log.Warn("a caller did not take its answer", "error", err)
 	}
-	return in.End
+	return in.End || in.Leave
 }
 
 // apply ends what is not wanted or changed, in reverse order, then starts what is missing.

@@ -27,7 +27,7 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, config: Config{Cluster: fmt.Sprintf("test-%d-%d", os.Getpid(), time.Now().UnixNano()), Directory: directory}}
+	w := &world{t: t, config: Config{Cluster: fmt.Sprintf("test-%d-%d", os.Getpid(), time.Now().UnixNano()), Directory: directory, Program: runningProgram}}
 	if err := os.Mkdir(filepath.Join(directory, "log"), 0o755); err != nil {
 		t.Fatal(err)
 	}
