@@ -1,0 +1,58 @@
+package machinetest
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// KillEngine kills the Docker Engine and returns the function that starts it again as whoever owns it would: systemd does it by itself,
+// elsewhere the same command is run. The function waits until the engine answers.
+func KillEngine(t testing.TB) (restart func()) {
+	t.Helper()
+	engines := Find(t, func(p Process) bool { return isEngine(p) })
+	if len(engines) != 1 {
+		t.Fatalf("there are %d processes dockerd, not one", len(engines))
+	}
+	engine := engines[0]
+	Kill(t, engine)
+	return func() {
+		t.Helper()
+		if _, err := os.Stat("/run/systemd/system"); err != nil {
+			startEngine(t, engine.Args)
+		}
+		Eventually(t, "the engine answers", time.Minute, engineAnswers)
+	}
+}
+
+func isEngine(p Process) bool { return Words("dockerd")(p) }
+
+// startEngine starts dockerd apart from this process, for it runs on when the tests are over.
+func startEngine(t testing.TB, args []string) {
+	t.Helper()
+	path, err := exec.LookPath(args[0])
+	if err != nil {
+		path = "/usr/sbin/dockerd"
+	}
+	log, err := os.OpenFile("/var/log/dockerd.log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		t.Fatalf("open the engine's log: %v", err)
+	}
+	defer log.Close()
+	// The shell ends at once: the engine is nobody's child, and so not part of this test.
+	command := exec.Command("/bin/sh", append([]string{"-c", `"$@" & `, "sh", path}, args[1:]...)...)
+	command.Dir, command.Stdout, command.Stderr = "/", log, log
+	command.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := command.Run(); err != nil {
+		t.Fatalf("start the engine: %v", err)
+	}
+}
+
+func engineAnswers() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	return exec.CommandContext(ctx, "docker", "version").Run() == nil
+}

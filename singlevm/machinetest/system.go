@@ -1,0 +1,139 @@
+package machinetest
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+// processes are the command lines of all processes but: kernel threads, which have none; those that have ended and wait for their
+// parent; this test and what started it or was started by it, for it is not what is looked at; and what the engine starts for a moment.
+func processes(context.Context) ([]string, error) {
+	all, err := Processes()
+	if err != nil {
+		return nil, err
+	}
+	mine := family(all, os.Getpid())
+	var told []string
+	for _, p := range all {
+		if !mine[p.PID] && !p.momentary() {
+			told = append(told, p.Command())
+		}
+	}
+	return told, nil
+}
+
+// momentary says whether a process comes and goes by itself.
+func (p Process) momentary() bool {
+	if len(p.Args) == 0 {
+		return true
+	}
+	switch filepath.Base(p.Args[0]) {
+	case "docker-untar", "docker-tar", "docker-applyLayer", "libnetwork-setkey", "set-ipv6", "runc", "docker-runc", // of dockerd, a moment each
+		"sleep",                           // in the loop of some script that was there before
+		"containerd", "docker-containerd", // dockerd starts it when it is first needed
+		"systemd-udevd", "(udev-worker)", "systemd-hostnamed", "systemd-timedated", "(sd-pam)", "sshd", "sshd-session": // started by requests
+		return true
+	}
+	return false
+}
+
+// family is a process with its ancestors and descendants.
+func family(all []Process, pid int) map[int]bool {
+	parents := make(map[int]int)
+	for _, p := range all {
+		parents[p.PID] = p.Parent
+	}
+	mine := make(map[int]bool)
+	for up := pid; up > 1; up = parents[up] {
+		mine[up] = true
+	}
+	for _, p := range all {
+		for up := p.PID; up > 1; up = parents[up] {
+			if up == pid {
+				mine[p.PID] = true
+			}
+		}
+	}
+	return mine
+}
+
+// files lists everything below directories.
+func files(roots ...string) func(context.Context) ([]string, error) {
+	return func(context.Context) ([]string, error) {
+		var told []string
+		for _, root := range roots {
+			err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
+				if errors.Is(err, fs.ErrNotExist) {
+					return nil
+				}
+				told = append(told, path)
+				return err
+			})
+			if err != nil {
+				return nil, err
+			}
+		}
+		return told, nil
+	}
+}
+
+// temporary are files of ours in the places for temporary files: others' come and go.
+func temporary(context.Context) ([]string, error) {
+	return filepath.Glob("/tmp/*ciao*")
+}
+
+// transient are groups that systemd and the engine make and drop by themselves.
+var transient = regexp.MustCompile(`/(session-\w+\.scope|user@?\d+\.\w+|user-\d+\.slice|user-runtime-dir@.*|run-.*\.(scope|service)|systemd-\w+\.service|[^/]*\.(mount|socket|timer))(/|$)`)
+
+// cgroups are all control groups. Docker's own parent group stays once it was made, which the first container of anybody does.
+func cgroups(context.Context) ([]string, error) {
+	var told []string
+	err := filepath.WalkDir("/sys/fs/cgroup", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.IsDir() || transient.MatchString(path) {
+			return nil // it goes just now
+		}
+		if filepath.Base(path) != "docker" && filepath.Base(path) != "system.slice" {
+			told = append(told, path)
+		}
+		return nil
+	})
+	return told, err
+}
+
+// mounts of this process's namespace: what is mounted where, and how far it spreads.
+func mounts(context.Context) ([]string, error) {
+	file, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	var told []string
+	for scanner := bufio.NewScanner(file); scanner.Scan(); {
+		fields := strings.Fields(scanner.Text())
+		spread, source := "private", ""
+		for i, field := range fields[6:] {
+			if strings.HasPrefix(field, "shared:") {
+				spread = "shared"
+			}
+			if field == "-" && len(fields) > 6+i+2 {
+				source = strings.Join(fields[6+i+1:6+i+3], " ")
+			}
+		}
+		told = append(told, fields[4]+" of "+source+" "+fields[3]+" "+spread)
+	}
+	return without(told, "/var/lib/docker/overlay2 of"), nil // the engine binds it to itself when it first starts a container
+}
+
+// units are those of ours: others' state is the system's own.
+func units(ctx context.Context) ([]string, error) {
+	if _, err := os.Stat("/run/systemd/system"); err != nil {
+		return nil, nil
+	}
+	return command("systemctl", "list-units", "--all", "--plain", "--no-legend", "*ciao*")(ctx)
+}
