@@ -33,7 +33,7 @@ func wait(ctx context.Context, t *bat.T) {
 	stubborn.StopGrace = "15s"
 	tenant.Workload(ctx, stubborn)
 	t.Ciao(ctx, tenant.ID, "create", "instance", "stubborn", "--name", "stays", "--wait").Works(t, "create --wait")
-	t.Ciao(ctx, tenant.ID, "stop", "instance", "stays", "--wait", "--timeout", "2s").Refuses(t, "stop --wait for too short a time", 9, "stays is stopping")
+	t.Ciao(ctx, tenant.ID, "stop", "instance", "stays", "--wait", "--timeout", "2s").Refuses(t, "stop --wait for too short a time", 9, "stopping")
 }
 
 func badInput(ctx context.Context, t *bat.T) {

@@ -86,8 +86,14 @@ func noSuchNode(ctx context.Context, t *bat.T) {
 	tenant := t.Tenant(ctx)
 	byID, byName := t.Cluster.Sleeper("by-id"), t.Cluster.Sleeper("by-name")
 	byID.Requirements.Node, byName.Requirements.Hostname = "00000000-0000-4000-8000-000000000000", "no-such-host"
-	fails(t, "an unknown id", launch(ctx, tenant, byID, bat.LaunchTime), "not the wanted node")
-	fails(t, "an unknown host name", launch(ctx, tenant, byName, bat.LaunchTime), "without the wanted host name")
+	var created []api.Instance
+	for _, workload := range []api.CreateWorkload{byID, byName} { // both at once: the cluster waits a while for such a node to appear
+		tenant.Workload(ctx, workload)
+		created = append(created, tenant.Create(ctx, api.CreateInstances{Workload: workload.Name})...)
+	}
+	settled := tenant.Await(ctx, created, bat.LaunchTime, bat.In(cluster.Active, cluster.Failed))
+	fails(t, "an unknown id", settled[0], "not the wanted node")
+	fails(t, "an unknown host name", settled[1], "without the wanted host name")
 }
 
 func tooMuchMemory(ctx context.Context, t *bat.T) {
