@@ -25,7 +25,9 @@ func TestMachineAcceptance(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { call(context.WithoutCancel(t.Context()), t, setupTime, filepath.Join(programs, "singlevm"), "cleanup") })
+	t.Cleanup(func() {
+		call(context.WithoutCancel(t.Context()), t, setupTime, filepath.Join(programs, "singlevm"), "cleanup")
+	})
 	call(t.Context(), t, setupTime, filepath.Join(programs, "singlevm"), "setup")
 	call(t.Context(), t, runTime, filepath.Join(programs, "bat"))
 }
