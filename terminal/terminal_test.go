@@ -14,6 +14,7 @@ type thing struct {
 	ID    string   `json:"id"`
 	Count int      `json:"count"`
 	Tags  []string `json:"tags"`
+	Note  *string  `json:"note,omitempty"`
 }
 
 var thingColumns = []Column[thing]{
@@ -29,6 +30,9 @@ func TestForms(t *testing.T) {
 		want   string
 	}{
 		{"table", Output{Format: "table"}, "ID  TAGS\na   x,y\nb   -\n"},
+		{"JSON", Output{Format: "json"}, "{\n  \"items\": [\n    {\n      \"id\": \"a\",\n      \"count\": 123456789,\n      \"tags\": [\n        \"x\",\n        \"y\"\n      ]\n    },\n    {\n      \"id\": \"b\",\n      \"count\": 0,\n      \"tags\": null\n    }\n  ],\n  \"next\": \"\"\n}\n"},
+		{"template over a field without a value", Output{Format: "table", Template: `{{.id}}{{with .note}}: {{.}}{{end}}`}, "a\nb\n"},
+		{"functions of templates", Output{Format: "table", Template: `{{with .tags}}{{join "+" .}}{{end}} {{json .tags}}`}, "x+y [\"x\",\"y\"]\n null\n"},
 		{"template", Output{Format: "table", Template: `{{.id}}={{.count}}`}, "a=123456789\nb=0\n"},
 		{"yaml", Output{Format: "yaml"}, "items:\n- id: a\n  count: 123456789\n  tags:\n  - x\n  - \"y\"\n- id: b\n  count: 0\n  tags: null\nnext: \"\"\n"},
 	} {
@@ -51,6 +55,74 @@ func TestTablesDoNotMoveTheCursor(t *testing.T) {
 	}
 	if got, want := out.String(), "id    b [2J \ntags  -\n"; got != want {
 		t.Errorf("output = %q, want %q", got, want)
+	}
+}
+
+func TestJSONIsForReadingToo(t *testing.T) {
+	var out bytes.Buffer
+	if err := Show(&out, Output{Format: "json"}, thing{ID: "a && b > c"}, thingColumns); err != nil {
+		t.Fatal(err)
+	}
+	if got := out.String(); !strings.Contains(got, `"a && b > c"`) {
+		t.Errorf("output = %s", got)
+	}
+}
+
+func TestListsCutLongCells(t *testing.T) {
+	long := thing{ID: strings.Repeat("ä", maxCell+1)}
+	var list, show bytes.Buffer
+	if err := List(&list, Output{Format: "table"}, []thing{long, {ID: strings.Repeat("ä", maxCell)}}, thingColumns[:1]); err != nil {
+		t.Fatal(err)
+	}
+	if err := Show(&show, Output{Format: "table"}, long, thingColumns[:1]); err != nil {
+		t.Fatal(err)
+	}
+	if want := "ID\n" + strings.Repeat("ä", maxCell-1) + "…\n" + strings.Repeat("ä", maxCell) + "\n"; list.String() != want {
+		t.Errorf("list = %s", list.String())
+	}
+	if want := "id  " + long.ID + "\n"; show.String() != want {
+		t.Errorf("show = %s", show.String())
+	}
+}
+
+func TestChooseKeepsTheOrderAskedFor(t *testing.T) {
+	var titles []string
+	for _, column := range Choose(thingColumns, "tags", "id") {
+		titles = append(titles, column.Title)
+	}
+	if diff := cmp.Diff([]string{"tags", "id"}, titles); diff != "" {
+		t.Errorf("(-want +got): %s", diff)
+	}
+}
+
+func TestTemplateThatDoesNotFitNamesTheFields(t *testing.T) {
+	var out bytes.Buffer
+	err := Show(&out, Output{Template: "{{.idd}}"}, thing{}, thingColumns)
+	if err == nil || !isUsage(err) || !strings.Contains(err.Error(), `at <.idd>: map has no entry for key "idd"; the fields are count id note tags`) || out.Len() != 0 {
+		t.Errorf("error %v, output %q", err, out.String())
+	}
+}
+
+func TestNearest(t *testing.T) {
+	names := []string{"busybox", "web-1", "web-2", "web-3", "web-4", "db"}
+	for word, want := range map[string][]string{
+		"busybxo": {"busybox"}, "Busybox": {"busybox"}, "busy": {"busybox"}, "wbe-2": {"web-2"}, "web": {"web-1", "web-2", "web-3"},
+		"nothing-like-it": {}, "": nil, "x": {},
+	} {
+		if diff := cmp.Diff(want, Nearest(word, names)); diff != "" {
+			t.Errorf("%q (-want +got): %s", word, diff)
+		}
+	}
+}
+
+func TestErrorsAreOneSafeLine(t *testing.T) {
+	var problems bytes.Buffer
+	tree := Group("tool", "a tool", &cobra.Command{Use: "fail", RunE: func(*cobra.Command, []string) error { return errors.New("two\nlines \x1b[2J") }})
+	if code := Run(tree, []string{"fail"}, Streams{Out: &problems, Err: &problems}, func(error) int { return 7 }); code != 7 {
+		t.Errorf("exit code %d", code)
+	}
+	if got, want := problems.String(), "tool: two lines  [2J\n"; got != want {
+		t.Errorf("said %q, want %q", got, want)
 	}
 }
 
