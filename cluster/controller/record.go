@@ -183,13 +183,10 @@ func changeEvent(before, i cluster.Instance) (cluster.Event, bool) {
 func exitEvent(what string, i cluster.Instance) cluster.Event {
 	message := what + " ended"
 	severity := cluster.Info
-	if i.ExitCode != nil {
-		message += fmt.Sprintf(" with exit code %d", *i.ExitCode)
-		if *i.ExitCode != 0 {
-			severity = cluster.Warning
-		}
+	if i.ExitCode != nil && *i.ExitCode != 0 {
+		severity = cluster.Warning
 	}
-	if i.Reason != "" {
+	if i.Reason != "" { // the driver's words, which name the exit code
 		message += ": " + i.Reason
 	}
 	return instanceEvent(i, severity, "Exited", clip(message))

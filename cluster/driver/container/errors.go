@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/client"
@@ -34,8 +35,14 @@ func class(err error) error {
 		return cluster.ErrInvalid
 	case cerrdefs.IsConflict(err), cerrdefs.IsAlreadyExists(err):
 		return cluster.ErrConflict
-	case cerrdefs.IsPermissionDenied(err), cerrdefs.IsUnauthorized(err):
+	case cerrdefs.IsPermissionDenied(err), cerrdefs.IsUnauthorized(err), forbidden(err.Error()):
 		return cluster.ErrPermission
 	}
 	return cluster.ErrUnavailable // broken connections and the engine's own trouble: trying again may help
+}
+
+// forbidden recognises what this machine will never let a container do, such as a capability that the machine itself lacks: the engine
+// passes the kernel's word on as its own trouble.
+func forbidden(words string) bool {
+	return strings.Contains(words, "OCI runtime") && strings.Contains(words, "operation not permitted")
 }

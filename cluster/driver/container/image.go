@@ -10,7 +10,9 @@ import (
 	"sync"
 	"time"
 
+	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/image"
+	"github.com/docker/docker/client"
 
 	"github.com/ciaocloud/ciao/cluster"
 )
@@ -112,7 +114,7 @@ func (d *Driver) pull(reference string, tell func(string)) error {
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		return fmt.Errorf("pull: %w", cause)
 	}
-	if err != nil && pullClass(err.Error()) == cluster.ErrNotFound {
+	if refused(err) {
 		return fmt.Errorf("pull: %w: %w", cluster.ErrNotFound, err)
 	}
 	return classify("pull", err)
@@ -135,7 +137,7 @@ func readPull(stream io.Reader, tell func(string)) error {
 			return err
 		}
 		if line.Error != "" {
-			return errors.New(line.Error)
+			return refusal(line.Error)
 		}
 		if line.Status == "Downloading" && line.ProgressDetail.Total > 0 {
 			layers[line.ID] = line.ProgressDetail
@@ -152,13 +154,18 @@ func readPull(stream io.Reader, tell func(string)) error {
 	}
 }
 
-// pullClass tells a registry that lacks the image from one that could not be asked: the engine passes both on as its own trouble, and
-// only the words differ.
-func pullClass(words string) error {
-	for _, missing := range []string{"manifest unknown", "not found", "does not exist", "no matching manifest"} {
-		if strings.Contains(words, missing) {
-			return cluster.ErrNotFound
-		}
+// refusal is the engine's word that it cannot have an image.
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
+
+// refused tells a pull that the engine gave up, because the registry lacks the image or could not be asked, from one that broke
+// with the engine itself: trying the first again would keep its user waiting for nothing.
+func refused(err error) bool {
+	if err == nil || strings.Contains(err.Error(), "context canceled") { // the engine is being stopped
+		return false
 	}
-	return cluster.ErrUnavailable
+	var words refusal
+	return errors.As(err, &words) || !client.IsErrConnectionFailed(err) &&
+		(cerrdefs.IsInternal(err) || cerrdefs.IsNotFound(err) || cerrdefs.IsUnauthorized(err) || cerrdefs.IsPermissionDenied(err))
 }

@@ -5,8 +5,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-
-	"github.com/ciaocloud/ciao/cluster"
 )
 
 func TestReadPull(t *testing.T) {
@@ -16,8 +14,11 @@ func TestReadPull(t *testing.T) {
 {"errorDetail":{"message":"manifest unknown"},"error":"manifest unknown"}`
 	var told []string
 	err := readPull(strings.NewReader(stream), func(message string) { told = append(told, message) })
-	if err == nil || pullClass(err.Error()) != cluster.ErrNotFound {
+	if !refused(err) {
 		t.Errorf("error is %v", err)
+	}
+	if broken := readPull(strings.NewReader(stream[:100]), func(string) {}); broken == nil || refused(broken) {
+		t.Errorf("a stream that broke off is %v, which is no refusal", broken)
 	}
 	if diff := cmp.Diff([]string{"1 Pulling from x", "downloading, 1 of 2 MiB", "downloading, 1 of 5 MiB"}, told); diff != "" {
 		t.Error(diff)
