@@ -12,7 +12,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -169,11 +168,4 @@ func values(pairs ...string) url.Values {
 		}
 	}
 	return query
-}
-
-func limit(n int) string {
-	if n == 0 {
-		return ""
-	}
-	return strconv.Itoa(n)
 }

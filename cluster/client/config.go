@@ -1,7 +1,6 @@
 package client
 
 import (
-	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -32,7 +31,6 @@ const (
 type Config struct {
 	Controller  string // host, host:port or https URL
 	Certificate string // file with the user's certificate and key
-	Key         string // file with the key, if it is not in Certificate
 	CA          string // file with the cluster's authority; empty is the system's authorities
 	Tenant      string // id or name; empty is the certificate's only one, or all for an operator
 }
@@ -54,7 +52,7 @@ func (c Config) prepare() (*url.URL, *http.Transport, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	certificate, err := tls.LoadX509KeyPair(c.Certificate, cmp.Or(c.Key, c.Certificate))
+	certificate, err := tls.LoadX509KeyPair(c.Certificate, c.Certificate)
 	if err != nil {
 		return nil, nil, failed(cluster.ErrInvalid, "%s: not a file with a client certificate and its key (%w): check %s", c.Certificate, err, EnvClientCert)
 	}

@@ -140,12 +140,11 @@ func (c *Client) CNCI(ctx context.Context, id string) (api.CNCI, error) {
 type EventFilter struct {
 	Instance string // id or name
 	Node     string // id
-	Limit    int    // most events of a page
 }
 
 // Events lists what happened, oldest first.
 func (c *Client) Events(ctx context.Context, filter EventFilter) ([]api.Event, error) {
-	return all[api.Event](ctx, c, "events", values("instance", filter.Instance, "node", filter.Node, "limit", limit(filter.Limit)))
+	return all[api.Event](ctx, c, "events", values("instance", filter.Instance, "node", filter.Node))
 }
 
 // ClearEvents forgets all events and says how many.
