@@ -68,6 +68,17 @@ func Machine(t testing.TB) {
 	Root(t)
 }
 
+// Guest boots whole virtual machines, which takes minutes where the processor is emulated. Such tests run only where REQUIRE names
+// machine, one after the other; they need QEMU too.
+func Guest(t testing.TB) {
+	t.Helper()
+	if !owned("machine") {
+		t.Skip("this test boots whole virtual machines (run `make test-vm`)")
+	}
+	QEMU(t)
+	Command(t, "mmdebstrap")
+}
+
 func lack(t testing.TB, need, reason string) {
 	t.Helper()
 	if owned(need) {

@@ -26,7 +26,7 @@ type binary struct {
 
 func build(t *testing.T) *binary {
 	t.Helper()
-	require.QEMU(t)
+	require.Guest(t)
 	require.Command(t, "go")
 	p := &binary{t: t, path: filepath.Join(t.TempDir(), "ccloudvm"), home: t.TempDir(), dir: t.TempDir()}
 	// With the image in the cache, nothing below needs the network: the proxy that the guest is told of does not exist.
@@ -75,8 +75,8 @@ func (p *binary) must(args ...string) string {
 	return out
 }
 
-// TestDebian12 takes a real guest through its whole life.
-func TestDebian12(t *testing.T) {
+// TestDevelopmentVMDebian12 takes a real guest through its whole life.
+func TestDevelopmentVMDebian12(t *testing.T) {
 	p := build(t)
 	src := filepath.Join(p.dir, "src")
 	if err := os.MkdirAll(filepath.Join(src, "sub"), 0o777); err != nil {

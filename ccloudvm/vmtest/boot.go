@@ -49,8 +49,7 @@ func (m *Machine) Console() string { return filepath.Join(m.Dir, "console.log") 
 // [image.DefaultDir]) and waits for SSH. The test fails when that takes too long; the guest is gone when the test ends.
 func Boot(t *testing.T, o Options) *Machine {
 	t.Helper()
-	require.QEMU(t)
-	require.Command(t, "mmdebstrap")
+	require.Guest(t)
 	m := &Machine{Dir: t.TempDir()}
 	started := time.Now()
 	img := baseImage(t, o.Packages)
