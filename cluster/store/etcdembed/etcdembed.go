@@ -171,8 +171,10 @@ func (s *Server) etcdConfig() *embed.Config {
 	c.EnableGRPCGateway = false
 	c.AuthToken = "" // there are no users
 
-	// A lone member elects itself after one to five ticks.
-	c.TickMs, c.ElectionMs = 50, 250
+	// A lone member elects itself after one to five ticks; after that they are all that an idle server does. So are its looks for
+	// what to move from the log, which has every write, to the database: seldom is often enough.
+	c.TickMs, c.ElectionMs = 100, 500
+	c.BackendBatchInterval = time.Second
 	c.InitialElectionTickAdvance = true
 	c.PreVote = false
 
