@@ -85,12 +85,26 @@ func (d *Driver) adopt(ctx context.Context, instance driver.Instance, subnet str
 		return true, fmt.Errorf("instance %s: a container named %s is there already and is not of this node; remove it: %w", instance.Name, Name(instance.ID), cluster.ErrExists)
 	}
 	switch generation := generationOf(found); {
-	case generation == instance.Generation:
+	case generation == instance.Generation && (found.State.Running || hasEndpoint(found)):
 		return true, nil
 	case generation > instance.Generation:
 		return true, fmt.Errorf("instance %s: its container is of generation %d, newer than %d: %w", instance.Name, generation, instance.Generation, cluster.ErrConflict)
 	}
 	return true, d.renew(ctx, instance, found, subnet)
+}
+
+// hasEndpoint says whether a container still has the endpoint that it was created with. An engine that is killed while it starts the
+// container may write down only half of it, and then every start fails.
+func hasEndpoint(found container.InspectResponse) bool {
+	if found.NetworkSettings == nil {
+		return false
+	}
+	for _, endpoint := range found.NetworkSettings.Networks {
+		if endpoint != nil && endpoint.DriverOpts[optionGeneration] != "" {
+			return true
+		}
+	}
+	return false
 }
 
 // renew brings a container of an older generation to the wanted one by replacing its endpoint, the part that carries it.

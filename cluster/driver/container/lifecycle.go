@@ -44,6 +44,21 @@ func (d *Driver) start(ctx context.Context, id string) error {
 	defer leave()
 	ctx, cancel := context.WithTimeout(ctx, slowCall)
 	defer cancel()
+	err = d.engine.ContainerStart(ctx, Name(id), container.StartOptions{})
+	if err == nil || cerrdefs.IsNotFound(err) {
+		return err
+	}
+	found, known, lookup := d.inspect(ctx, id)
+	if lookup != nil || !known || !d.owns(found.Config.Labels) {
+		return err
+	}
+	if found.State.Running || found.State.Paused {
+		return err
+	}
+	was, ending := d.endOrphan(ctx, found.ID)
+	if !was || ending != nil {
+		return errors.Join(err, ending)
+	}
 	return d.engine.ContainerStart(ctx, Name(id), container.StartOptions{})
 }
 
@@ -74,7 +89,7 @@ func (d *Driver) Delete(ctx context.Context, id string) error {
 		return err
 	}
 	if known && d.owns(found.Config.Labels) {
-		if err := d.remove(ctx, found.ID); err != nil {
+		if err := d.remove(ctx, found.ID, found.State.Running); err != nil {
 			return classify(doing, err)
 		}
 	}
@@ -82,9 +97,14 @@ func (d *Driver) Delete(ctx context.Context, id string) error {
 }
 
 // remove returns when the container is gone, also when somebody else removes it just now.
-func (d *Driver) remove(ctx context.Context, containerID string) error {
+func (d *Driver) remove(ctx context.Context, containerID string, running bool) error {
 	ctx, cancel := context.WithTimeout(ctx, slowCall)
 	defer cancel()
+	if !running {
+		if _, err := d.endOrphan(ctx, containerID); err != nil {
+			return err
+		}
+	}
 	for {
 		err := d.engine.ContainerRemove(ctx, containerID, container.RemoveOptions{Force: true, RemoveVolumes: true})
 		switch {
@@ -107,6 +127,6 @@ func (d *Driver) Clean(ctx context.Context) error {
 		return err
 	}
 	errs := make([]error, len(found))
-	d.each(len(found), func(i int) { errs[i] = d.remove(ctx, found[i].ID) })
+	d.each(len(found), func(i int) { errs[i] = d.remove(ctx, found[i].ID, found[i].State == container.StateRunning) })
 	return errors.Join(classify("remove the containers of this node", errors.Join(errs...)), d.sweepNetworks(ctx))
 }
