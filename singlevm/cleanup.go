@@ -21,6 +21,7 @@ import (
 	"github.com/ciaocloud/ciao/cluster/config"
 	"github.com/ciaocloud/ciao/cluster/driver/container"
 	"github.com/ciaocloud/ciao/cluster/driver/container/netplugin"
+	"github.com/ciaocloud/ciao/cluster/launcher"
 	"github.com/ciaocloud/ciao/cluster/network/kernel"
 	"github.com/ciaocloud/ciao/cluster/network/netns"
 	"github.com/ciaocloud/ciao/ssntp"
@@ -97,6 +98,9 @@ func (s *Setup) removeContainers(ctx context.Context) error {
 		return err
 	}
 	defer containers.Close()
+	if err := s.forestall(ctx, containers); err != nil {
+		return err
+	}
 	if err := containers.Clean(ctx); err != nil {
 		return err
 	}
@@ -104,6 +108,27 @@ func (s *Setup) removeContainers(ctx context.Context) error {
 		return fmt.Errorf("remove the image %s: %w", busyboxImage, err)
 	}
 	return nil
+}
+
+// forestall waits for containers that the engine still creates because a killed launcher asked for them.
+func (s *Setup) forestall(ctx context.Context, containers *container.Driver) error {
+	if _, err := s.engine.ImageInspect(ctx, busyboxImage); err != nil {
+		if errdefs.IsNotFound(err) {
+			return nil // setup did not come to the launcher
+		}
+		return fmt.Errorf("look for the image %s: %w", busyboxImage, err)
+	}
+	entries, err := os.ReadDir(launcher.InstancesDirectory(s.layout.launcher()))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("list the launcher's instances: %w", err)
+	}
+	var instances []string
+	for _, entry := range entries {
+		if cluster.ValidID(entry.Name()) && !exists(filepath.Join(launcher.InstancesDirectory(s.layout.launcher()), entry.Name(), "concentrator")) {
+			instances = append(instances, entry.Name())
+		}
+	}
+	return containers.Forestall(ctx, busyboxImage, instances)
 }
 
 // removeNamespaces removes the networks of the node and of its CNCIs, all at once: the kernel takes its time for each.
