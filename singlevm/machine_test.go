@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -162,11 +161,4 @@ func (m *machine) create(ctx context.Context, c *client.Client, count int) []api
 		m.Fatalf("create %d instances: %v", count, err)
 	}
 	return made
-}
-
-// asNobody makes a command run as an ordinary user.
-func asNobody(command *exec.Cmd) *exec.Cmd {
-	command.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534, NoSetGroups: true}}
-	command.Dir = "/"
-	return command
 }
