@@ -206,13 +206,7 @@ func (e *endpoint) shrink() {
 	e.session.queue.shrink()
 }
 
-// notify queues a change of the connection for the consumer.
-func (e *endpoint) notify(change func(context.Context)) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.notifyLocked(change)
-}
-
+// notifyLocked queues a change of the connection for the consumer.
 func (e *endpoint) notifyLocked(change func(context.Context)) {
 	b := newBatch()
 	b.items[0].change, b.count = change, 1

@@ -307,12 +307,3 @@ func TestOneLauncherForADirectory(t *testing.T) {
 		t.Errorf("a second launcher on the directory: %v", err)
 	}
 }
-
-func lastIndex(operands []ssntp.Operand, operand ssntp.Operand) int {
-	for i := len(operands) - 1; i >= 0; i-- {
-		if operands[i] == operand {
-			return i
-		}
-	}
-	return -1
-}
