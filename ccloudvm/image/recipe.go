@@ -122,7 +122,8 @@ ExecStart=
 ExecStart=/lib/systemd/systemd-networkd-wait-online --any --ipv4 --timeout=20
 END
 # An address by DHCP, also where cloud-init is not told or does not run.
-printf '[Match]\nType=ether\n[Network]\nDHCP=ipv4\n' > etc/systemd/network/90-ccloudvm.network
+# A link that the kernel makes up (bridge, macvlan, veth) has a kind and belongs to whoever made it.
+printf '[Match]\nType=ether\nKind=!*\n[Network]\nDHCP=ipv4\n' > etc/systemd/network/90-ccloudvm.network
 chroot . systemctl --quiet enable systemd-networkd systemd-resolved ssh
 mkdir -p etc/ssh/sshd_config.d
 printf 'PasswordAuthentication no\nUseDNS no\nAcceptEnv LANG LC_* COLORTERM\n' > etc/ssh/sshd_config.d/90-ccloudvm.conf
