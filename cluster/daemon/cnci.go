@@ -17,6 +17,9 @@ func runCNCI(ctx context.Context, e Environment) error {
 	if own.Instance == "" {
 		return fmt.Errorf("%w: the cluster file has no part cnci: launchers start the agents of CNCIs", cluster.ErrInvalid)
 	}
+	if _, err := e.identity(own.Certificate, own.Key, ssntp.RoleCNCIAgent); err != nil {
+		return err
+	}
 	blocked, err := e.blocked()
 	if err != nil {
 		return err

@@ -25,6 +25,9 @@ const concentratorLifetime = 30 * 24 * time.Hour
 
 func runController(ctx context.Context, e Environment) error {
 	logger := e.logger()
+	if _, err := e.identity(e.Config.PKI.CertificateFile(config.ControllerCertificate), e.Config.PKI.KeyFile(config.ControllerCertificate), ssntp.RoleController); err != nil {
+		return err
+	}
 	listener, err := listen(ctx, e.Config.Controller.Listen, "controller.listen")
 	if err != nil {
 		return err

@@ -92,15 +92,6 @@ func (e Environment) client(certificate, key string, handler ssntp.Handler, logg
 	}, nil
 }
 
-// identity is who a certificate says that its holder is.
-func identity(certificate, key string) (ssntp.Identity, error) {
-	pair, err := certs.Load(certificate, key)
-	if err != nil {
-		return ssntp.Identity{}, err
-	}
-	return ssntp.IdentityOf(pair.Certificate)
-}
-
 // certificate is the source of a certificate in the form that crypto/tls wants for a server.
 func certificate(source func() (*tls.Certificate, error)) func() (tls.Certificate, error) {
 	return func() (tls.Certificate, error) {

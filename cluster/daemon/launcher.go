@@ -27,7 +27,7 @@ func runLauncher(ctx context.Context, e Environment) error {
 	logger := e.logger()
 	pki := e.Config.PKI
 	certificate, key := pki.CertificateFile(config.LauncherCertificate), pki.KeyFile(config.LauncherCertificate)
-	self, err := identity(certificate, key)
+	self, err := e.identity(certificate, key, ssntp.RoleAgent|ssntp.RoleNetAgent)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,9 @@ import (
 func runScheduler(ctx context.Context, e Environment) error {
 	logger := e.logger()
 	pki := e.Config.PKI
+	if _, err := e.identity(pki.CertificateFile(config.SchedulerCertificate), pki.KeyFile(config.SchedulerCertificate), ssntp.RoleScheduler); err != nil {
+		return err
+	}
 	roots, err := certs.LoadPool(pki.CAFile())
 	if err != nil {
 		return err
