@@ -19,7 +19,8 @@ type Config struct {
 	Server     ssntp.ServerConfig
 	Overcommit cluster.Overcommit // default cluster.DefaultOvercommit
 	Policy     placement.Policy   // default placement.FirstFit
-	// Reservation is how long a decision counts before its node has reported the instance; default 30 s.
+	// Reservation is how long a decision counts before its node has reported the instance; default 90 s, which is longer than
+	// a controller waits between the decision and the start, for the network.
 	Reservation time.Duration
 	// Settle is how long after the start nodes may still be on their way, so that no refusal is called permanent; default 10 s.
 	Settle    time.Duration
@@ -77,7 +78,7 @@ func (c Config) placement(now time.Time) placement.Config {
 	return placement.Config{
 		Overcommit:  cmp.Or(c.Overcommit, cluster.DefaultOvercommit()),
 		Policy:      c.Policy,
-		Reservation: time.Duration(scale * float64(cmp.Or(c.Reservation, 30*time.Second))),
+		Reservation: time.Duration(scale * float64(cmp.Or(c.Reservation, 90*time.Second))),
 		Settled:     now.Add(time.Duration(scale * float64(cmp.Or(c.Settle, 10*time.Second)))),
 	}
 }
