@@ -157,7 +157,12 @@ func (m *machine) smallDisk() string {
 func TestMachineDaemonRefuses(t *testing.T) {
 	m := newMachine(t)
 	m.must("setup")
-	pki := config.PKI{Directory: layout{DefaultDirectory}.pki()}
+	m.files = t.TempDir()
+	if out, err := exec.Command("cp", "-r", DefaultDirectory+"/.", m.files).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	m.cleanup() // the daemons find their ports free
+	pki := config.PKI{Directory: layout{m.files}.pki()}
 	ours, err := certs.LoadAuthority(pki.CAFile(), pki.CAKeyFile())
 	if err != nil {
 		t.Fatal(err)
@@ -191,7 +196,7 @@ func TestMachineDaemonRefuses(t *testing.T) {
 			file := m.clusterWith(t, func(text string) string { return text }, func(pki config.PKI) error {
 				return pair.Save(pki.CertificateFile(c.certificate), pki.KeyFile(c.certificate))
 			})
-			m.ends(t, c.daemon, file, 1, c.words...)
+			m.ends(t, c.daemon, file, 5, c.words...)
 		})
 	}
 	newer := m.clusterWith(t, func(text string) string { return strings.Replace(text, config.Version, "ciao/v99", 1) }, nil)
@@ -199,6 +204,7 @@ func TestMachineDaemonRefuses(t *testing.T) {
 	unknown := m.clusterWith(t, func(text string) string { return text + "surprise: 1\n" }, nil)
 	m.ends(t, "scheduler", unknown, 2, "surprise")
 	m.ends(t, "controller", filepath.Join(t.TempDir(), "none.yaml"), 3, "none.yaml")
+	m.listen(config.SSNTPPort)
 	busy := m.clusterWith(t, func(text string) string { return text }, nil)
 	m.ends(t, "scheduler", busy, 1, "scheduler.listen", "ss -ltnp")
 }
@@ -206,7 +212,7 @@ func TestMachineDaemonRefuses(t *testing.T) {
 // clusterWith makes another cluster file beside copies of the certificates, which change may spoil.
 func (m *machine) clusterWith(t *testing.T, change func(string) string, spoil func(config.PKI) error) string {
 	t.Helper()
-	l := layout{DefaultDirectory}
+	l := layout{m.files}
 	directory := t.TempDir()
 	if out, err := exec.Command("cp", "-r", l.pki(), directory).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -216,7 +222,7 @@ func (m *machine) clusterWith(t *testing.T, change func(string) string, spoil fu
 		t.Fatal(err)
 	}
 	pki := config.PKI{Directory: filepath.Join(directory, "pki")}
-	changed := strings.ReplaceAll(change(string(text)), l.root, directory)
+	changed := strings.NewReplacer(DefaultDirectory, directory, hostAddress, "127.0.0.1").Replace(change(string(text)))
 	file := filepath.Join(directory, "cluster.yaml")
 	if err := os.WriteFile(file, []byte(changed), 0o600); err != nil {
 		t.Fatal(err)

@@ -28,6 +28,7 @@ type machine struct {
 	testing.TB
 	programs string
 	own      string // the programs that were there before the test
+	files    string // copy of a cluster's directory, for daemons that are not to work
 	before   machinetest.Dump
 }
 
