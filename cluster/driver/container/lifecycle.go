@@ -128,5 +128,11 @@ func (d *Driver) Clean(ctx context.Context) error {
 	}
 	errs := make([]error, len(found))
 	d.each(len(found), func(i int) { errs[i] = d.remove(ctx, found[i].ID, found[i].State == container.StateRunning) })
-	return errors.Join(classify("remove the containers of this node", errors.Join(errs...)), d.sweepNetworks(ctx))
+	if err := errors.Join(errs...); err != nil {
+		return classify("remove the containers of this node", err)
+	}
+	if err := d.sweepNetworks(ctx); err != nil {
+		return err
+	}
+	return d.endNetworks(ctx)
 }
