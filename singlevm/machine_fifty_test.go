@@ -49,7 +49,16 @@ func TestMachineFiftyContainersUnderKills(t *testing.T) {
 	for i, order := range orders(random) {
 		f.round(i, order, random)
 	}
-	m.cleanup()
+	// An engine whose calls of the network plugin were cut off by the launcher's death may count endpoints that are not there, until it
+	// is started again; cleanup then says so.
+	if got := m.singlevm("cleanup"); got.code != 0 {
+		if !strings.Contains(got.err, "restart it") {
+			t.Fatalf("cleanup ended with %d: %s", got.code, got.err)
+		}
+		t.Logf("the engine is started again before cleanup, which said: %s", got.err)
+		machinetest.KillEngine(t)()
+		m.cleanup()
+	}
 	m.restored("fifty containers under kills")
 }
 

@@ -22,6 +22,7 @@ func processes(context.Context) ([]string, error) {
 	var told []string
 	for _, p := range all {
 		if !mine[p.PID] && !p.momentary() {
+			p.Args[0] = filepath.Base(p.Args[0]) // by which path it was started means nothing
 			told = append(told, p.Command())
 		}
 	}

@@ -2,9 +2,12 @@ package container
 
 import (
 	"context"
+	"fmt"
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/network"
+
+	"github.com/ciaocloud/ciao/cluster"
 )
 
 // endNetworks removes this node's networks whether or not the engine says that they are in use: when no container is left, that is of
@@ -34,5 +37,8 @@ func (d *Driver) endNetwork(ctx context.Context, id string) error {
 			return err
 		}
 	}
-	return d.engine.NetworkRemove(ctx, id)
+	if err = d.engine.NetworkRemove(ctx, id); inUse(err) {
+		return fmt.Errorf("the Docker Engine counts endpoints there that no container has, until it is started again: restart it and repeat this: %w: %w", cluster.ErrUnavailable, err)
+	}
+	return err
 }
