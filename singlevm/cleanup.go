@@ -43,6 +43,7 @@ func (s *Setup) Cleanup(ctx context.Context) error {
 	for _, one := range []step{
 		{"daemons and everything that they started", s.supervisor.Remove},
 		{"containers, engine networks and the image", s.removeContainers},
+		{"sockets of network plugins", removeSockets},
 		{"network namespaces", s.removeNamespaces},
 		{"the way out: firewall and routing settings", s.firewall.Remove},
 		{"underlay", s.removeUnderlay},
@@ -129,6 +130,19 @@ func (s *Setup) forestall(ctx context.Context, containers *container.Driver) err
 		}
 	}
 	return containers.Forestall(ctx, busyboxImage, instances)
+}
+
+// removeSockets removes the sockets by which the engine calls launchers, also of nodes whose certificate is gone: the engine would
+// wait for their answer at every look for plugins.
+func removeSockets(context.Context) error {
+	names, err := filepath.Glob(filepath.Join(netplugin.DefaultDirectory, "ciao-"+ClusterName+"-*.sock"))
+	problems := []error{err}
+	for _, name := range names {
+		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			problems = append(problems, fmt.Errorf("remove the socket of a network plugin: %w", err))
+		}
+	}
+	return errors.Join(problems...)
 }
 
 // removeNamespaces removes the networks of the node and of its CNCIs, all at once: the kernel takes its time for each.
