@@ -55,6 +55,12 @@ func New(config Config) (*Setup, error) {
 	if config.TimeScale == 0 {
 		config.TimeScale = 1
 	}
+	if !filepath.IsAbs(config.Directory) {
+		return nil, fmt.Errorf("%w: --directory %q must be an absolute path", cluster.ErrInvalid, config.Directory)
+	}
+	if !(config.TimeScale >= 1 && config.TimeScale <= 100) {
+		return nil, fmt.Errorf("%w: --time-scale must be from 1 to 100, it is %g", cluster.ErrInvalid, config.TimeScale)
+	}
 	if config.Progress == nil {
 		config.Progress = io.Discard
 	}
@@ -64,7 +70,7 @@ func New(config Config) (*Setup, error) {
 	}
 	engine, err := client.NewClientWithOpts(options...)
 	if err != nil {
-		return nil, fmt.Errorf("%w: the address of the Docker Engine: %w", cluster.ErrInvalid, err)
+		return nil, fmt.Errorf("%w: the address of the Docker Engine, which DOCKER_HOST gives: %w", cluster.ErrInvalid, err)
 	}
 	l := layout{config.Directory}
 	return &Setup{
