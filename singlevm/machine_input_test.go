@@ -186,7 +186,7 @@ func TestMachineDaemonRefuses(t *testing.T) {
 		{"controller with a launcher's certificate", "controller", config.ControllerCertificate, ours, node(ssntp.RoleAgent, 0), []string{"certificate", "role"}},
 		{"scheduler with a controller's certificate", "scheduler", config.SchedulerCertificate, ours, node(ssntp.RoleController, 0), []string{"certificate", "role"}},
 		{"launcher with a certificate of another authority", "launcher", config.LauncherCertificate, others, node(ssntp.RoleAgent|ssntp.RoleNetAgent, 0), []string{"certificate", "authority"}},
-		{"launcher with an expired certificate", "launcher", config.LauncherCertificate, ours, node(ssntp.RoleAgent|ssntp.RoleNetAgent, -time.Hour), []string{"certificate", "expired"}},
+		{"launcher with an expired certificate", "launcher", config.LauncherCertificate, ours, node(ssntp.RoleAgent|ssntp.RoleNetAgent, time.Second), []string{"certificate", "expired"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			pair, err := c.authority.Issue(c.subject)
@@ -196,11 +196,14 @@ func TestMachineDaemonRefuses(t *testing.T) {
 			file := m.clusterWith(t, func(text string) string { return text }, func(pki config.PKI) error {
 				return pair.Save(pki.CertificateFile(c.certificate), pki.KeyFile(c.certificate))
 			})
+			if c.subject.Lifetime != 0 {
+				machinetest.Eventually(t, "the certificate has expired", time.Minute, func() bool { return time.Now().After(pair.Certificate.NotAfter) })
+			}
 			m.ends(t, c.daemon, file, 5, c.words...)
 		})
 	}
 	newer := m.clusterWith(t, func(text string) string { return strings.Replace(text, config.Version, "ciao/v99", 1) }, nil)
-	m.ends(t, "launcher", newer, 2, "api_version", "v99")
+	m.ends(t, "launcher", newer, 2, "version", "ciao/v99")
 	unknown := m.clusterWith(t, func(text string) string { return text + "surprise: 1\n" }, nil)
 	m.ends(t, "scheduler", unknown, 2, "surprise")
 	m.ends(t, "controller", filepath.Join(t.TempDir(), "none.yaml"), 3, "none.yaml")
