@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
-	"github.com/docker/docker/api/types/image"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ciaocloud/ciao/cluster"
@@ -105,10 +104,7 @@ func (s *Setup) removeContainers(ctx context.Context) error {
 	if err := containers.Clean(ctx); err != nil {
 		return err
 	}
-	if _, err := s.engine.ImageRemove(ctx, busyboxImage, image.RemoveOptions{Force: true}); err != nil && !errdefs.IsNotFound(err) {
-		return fmt.Errorf("remove the image %s: %w", busyboxImage, err)
-	}
-	return nil
+	return s.removeImage(ctx)
 }
 
 // forestall waits for containers that the engine still creates because a killed launcher asked for them.

@@ -4,7 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"time"
 
+	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/image"
 	"github.com/vishvananda/netlink"
 
 	"github.com/ciaocloud/ciao/cluster"
@@ -117,5 +121,33 @@ func removeLink(name string) error {
 
 // makeImage gives the engine the image of the workloads that come with the program; no registry is needed.
 func (s *Setup) makeImage(ctx context.Context) error {
-	return localimage.Busybox(ctx, s.engine, busyboxImage)
+	if err := replaceFile(s.layout.importing(), nil, 0o600); err != nil {
+		return err
+	}
+	if err := localimage.Busybox(ctx, s.engine, busyboxImage); err != nil {
+		return err
+	}
+	return os.Remove(s.layout.importing())
+}
+
+// importPatience is how long the engine may take to finish an import that nobody waits for any more. Nothing tells whether it does.
+const importPatience = 3 * time.Second
+
+// removeImage removes the image, also one that a setup was killed while giving to the engine.
+func (s *Setup) removeImage(ctx context.Context) error {
+	patience := time.Now().Add(importPatience)
+	for {
+		_, err := s.engine.ImageRemove(ctx, busyboxImage, image.RemoveOptions{Force: true})
+		if err != nil && !errdefs.IsNotFound(err) {
+			return fmt.Errorf("remove the image %s: %w", busyboxImage, err)
+		}
+		if err == nil || !exists(s.layout.importing()) || time.Now().After(patience) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
