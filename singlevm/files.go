@@ -29,6 +29,9 @@ func (s *Setup) makeFiles(context.Context) error {
 	if err := os.MkdirAll(s.layout.users(), 0o755); err != nil {
 		return fmt.Errorf("make %s: %w", s.layout.users(), err)
 	}
+	if err := s.copyPrograms(); err != nil {
+		return err
+	}
 	authority, err := s.authority()
 	if err != nil {
 		return err

@@ -32,5 +32,6 @@ func (l layout) launcher() string            { return filepath.Join(l.root, "lau
 func (l layout) daemons() string             { return filepath.Join(l.root, "daemons") }
 func (l layout) gateway() string             { return filepath.Join(l.root, "gateway") }
 func (l layout) importing() string           { return filepath.Join(l.root, "importing") } // there while the engine is given the image
+func (l layout) program(name string) string  { return filepath.Join(l.root, "programs", name) }
 func (l layout) lock() string                { return filepath.Join(l.root, "lock") }
 func (l layout) leases() string              { return filepath.Join(l.gateway(), "leases") }

@@ -76,7 +76,7 @@ func New(config Config) (*Setup, error) {
 	return &Setup{
 		config: config, layout: l, progress: newProgress(config.Progress), engine: engine,
 		supervisor: supervise.New(supervise.Config{
-			Cluster: ClusterName, Directory: l.daemons(), Program: filepath.Join(config.Programs, "singlevm"),
+			Cluster: ClusterName, Directory: l.daemons(), Program: l.program("singlevm"),
 			Arguments: []string{"supervise", "--directory", l.root},
 		}),
 		firewall: gatewayFirewall(l),
@@ -147,7 +147,7 @@ func (s *Setup) lock(ctx context.Context) (unlock func(), err error) {
 	return func() { _ = lock.Unlock() }, nil // the lock goes with the process in any case
 }
 
-// programs are those that the daemons run.
+// program is where a build put a program; the daemons run copies (see copyPrograms).
 func (s *Setup) program(name string) string { return filepath.Join(s.config.Programs, name) }
 
 // startDaemons hands the daemons to the supervisor, which restarts those whose program or files are new.
@@ -164,7 +164,7 @@ func (s *Setup) daemons() ([]supervise.Daemon, error) {
 	if err != nil {
 		dnsmasq = "/usr/sbin/dnsmasq"
 	}
-	singlevm, ciao := s.program("singlevm"), s.program("ciao")
+	singlevm, ciao := s.layout.program("singlevm"), s.layout.program("ciao")
 	role := func(name, summary string, after ...string) supervise.Daemon {
 		return supervise.Daemon{Name: name, Summary: summary, Command: []string{ciao, "run", name, "--config", s.layout.clusterFile()}, After: after}
 	}
