@@ -130,7 +130,7 @@ func (p *binary) inside(src string) {
 	if code, out := p.call("echo kept > kept; hostname; exit 7\n", "connect"); code != 7 || !strings.Contains(out, "debian-12") {
 		t.Errorf("connect with a script on standard input: %d, %q", code, out)
 	}
-	if out := p.must("run", "--", "sudo", "-n", "sh", "-c", "id -u; cat "+src+"/file; stat -f -c %T "+src); out != "0\nfrom the host\nv9fs\n" {
+	if out := p.must("run", "--", "sudo", "-n", "sh", "-c", "id -u; cat "+src+"/file; findmnt -n -o FSTYPE "+src); out != "0\nfrom the host\n9p\n" {
 		t.Errorf("sudo and the share: %q", out)
 	}
 	if out := p.must("run", "--", "sh", "-c", `echo "$http_proxy"; apt-config dump Acquire::http::Proxy`); !strings.HasPrefix(out, "http://user:secret@10.0.2.2:3128\n") ||
