@@ -7,11 +7,14 @@ const (
 	ClusterName    = "singlevm"
 	underlayBridge = "ciao_br"
 	underlayHost   = "ciaovlan" // the machine's own place on the bridge
-	underlayPrefix = "198.51.100.0/24"
-	hostAddress    = "198.51.100.1"
-	leaseFirst     = "198.51.100.50"
-	leaseLast      = "198.51.100.250"
-	nodeCount      = 1
+	// A bridge without ports has no carrier, and then neither have the macvlans on it: this pair is a port that is always up.
+	underlayCarrier    = "ciao_port"
+	underlayCarrierEnd = "ciao_port_end"
+	underlayPrefix     = "198.51.100.0/24"
+	hostAddress        = "198.51.100.1"
+	leaseFirst         = "198.51.100.50"
+	leaseLast          = "198.51.100.250"
+	nodeCount          = 1
 )
 
 // DefaultDirectory is where everything is kept.

@@ -29,6 +29,19 @@ func (s *Setup) makeUnderlay(context.Context) error {
 	if err != nil {
 		return err
 	}
+	carrier, err := ensureLink(underlayCarrier, mark("carrier"), func(name string) netlink.Link {
+		return &netlink.Veth{LinkAttrs: attributes(name), PeerName: underlayCarrierEnd}
+	})
+	if err != nil {
+		return err
+	}
+	end, err := netlink.LinkByName(underlayCarrierEnd)
+	if err == nil {
+		err = netlink.LinkSetMaster(carrier, bridge)
+	}
+	if err != nil {
+		return fmt.Errorf("give %s a port: %w", underlayBridge, err)
+	}
 	host, err := ensureLink(underlayHost, mark("host"), func(name string) netlink.Link {
 		own := attributes(name)
 		own.ParentIndex = bridge.Attrs().Index
@@ -44,7 +57,7 @@ func (s *Setup) makeUnderlay(context.Context) error {
 	if err := netlink.AddrReplace(host, address); err != nil {
 		return fmt.Errorf("give %s its address: %w", underlayHost, err)
 	}
-	for _, link := range []netlink.Link{bridge, host} {
+	for _, link := range []netlink.Link{bridge, carrier, end, host} {
 		if err := netlink.LinkSetUp(link); err != nil {
 			return fmt.Errorf("bring %s up: %w", link.Attrs().Name, err)
 		}
@@ -94,7 +107,7 @@ func notOurs(name string) error {
 // removeUnderlay removes the links; what hangs on the bridge goes with it.
 func (s *Setup) removeUnderlay(context.Context) error {
 	var problems []error
-	for _, ours := range []struct{ name, alias string }{{underlayHost, mark("host")}, {underlayBridge, mark("underlay")}} {
+	for _, ours := range []struct{ name, alias string }{{underlayHost, mark("host")}, {underlayCarrier, mark("carrier")}, {underlayBridge, mark("underlay")}} {
 		problems = append(problems, removeLink(unfinished(ours.name)))
 		if link, err := netlink.LinkByName(ours.name); err == nil && link.Attrs().Alias == ours.alias {
 			problems = append(problems, removeLink(ours.name))

@@ -14,6 +14,7 @@ import (
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/api"
 	"github.com/ciaocloud/ciao/cluster/client"
+	"github.com/ciaocloud/ciao/cluster/config"
 )
 
 // verifyTimeout bounds the whole proof.
@@ -43,6 +44,9 @@ const (
 // Verify proves that the cluster works: tenants' containers on isolated networks, names, the way out, stop and start, and that
 // nothing is left afterwards. It makes two tenants for that and removes them in any case; what users have is not touched.
 func (s *Setup) Verify(ctx context.Context) (err error) {
+	if set, err := config.Load(s.layout.clusterFile()); err == nil {
+		s.config.TimeScale = max(s.config.TimeScale, set.TimeScale) // as slow as the cluster was told that the machine is
+	}
 	ctx, cancel := context.WithTimeout(ctx, s.scaled(verifyTimeout))
 	defer cancel()
 	p, err := s.newProof()

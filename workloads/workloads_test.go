@@ -62,7 +62,7 @@ func check(t *testing.T, name, variant string, config []byte) {
 		}
 	}
 	if name == "ciao" && variant == "full" {
-		for _, want := range []string{`PATH=\"/usr/local/lib/ciao:/home/me/ciao/bin:`, "checkout /home/me/ciao 9p", "HTTPS_PROXY=http://10.0.2.2:3128", `"Me Myself"`} {
+		for _, want := range []string{`PATH=\"/usr/local/lib/ciao:/usr/local/sbin:`, "checkout /home/me/ciao 9p", "HTTPS_PROXY=http://10.0.2.2:3128", `"Me Myself"`} {
 			if !strings.Contains(text, want) {
 				t.Errorf("ciao does not say %s:\n%s", want, text)
 			}

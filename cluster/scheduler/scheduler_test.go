@@ -99,6 +99,20 @@ func hears[T any](p *peer, operand ssntp.Operand) T {
 	return body
 }
 
+// isPlaced asks until there is a node, as a controller does: it may hear of an inventory before the scheduler has counted it.
+func (p *peer) isPlaced(request payload.Place) {
+	p.Helper()
+	p.send(ssntp.Place, request)
+	for {
+		switch p.log.Next(p).Frame.Operand {
+		case ssntp.Placed:
+			return
+		case ssntp.PlacementFailure:
+			p.send(ssntp.Place, request)
+		}
+	}
+}
+
 func status(memory int64) payload.NodeStatus {
 	return payload.NodeStatus{
 		Hostname: "h", Roles: []cluster.NodeRole{cluster.Compute}, Kinds: []cluster.Kind{cluster.KindContainer},
@@ -204,8 +218,7 @@ func TestNodesComeAndGo(t *testing.T) {
 func TestRestart(t *testing.T) {
 	h := newHub(t)
 	controller, node := h.peer(ssntp.RoleController), h.peer(ssntp.RoleAgent)
-	node.send(ssntp.Inventory, payload.Inventory{State: cluster.NodeReady, Node: status(100)})
-	controller.log.Frame(t, ssntp.Inventory)
+	// The node has said nothing yet: what a scheduler had not acknowledged would be sent to its successor.
 	h.stop()
 	h.run()
 	for _, p := range []*peer{controller, node} {
@@ -221,8 +234,7 @@ func TestRestart(t *testing.T) {
 	}
 	node.send(ssntp.Inventory, payload.Inventory{State: cluster.NodeReady, Node: status(100)})
 	controller.log.Frame(t, ssntp.Inventory)
-	controller.send(ssntp.Place, requests(1, 1))
-	hears[payload.Placed](controller, ssntp.Placed)
+	controller.isPlaced(requests(1, 1))
 }
 
 // A body that is not CBOR hurts nobody but its sender.
@@ -239,8 +251,7 @@ func TestBrokenBodies(t *testing.T) {
 	for range 3 {
 		controller.log.Frame(t, ssntp.Inventory)
 	}
-	controller.send(ssntp.Place, requests(1, 1))
-	hears[payload.Placed](controller, ssntp.Placed)
+	controller.isPlaced(requests(1, 1))
 }
 
 // BenchmarkPlaceOverSSNTP is the whole question and answer, 100 requests in a frame, over loopback with one node.

@@ -173,7 +173,7 @@ func (n *node) harness() drivertest.Harness {
 		Exit:         func(code int) []string { return []string{"/bin/sh", "-c", fmt.Sprintf("exit %d", code)} },
 		Stubborn:     []string{"sleep", "1000"}, // the first process of a container has no default action for SIGTERM
 		MissingImage: "127.0.0.1:1/nobody/has-this:1",
-		MissingError: cluster.ErrUnavailable, // no registry answers there
+		MissingError: cluster.ErrNotFound, // no registry answers there, which the engine takes for its last word
 		Shell:        true,
 	}
 }
