@@ -34,19 +34,26 @@ check: ## Look for faults without running: gofmt, vet, staticcheck, import rules
 	@$(GO) test -count=1 .
 
 .PHONY: test
-test: deps build check test-code test-machine test-vm ## Prove everything: code, kernel, engine, a cluster on this machine, a cluster in a VM
+test: deps build check test-code test-machine ## Prove code, kernel, engine, and a cluster on this machine
 
 .PHONY: test-code
 test-code: ## Test every package with the race detector (needs root and docker for some; see REQUIRE in docs/testing.md)
 	@REQUIRE=$${REQUIRE-root,docker,qemu,commands} $(SUDO) $(GO) test -race -shuffle=on -timeout 20m ./...
 
 .PHONY: test-machine
-test-machine: build ## Set clusters up on this machine, break them, run the acceptance suite, remove them
-	@REQUIRE=all $(SUDO) $(GO) test -count=1 -p 1 -timeout 30m -run '^TestMachine' ./singlevm/... ./bat/...
+test-machine: build ## Set clusters up on this machine, run the acceptance suite against them, remove them without a trace
+	@REQUIRE=all $(SUDO) $(GO) test -count=1 -p 1 -timeout 30m -run '^TestMachine' -skip '$(FAULTS)' ./singlevm ./bat
+
+# Tests that kill the machine's Docker Engine again and again.
+FAULTS = ^TestMachine(CleanupAfterKill|FiftyContainersUnderKills|OutsideAfterEngineRestart)$$
+
+.PHONY: test-faults
+test-faults: build ## Kill every daemon and the Docker Engine while clusters work on this machine
+	@REQUIRE=all $(SUDO) $(GO) test -count=1 -p 1 -timeout 30m -run '$(FAULTS)' ./singlevm
 
 .PHONY: test-vm
-test-vm: build ## Create the development VM and prove the cluster in it
-	@REQUIRE=all $(GO) test -count=1 -p 1 -timeout 30m -run '^TestDevelopmentVM' ./ccloudvm/...
+test-vm: build ## Create development VMs, and prove the cluster in one
+	@REQUIRE=all $(GO) test -count=1 -p 1 -timeout 60m -run '^TestDevelopmentVM' ./ccloudvm/...
 
 .PHONY: singlevm
 singlevm: deps build ## Bring a real cluster up on this machine and prove that it works
