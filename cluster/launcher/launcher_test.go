@@ -52,7 +52,10 @@ func TestLife(t *testing.T) {
 		cluster.Starting, cluster.Active, cluster.Stopping, cluster.Stopped,
 		cluster.Starting, cluster.Active, cluster.Deleting, cluster.Gone,
 	}
-	if diff := cmp.Diff(want, w.history[s.Instance]); diff != "" {
+	w.mu.Lock()
+	history := slices.Clone(w.history[s.Instance])
+	w.mu.Unlock()
+	if diff := cmp.Diff(want, history); diff != "" {
 		t.Errorf("states (-want +got):\n%s", diff)
 	}
 }
@@ -258,12 +261,12 @@ func TestEngineDown(t *testing.T) {
 	w.eventually("a Full", func() bool {
 		return w.operands[len(w.operands)-1] == ssntp.Full || slices.Contains(w.operands, ssntp.Full)
 	})
-	if state := w.states[s.Instance].State; state != cluster.Active {
+	if state := w.state(s.Instance).State; state != cluster.Active {
 		t.Errorf("while the engine is down its instance is %s", state)
 	}
 	n.stop()
 	n.run() // the engine is down at a start of the launcher, too
-	if report := w.states[s.Instance]; report.State != cluster.Active {
+	if report := w.state(s.Instance); report.State != cluster.Active {
 		t.Errorf("the inventory has it as %+v", report)
 	}
 	if err := n.driver.end(s.Instance, 137, true); err != nil {

@@ -142,6 +142,13 @@ func (w *world) take(f ssntp.Frame) {
 	}
 }
 
+// state is the node's last word on an instance, for a test that is not inside eventually.
+func (w *world) state(instance string) payload.InstanceReport {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.states[instance]
+}
+
 func (w *world) note(report payload.InstanceReport) {
 	w.states[report.Instance] = report
 	if states := w.history[report.Instance]; len(states) == 0 || states[len(states)-1] != report.State {
