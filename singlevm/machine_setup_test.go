@@ -95,7 +95,7 @@ func TestMachineOutsideAfterEngineRestart(t *testing.T) {
 	}
 	defer away.close()
 	reaches := func() bool {
-		_, err := m.probe().output(ctx, made[0], "timeout", "3", "wget", "-q", "-O", "-", away.url)
+		_, err := m.probe().output(ctx, made[0], "timeout 3 wget -q -O - "+away.url)
 		return err == nil
 	}
 	machinetest.Eventually(t, "the outside is reached", time.Minute, reaches)
@@ -171,7 +171,7 @@ func (m *machine) unchanged(ctx context.Context, c *client.Client, instances []a
 func (m *machine) resolves(ctx context.Context, instances []api.Instance) {
 	m.Helper()
 	machinetest.Eventually(m, "instances find each other by name", time.Minute, func() bool {
-		return m.probe().succeeds(ctx, instances[0], "ping", "-c", "1", "-W", "2", instances[1].Name) == nil
+		return m.probe().judge(ctx, instances[0], works("ping -c 1 -W 2 %s", instances[1].Name)) == nil
 	})
 }
 

@@ -23,22 +23,72 @@ const probeTimeout = 30 * time.Second
 // prober runs commands in instances' containers, by the engine.
 type prober struct{ engine *client.Client }
 
-// failure is a command that ended with another status than 0.
-type failure struct {
-	command []string
-	code    int
-	output  string
+// probing is a command, a line for a shell, and whether it is to work.
+type probing struct {
+	line  string
+	works bool
 }
 
-func (f failure) Error() string {
-	return fmt.Sprintf("`%s` ended with status %d: %s", strings.Join(f.command, " "), f.code, strings.TrimSpace(f.output))
+func works(format string, arguments ...any) probing {
+	return probing{fmt.Sprintf(format, arguments...), true}
 }
 
-// output runs a command and returns what it printed; the error is a failure if it ended badly.
-func (p prober) output(ctx context.Context, instance api.Instance, command ...string) (string, error) {
+func fails(format string, arguments ...any) probing {
+	return probing{fmt.Sprintf(format, arguments...), false}
+}
+
+// judge runs all checks at the same time, by one command of the engine, which takes far longer for one than any of them does.
+func (p prober) judge(ctx context.Context, instance api.Instance, checks ...probing) error {
+	output, err := p.output(ctx, instance, script(checks))
+	if err != nil {
+		return err
+	}
+	return verdict(instance.Name, checks, output)
+}
+
+// record begins what a check has to say: its number, its exit status, its output.
+const record = "\x1e"
+
+// script is a line for a shell that runs the checks at the same time.
+func script(checks []probing) string {
+	var text strings.Builder
+	for i, check := range checks {
+		fmt.Fprintf(&text, "( said=$(%s 2>&1); printf '\\036%d %%s %%s' $? \"$said\" ) &\n", check.line, i)
+	}
+	return text.String() + "wait"
+}
+
+// verdict reads what the script printed.
+func verdict(instance string, checks []probing, output string) error {
+	problems := make([]error, len(checks))
+	for i, check := range checks {
+		problems[i] = fmt.Errorf("`%s` in %s said nothing of how it ended: %s", check.line, instance, strings.TrimSpace(output))
+	}
+	for said := range strings.SplitSeq(output, record) {
+		var number, status int
+		if n, _ := fmt.Sscanf(said, "%d %d", &number, &status); n != 2 || number < 0 || number >= len(checks) {
+			continue // before the first record
+		}
+		_, words, _ := strings.Cut(said, " ")
+		switch check := checks[number]; {
+		case status >= 126: // the shell could not run it
+			problems[number] = fmt.Errorf("`%s` could not be run in %s: status %s", check.line, instance, words)
+		case check.works && status != 0:
+			problems[number] = fmt.Errorf("`%s` in %s ended with status %s", check.line, instance, words)
+		case !check.works && status == 0:
+			problems[number] = fmt.Errorf("`%s` in %s should not have worked: status %s", check.line, instance, words)
+		default:
+			problems[number] = nil
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// output has a shell run a line in the instance and returns what was printed. A status other than 0 is an error.
+func (p prober) output(ctx context.Context, instance api.Instance, line string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	made, err := p.engine.ContainerExecCreate(ctx, container.Name(instance.ID), engine.ExecOptions{Cmd: command, AttachStdout: true, AttachStderr: true})
+	made, err := p.engine.ContainerExecCreate(ctx, container.Name(instance.ID), engine.ExecOptions{Cmd: []string{"sh", "-c", line}, AttachStdout: true, AttachStderr: true})
 	if err != nil {
 		return "", fmt.Errorf("run a command in %s: %w", instance.Name, err)
 	}
@@ -50,35 +100,16 @@ func (p prober) output(ctx context.Context, instance api.Instance, command ...st
 	defer context.AfterFunc(ctx, stream.Close)()
 	var printed bytes.Buffer
 	if _, err := stdcopy.StdCopy(&printed, &printed, stream.Reader); err != nil {
-		return "", fmt.Errorf("`%s` in %s: %w", strings.Join(command, " "), instance.Name, errors.Join(err, context.Cause(ctx)))
+		return "", fmt.Errorf("`%s` in %s: %w", line, instance.Name, errors.Join(err, context.Cause(ctx)))
 	}
 	ended, err := p.engine.ContainerExecInspect(ctx, made.ID)
 	if err != nil {
 		return "", fmt.Errorf("run a command in %s: %w", instance.Name, err)
 	}
 	if ended.ExitCode != 0 {
-		return printed.String(), failure{command, ended.ExitCode, printed.String()}
+		return printed.String(), fmt.Errorf("`%s` in %s ended with status %d: %s", line, instance.Name, ended.ExitCode, strings.TrimSpace(printed.String()))
 	}
 	return printed.String(), nil
-}
-
-// succeeds wants a command to end well.
-func (p prober) succeeds(ctx context.Context, instance api.Instance, command ...string) error {
-	_, err := p.output(ctx, instance, command...)
-	return err
-}
-
-// fails wants a command to end badly; one that could not be run is an error.
-func (p prober) fails(ctx context.Context, instance api.Instance, command ...string) error {
-	output, err := p.output(ctx, instance, command...)
-	var failed failure
-	switch {
-	case errors.As(err, &failed) && failed.code < 126: // 126 and 127: the command could not be run
-		return nil
-	case err != nil:
-		return err
-	}
-	return fmt.Errorf("`%s` in %s should not have worked: %s", strings.Join(command, " "), instance.Name, output)
 }
 
 // exists says whether the engine has the instance's container.
