@@ -76,6 +76,20 @@ func (t *T) Need(err error, doing string, args ...any) {
 	}
 }
 
+// Together runs tasks at the same time and returns when all have ended. If one of them fails the test, the test ends then.
+func (t *T) Together(tasks ...func()) {
+	var running []<-chan struct{}
+	for _, task := range tasks {
+		running = append(running, t.guard(task))
+	}
+	for _, done := range running {
+		<-done
+	}
+	if t.failed() {
+		runtime.Goexit()
+	}
+}
+
 // Cleanup adds what is done when the test has ended, however it ended, last added first. The context is a fresh one.
 func (t *T) Cleanup(do func(ctx context.Context)) {
 	t.mu.Lock()

@@ -71,17 +71,23 @@ func nodes(ctx context.Context, t *bat.T) {
 
 func twoTenants(ctx context.Context, t *bat.T) {
 	blue, green := t.Tenant(ctx), t.Tenant(ctx)
-	created := blue.ManySleepers(ctx, "node", 2)
-	lonely := green.Sleepers(ctx, "lonely")
-	blue.Probe(ctx,
-		bat.Works("the other instance answers by address", "ping -c 1 -W 2 "+created[0].Addresses[0].String()),
-		bat.Works("the other instance answers by name", "ping -c 1 -W 2 node-1"))
-	green.Probe(ctx, bat.Refused("the other tenant's name is known", "nslookup node-1"))
+	var created, lonely []api.Instance
+	t.Together(
+		func() { created = blue.ManySleepers(ctx, "node", 2) },
+		func() { lonely = green.Sleepers(ctx, "lonely") })
+	t.Together(
+		func() {
+			blue.Probe(ctx,
+				bat.Works("the other instance answers by address", "ping -c 1 -W 2 "+created[0].Addresses[0].String()),
+				bat.Works("the other instance answers by name", "ping -c 1 -W 2 node-1"))
+		},
+		func() { green.Probe(ctx, bat.Refused("the other tenant's name is known", "nslookup node-1")) })
 	if there := green.List(ctx); len(there) != 2 {
 		t.Errorf("the second tenant has %d instances listed, expected its own two", len(there))
 	}
-	blue.Delete(ctx, blue.List(ctx)...)
-	green.Delete(ctx, lonely...)
+	t.Together(
+		func() { blue.Delete(ctx, blue.List(ctx)...) },
+		func() { green.Delete(ctx, lonely...) })
 	if left := blue.List(ctx); len(left) != 0 {
 		t.Errorf("%d instances are left after all were deleted", len(left))
 	}
