@@ -76,8 +76,8 @@ func (a *args) boot(m Machine) {
 		if b.Initrd != "" {
 			a.add("-initrd", b.Initrd)
 		}
-		if b.Append != "" {
-			a.add("-append", b.Append)
+		if line := strings.TrimSpace(b.Append + " " + m.Accelerator.kernelArguments()); line != "" {
+			a.add("-append", line)
 		}
 	case b.UEFI != nil:
 		a.add("-drive", "if=pflash,unit=0,format=raw,readonly=on,file="+escape(b.UEFI.Code))
