@@ -115,6 +115,19 @@ for unit in apt-daily.timer apt-daily-upgrade.timer apt-daily.service apt-daily-
     systemd-network-generator.service modprobe@drm.service; do
   ln -sf /dev/null "etc/systemd/system/$unit"
 done
+# The profiles that AppArmor's package brings along are of programs that nobody confines here, and compiling them takes as long as
+# all else until the network is up. What confines by AppArmor, the Docker Engine above all, loads its own; aa-enforce brings one back.
+if [ -d etc/apparmor.d ]; then
+  mkdir -p etc/apparmor.d/disable
+  for profile in etc/apparmor.d/*; do
+    if [ -f "$profile" ]; then ln -sf "/$profile" etc/apparmor.d/disable/; fi
+  done
+fi
+# The kernel patches its scheduler when the first control group gets a share of processor time. An emulating QEMU before 8.1 may keep
+# the translation of the half-patched code if another processor runs it just then, which stops the machine for good. A limit that
+# limits nothing has it patched before anything else runs, and not when the first container starts.
+mkdir -p etc/systemd/system/user.slice.d
+printf '[Slice]\nCPUQuota=100000%%\n' > etc/systemd/system/user.slice.d/ccloudvm.conf
 mkdir -p etc/systemd/system/systemd-networkd-wait-online.service.d
 cat > etc/systemd/system/systemd-networkd-wait-online.service.d/ccloudvm.conf <<'END'
 [Service]
