@@ -10,19 +10,21 @@ import (
 	"github.com/ciaocloud/ciao/cluster/scheduler/placement"
 )
 
-// BenchmarkPlace decides, and has the node report, on 1,000 nodes of which every second one is full. The peer is the cheapest thing that
+// BenchmarkPlace decides, and has the node report, on 1,000 and on 5,000 nodes of which every second one is full. The peer is the cheapest thing that
 // could be called a decision: looking the instance up in a map of all of them and storing it.
 func BenchmarkPlace(b *testing.B) {
-	b.Run("half full", func(b *testing.B) { benchmark(b, func(i int) int { return i % 2 * 1_000_000 }) })
+	halfFull := func(i int) int { return i % 2 * 1_000_000 }
+	b.Run("half full", func(b *testing.B) { benchmark(b, 1000, halfFull) })
+	b.Run("half full, 5,000 nodes", func(b *testing.B) { benchmark(b, 5000, halfFull) })
 	b.Run("last node free", func(b *testing.B) {
-		benchmark(b, func(i int) int {
+		benchmark(b, 1000, func(i int) int {
 			if i == 999 {
 				return 0
 			}
 			return 1_000_000
 		})
 	})
-	b.Run("nothing free", func(b *testing.B) { benchmark(b, func(int) int { return 1_000_000 }) })
+	b.Run("nothing free", func(b *testing.B) { benchmark(b, 1000, func(int) int { return 1_000_000 }) })
 	b.Run("map", func(b *testing.B) {
 		held := map[string]payload.Decision{}
 		for i := 0; b.Loop(); i++ {
@@ -36,9 +38,9 @@ func BenchmarkPlace(b *testing.B) {
 	})
 }
 
-func benchmark(b *testing.B, taken func(node int) int) {
+func benchmark(b *testing.B, nodes int, taken func(node int) int) {
 	c := placement.New(placement.Config{Overcommit: cluster.DefaultOvercommit(), Reservation: 30 * time.Second, Settled: epoch})
-	for i := range 1000 {
+	for i := range nodes {
 		s := status(fmt.Sprint("host-", i))
 		s.Capacity = cluster.Resources{CPU: 64 * cluster.VCPU, MemoryMiB: 1_000_000}
 		join(c, fmt.Sprint("n", i), s, report(fmt.Sprint("x", i), 1, cluster.Active, int64(taken(i))))
