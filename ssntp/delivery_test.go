@@ -60,11 +60,12 @@ func TestFrameThroughHub(t *testing.T) {
 
 // counter checks that numbered payloads arrive in order, each once.
 type counter struct {
-	mu   sync.Mutex
-	next uint64
-	bad  error
-	want uint64
-	all  chan struct{}
+	mu    sync.Mutex
+	next  uint64
+	bad   error
+	want  uint64
+	ended bool
+	all   chan struct{}
 }
 
 func newCounter(want uint64) *counter { return &counter{want: want, all: make(chan struct{})} }
@@ -72,25 +73,33 @@ func newCounter(want uint64) *counter { return &counter{want: want, all: make(ch
 func (c *counter) take(payload []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.bad != nil {
-		return
-	}
-	if got := binary.BigEndian.Uint64(payload); got != c.next {
-		c.bad = fmt.Errorf("got number %d, want %d", got, c.next)
-		close(c.all)
-		return
-	}
-	if c.next++; c.next == c.want {
-		close(c.all)
+	got := binary.BigEndian.Uint64(payload)
+	switch {
+	case c.bad != nil:
+	case got != c.next:
+		c.end(fmt.Errorf("got number %d, want %d", got, c.next))
+	default:
+		if c.next++; c.next == c.want {
+			c.end(nil)
+		}
 	}
 }
 
-// fail gives up.
+// fail gives up, unless everything has arrived: a receiver that closes may be
+// too late to acknowledge what it has taken, and the sender is told so.
 func (c *counter) fail(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.bad == nil {
-		c.bad = err
+	if !c.ended {
+		c.end(err)
+	}
+}
+
+// end closes all once; c.mu is held.
+func (c *counter) end(err error) {
+	c.bad = err
+	if !c.ended {
+		c.ended = true
 		close(c.all)
 	}
 }
@@ -110,15 +119,17 @@ func (c *counter) wait(t *testing.T) {
 	}
 }
 
+// counting counts what arrives, and fails the counter of what it sends itself
+// when that is refused.
 type counting struct {
 	ssntp.Handler
-	counter *counter
+	counter, sent *counter
 }
 
 func (c counting) Receive(_ context.Context, f ssntp.Frame) {
 	if f.Operand == ssntp.Undeliverable {
 		refusal, err := ssntp.ParseRefusal(f.Payload)
-		c.counter.fail(fmt.Errorf("refused: %s (%w)", refusal.Reason, err))
+		c.sent.fail(fmt.Errorf("refused: %s (%w)", refusal.Reason, err))
 		return
 	}
 	c.counter.take(f.Payload)
@@ -130,8 +141,8 @@ func TestBurstOfReconnects(t *testing.T) {
 	const frames, cuts = 20_000, 60
 	hub := ssntptest.NewHub(t, quick)
 	down, up := newCounter(frames), newCounter(frames)
-	agent, _ := ssntptest.RunClient(t, hub.ClientConfig(ssntp.RoleAgent, counting{new(ssntptest.Log).Handler(), down}))
-	controller, _ := ssntptest.RunClient(t, hub.ClientConfig(ssntp.RoleController, counting{new(ssntptest.Log).Handler(), up}))
+	agent, _ := ssntptest.RunClient(t, hub.ClientConfig(ssntp.RoleAgent, counting{new(ssntptest.Log).Handler(), down, up}))
+	controller, _ := ssntptest.RunClient(t, hub.ClientConfig(ssntp.RoleController, counting{new(ssntptest.Log).Handler(), up, down}))
 	hub.Log.Connected(t)
 	hub.Log.Connected(t)
 
