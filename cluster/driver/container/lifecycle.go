@@ -119,8 +119,8 @@ func (d *Driver) remove(ctx context.Context, containerID string, running bool) e
 	}
 }
 
-// Clean deletes every container and network of this node, whoever made them: for those who take a cluster down. The node's
-// network plugin must be served meanwhile.
+// Clean deletes every container and network of this node, whoever made them, and what killed engines left of containers that they
+// were creating: for those who take a cluster down. The node's network plugin must be served meanwhile.
 func (d *Driver) Clean(ctx context.Context) error {
 	found, err := d.containers(ctx)
 	if err != nil {
@@ -134,5 +134,8 @@ func (d *Driver) Clean(ctx context.Context) error {
 	if err := d.sweepNetworks(ctx); err != nil {
 		return err
 	}
-	return d.endNetworks(ctx)
+	if err := d.endNetworks(ctx); err != nil {
+		return err
+	}
+	return d.unmountAbandoned(ctx)
 }
