@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -47,9 +48,20 @@ func Run(root *cobra.Command, args []string, streams Streams, exit func(error) i
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintf(streams.Err, "%s: %s\n", root.Name(), printable(err.Error()))
+	if !isSilent(err) {
+		fmt.Fprintf(streams.Err, "%s: %s\n", root.Name(), message(err))
+	}
 	if isUsage(err) {
 		return ExitUsage
 	}
 	return exit(err)
+}
+
+// message is an error made safe for a terminal. Its further lines are set in, so that none looks like a word of the command itself.
+func message(err error) string {
+	lines := strings.Split(err.Error(), "\n")
+	for i, line := range lines {
+		lines[i] = printable(line)
+	}
+	return strings.Join(lines, "\n  ")
 }

@@ -115,13 +115,13 @@ func TestNearest(t *testing.T) {
 	}
 }
 
-func TestErrorsAreOneSafeLine(t *testing.T) {
+func TestErrorsAreSafe(t *testing.T) {
 	var problems bytes.Buffer
 	tree := Group("tool", "a tool", &cobra.Command{Use: "fail", RunE: func(*cobra.Command, []string) error { return errors.New("two\nlines \x1b[2J") }})
 	if code := Run(tree, []string{"fail"}, Streams{Out: &problems, Err: &problems}, func(error) int { return 7 }); code != 7 {
 		t.Errorf("exit code %d", code)
 	}
-	if got, want := problems.String(), "tool: two lines  [2J\n"; got != want {
+	if got, want := problems.String(), "tool: two\n  lines  [2J\n"; got != want {
 		t.Errorf("said %q, want %q", got, want)
 	}
 }

@@ -24,6 +24,19 @@ func isUsage(err error) bool {
 	return errors.As(err, &usage)
 }
 
+type silentError struct{ err error }
+
+func (e silentError) Error() string { return e.err.Error() }
+func (e silentError) Unwrap() error { return e.err }
+
+// Silent is an error of which only the exit code counts: it has been shown already, or needs no words.
+func Silent(err error) error { return silentError{err} }
+
+func isSilent(err error) bool {
+	var silent silentError
+	return errors.As(err, &silent)
+}
+
 // Arguments wants exactly these arguments; the names are for the message.
 func Arguments(names ...string) cobra.PositionalArgs {
 	return Between(len(names), len(names), names...)

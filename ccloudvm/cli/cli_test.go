@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,9 +13,11 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
 
 	"github.com/ciaocloud/ciao/ccloudvm"
 	"github.com/ciaocloud/ciao/ccloudvm/guest"
+	"github.com/ciaocloud/ciao/terminal"
 )
 
 // home gives the test a home of its own, in which nothing exists.
@@ -31,7 +34,7 @@ func home(t *testing.T) string {
 
 func call(args ...string) (code int, out, errs string) {
 	var stdout, stderr bytes.Buffer
-	code = Run(append([]string{"ccloudvm"}, args...), Streams{In: strings.NewReader(""), Out: &stdout, Err: &stderr})
+	code = Run(context.Background(), "test", args, terminal.Streams{In: strings.NewReader(""), Out: &stdout, Err: &stderr})
 	return code, stdout.String(), stderr.String()
 }
 
@@ -51,11 +54,11 @@ func TestRefusals(t *testing.T) {
 		code int
 		want string
 	}{
-		{[]string{"creat", "x"}, exitInvalid, `there is no command "creat": did you mean create?`},
-		{[]string{"create"}, exitInvalid, "create takes one workload"},
-		{[]string{"create", "a", "b"}, exitInvalid, "create takes one workload"},
+		{[]string{"creat", "x"}, exitInvalid, `ccloudvm knows no "creat"; did you mean create?`},
+		{[]string{"create"}, exitInvalid, "WORKLOAD is missing; use: ccloudvm create WORKLOAD"},
+		{[]string{"create", "a", "b"}, exitInvalid, `"b" is one argument too many`},
 		{[]string{"create", "caio"}, exitNotFound, "did you mean ciao?"},
-		{[]string{"create", "debian-12", "--mem", "lots"}, exitInvalid, `invalid value "lots" for flag -mem`},
+		{[]string{"create", "debian-12", "--mem", "lots"}, exitInvalid, `invalid argument "lots" for "--mem" flag`},
 		{[]string{"create", "debian-12", "--mem", "0"}, exitInvalid, "--mem 0"},
 		{[]string{"create", "debian-12", "--mem", "64"}, exitInvalid, "--mem: vm.mem_mib: must be from 128"},
 		{[]string{"create", "debian-12", "--mem=9999999"}, exitHost, "use a smaller --mem"},
@@ -65,7 +68,7 @@ func TestRefusals(t *testing.T) {
 		{[]string{"create", "debian-12", "--hostip", "everywhere"}, exitInvalid, "--hostip: vm.host_ip: must be an IPv4 address"},
 		{[]string{"create", "debian-12", "--name", "a b"}, exitInvalid, "cannot be an instance's name"},
 		{[]string{"create", "debian-12", "--image", "best"}, exitInvalid, "auto, build or download"},
-		{[]string{"create", "debian-12", "--wrong"}, exitInvalid, "flag provided but not defined: -wrong"},
+		{[]string{"create", "debian-12", "--wrong"}, exitInvalid, "unknown flag: --wrong; `ccloudvm create --help` shows the flags"},
 		{[]string{"create", unknownKey}, exitInvalid, unknownKey + ":3:3: vm.memory: this key is not known here"},
 		{[]string{"create", unknownKey}, exitInvalid, unknownKey + ":4:9: vm.cpus: must be a whole number, and here is text"},
 		{[]string{"create", brokenConfig}, exitInvalid, brokenConfig + ":4:1: runcmd: must be a list of commands"},
@@ -74,14 +77,15 @@ func TestRefusals(t *testing.T) {
 		{[]string{"run"}, exitInvalid, "say what to run"},
 		{[]string{"run", "x", "--", "true"}, exitNotFound, `there is no instance "x"`},
 		{[]string{"run", "--", "true"}, exitNotFound, "there are no instances"},
-		{[]string{"copy", "x"}, exitInvalid, "copy takes a source and a destination"},
+		{[]string{"copy", "x"}, exitInvalid, "DESTINATION is missing; use: ccloudvm copy [NAME] SOURCE DESTINATION"},
 		{[]string{"delete", "x"}, exitNotFound, `there is no instance "x"`},
 		{[]string{"delete", "../x"}, exitInvalid, "cannot be an instance's name"},
 		{[]string{"delete", "--all", "x"}, exitInvalid, "not both"},
-		{[]string{"stop", "a", "b"}, exitInvalid, "stop takes one instance"},
-		{[]string{"list", "-o", "xml"}, exitInvalid, "it is table, json or yaml"},
-		{[]string{"workloads", "-f", "{{.Nope}}"}, exitInvalid, "--format"},
-		{[]string{"completion", "tcsh"}, exitInvalid, "bash, zsh and fish"},
+		{[]string{"stop", "a", "b"}, exitInvalid, `"b" is one argument too many`},
+		{[]string{"list", "-o", "xml"}, exitInvalid, "use table, json, yaml"},
+		{[]string{"workloads", "-f", "{{.nope}}"}, exitInvalid, "the fields are name origin"},
+		{[]string{"run", "a", "b", "--", "true"}, exitInvalid, "name one instance before the --"},
+		{[]string{"run", "--env", "x", "--", "true"}, exitInvalid, "it is NAME=VALUE"},
 	}
 	for _, tt := range tests {
 		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {
@@ -106,10 +110,10 @@ func TestOutput(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &list); code != 0 || err != nil || list.Items == nil {
 		t.Errorf("instances -o json: %d, %v, %q, %s", code, err, out, errs)
 	}
-	if _, out, _ := call("workloads", "-f", "{{.Name}}"); out != "ciao\ndebian-12\n" {
+	if _, out, _ := call("workloads", "-f", "{{.name}}"); out != "ciao\ndebian-12\n" {
 		t.Errorf("workloads by template: %q", out)
 	}
-	if _, out, _ := call("ls", "-o", "yaml"); out != "items: []\n" {
+	if _, out, _ := call("ls", "-o", "yaml"); out != "items: []\nnext: \"\"\n" {
 		t.Errorf("ls -o yaml: %q", out)
 	}
 	for _, shell := range []string{"bash", "zsh", "fish"} {
@@ -122,25 +126,33 @@ func TestOutput(t *testing.T) {
 	}
 }
 
-func TestArrange(t *testing.T) {
-	tests := []struct{ args, want string }{
-		{"ccloudvm create ciao --name x --keep --mem=5", "ccloudvm create --name x --keep --mem=5 ciao"},
-		{"ccloudvm create --debug ciao", "ccloudvm create --debug ciao"},
-		{"ccloudvm run ciao -- ls -l", "ccloudvm run ciao -- -- ls -l"},
-		{"ccloudvm run -- ciao list -t", "ccloudvm run -- -- ciao list -t"},
-		{"ccloudvm run ciao -t -e A=b -- ls -l", "ccloudvm run -t -e A=b ciao -- -- ls -l"},
-		{"ccloudvm exec ciao -- a -- b", "ccloudvm exec ciao -- -- a -- b"},
-		{"ccloudvm run ciao ls -l", "ccloudvm run ciao ls -l"},
-		{"ccloudvm copy a b -r", "ccloudvm copy -r a b"},
-		{"ccloudvm copy -r -- -a b", "ccloudvm copy -r -- -a b"},
-		{"ccloudvm ls -o json", "ccloudvm ls -o json"},
-		{"ccloudvm", "ccloudvm"},
-		{"ccloudvm frob -x y", "ccloudvm frob -x y"},
+// TestRunArguments: what stands behind -- reaches the guest as it is, and flags of ours are read wherever they stand before it.
+func TestRunArguments(t *testing.T) {
+	home(t)
+	tests := []struct {
+		args string
+		want string // words|dash|tty
+	}{
+		{"run ciao -- ls -l", "ciao ls -l|1|false"},
+		{"run -- ciao list -t", "ciao list -t|0|false"},
+		{"run ciao -t -e A=b -- ls -l", "ciao ls -l|1|true"},
+		{"exec -t ciao -- a -- b", "ciao a -- b|1|true"},
+		{"run ciao uptime", "ciao uptime|-1|false"},
 	}
 	for _, tt := range tests {
-		got := strings.Join((&command{}).arrange(strings.Fields(tt.args)), " ")
-		if got != tt.want {
-			t.Errorf("arrange(%s)\n got %s\nwant %s", tt.args, got, tt.want)
+		root := (&command{}).root("test")
+		found, rest, err := root.Find(strings.Fields(tt.args))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		found.RunE = func(command *cobra.Command, words []string) error {
+			got = fmt.Sprintf("%s|%d|%s", strings.Join(words, " "), command.ArgsLenAtDash(), command.Flag("tty").Value)
+			return nil
+		}
+		root.SetArgs(append([]string{"run"}, rest...))
+		if err := root.Execute(); err != nil || got != tt.want {
+			t.Errorf("%s: %s (%v), want %s", tt.args, got, err, tt.want)
 		}
 	}
 }
@@ -155,7 +167,7 @@ func TestExitCodes(t *testing.T) {
 	}{
 		{nil, 0}, {errors.New("x"), 1}, {wrapped(ccloudvm.ErrInvalid), 2}, {wrapped(ccloudvm.ErrNotFound), 3}, {wrapped(ccloudvm.ErrExists), 4},
 		{wrapped(ccloudvm.ErrState), 5}, {wrapped(ccloudvm.ErrHost), 6}, {wrapped(ccloudvm.ErrTimeout), 7}, {wrapped(ccloudvm.ErrGuest), 8},
-		{errInterrupted, 130}, {silent{&guest.ExitError{Code: 42}}, 42}, {&ccloudvm.Error{Class: ccloudvm.ErrGuest, Cause: guest.ErrLost}, 255},
+		{context.Canceled, 130}, {terminal.Silent(&guest.ExitError{Code: 42}), 42}, {&ccloudvm.Error{Class: ccloudvm.ErrGuest, Cause: guest.ErrLost}, 255},
 	}
 	for _, tt := range tests {
 		if got := exitCode(tt.err); got != tt.want {

@@ -9,70 +9,88 @@ import (
 	"strings"
 	"time"
 
-	urfave "github.com/urfave/cli/v2"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/ciaocloud/ciao/ccloudvm"
 	"github.com/ciaocloud/ciao/ccloudvm/image"
 	"github.com/ciaocloud/ciao/ccloudvm/instance"
+	"github.com/ciaocloud/ciao/terminal"
 )
 
-func machineFlags() []urfave.Flag {
-	return []urfave.Flag{
-		&urfave.IntFlag{Name: "mem", Usage: "memory in `MIB`"},
-		&urfave.IntFlag{Name: "cpus", Usage: "`NUMBER` of CPUs"},
-		&urfave.StringSliceFlag{Name: "mount", Usage: "share a directory of the host, at the same path: `TAG,SECURITY-MODEL,PATH`"},
-		&urfave.StringSliceFlag{Name: "drive", Usage: "attach a disk of the host: `PATH,FORMAT[,OPTION,…]`"},
-		&urfave.StringSliceFlag{Name: "port", Usage: "forward a port: `HOST-GUEST`"},
-		&urfave.IntFlag{Name: "qemuport", Usage: "TCP `PORT` on localhost with the guest's second serial line"},
-		&urfave.DurationFlag{Name: "timeout", Usage: "give up after this `TIME`, such as 10m"},
-	}
+// machine are the flags about the machine.
+type machine struct {
+	mem, cpus, disk, qemuPort int
+	hostIP                    string
+	mounts, drives, ports     []string
+	timeout                   time.Duration
 }
 
-func (c *command) create() *urfave.Command {
-	return &urfave.Command{
-		Name: "create", Usage: "make an instance of a workload and set it up", ArgsUsage: "WORKLOAD",
-		Description: "WORKLOAD is a name (see `ccloudvm workloads`), a path or a URL.",
-		Flags: append(machineFlags(),
-			&urfave.StringFlag{Name: "name", Usage: "`NAME` of the instance; otherwise the workload's"},
-			&urfave.IntFlag{Name: "disk", Usage: "size of the disk in `GIB`"},
-			&urfave.StringFlag{Name: "hostip", Usage: "`ADDRESS` of the host for the ports; otherwise an own 127.x.y.z"},
-			&urfave.BoolFlag{Name: "package-upgrade", Usage: "upgrade the distribution's packages"},
-			&urfave.BoolFlag{Name: "keep", Usage: "keep the instance when its creation fails"},
-			&urfave.StringFlag{Name: "accel", Usage: "accelerator: `auto|kvm|tcg`", Value: "auto"},
-			&urfave.StringFlag{Name: "image", Usage: "where the base image comes from: `auto|build|download`", Value: "auto"},
-			&urfave.BoolFlag{Name: "debug", Usage: "show the cloud-config"},
-		),
-		BashComplete: c.completeWorkloads,
-		Action:       c.doCreate,
-	}
+func (m *machine) add(flags *pflag.FlagSet) {
+	flags.IntVar(&m.mem, "mem", 0, "memory in `MIB`")
+	flags.IntVar(&m.cpus, "cpus", 0, "`NUMBER` of CPUs")
+	flags.StringArrayVar(&m.mounts, "mount", nil, "share a directory of the host, at the same path: `TAG,SECURITY-MODEL,PATH`")
+	flags.StringArrayVar(&m.drives, "drive", nil, "attach a disk of the host: `PATH,FORMAT[,OPTION,…]`")
+	flags.StringArrayVar(&m.ports, "port", nil, "forward a port: `HOST-GUEST`")
+	flags.IntVar(&m.qemuPort, "qemuport", 0, "TCP `PORT` on localhost with the guest's second serial line")
+	flags.DurationVar(&m.timeout, "timeout", 0, "give up after this `TIME`, such as 10m")
 }
 
-func (c *command) doCreate(ctx *urfave.Context) error {
-	if ctx.NArg() != 1 {
-		return usage("create takes one workload: ccloudvm create WORKLOAD (see `ccloudvm workloads`)")
+// creation are the flags of create.
+type creation struct {
+	machine
+	name, accelerator, image string
+	upgrade, keep, debug     bool
+}
+
+func (o *creation) add(flags *pflag.FlagSet) {
+	o.machine.add(flags)
+	flags.StringVar(&o.name, "name", "", "`NAME` of the instance; otherwise the workload's")
+	flags.IntVar(&o.disk, "disk", 0, "size of the disk in `GIB`")
+	flags.StringVar(&o.hostIP, "hostip", "", "`ADDRESS` of the host for the ports; otherwise an own 127.x.y.z")
+	flags.BoolVar(&o.upgrade, "package-upgrade", false, "upgrade the distribution's packages")
+	flags.BoolVar(&o.keep, "keep", false, "keep the instance when its creation fails")
+	flags.StringVar(&o.accelerator, "accel", "auto", "accelerator: `auto|kvm|tcg`")
+	flags.StringVar(&o.image, "image", "auto", "where the base image comes from: `auto|build|download`")
+	flags.BoolVar(&o.debug, "debug", false, "show the cloud-config")
+}
+
+func (c *command) create() *cobra.Command {
+	var o creation
+	command := &cobra.Command{
+		Use: "create WORKLOAD", Short: "Make an instance of a workload and set it up", Args: terminal.Arguments("WORKLOAD"),
+		Long:              "Make an instance of a workload and set it up. WORKLOAD is a name (see `ccloudvm workloads`), a path or a URL.",
+		ValidArgsFunction: c.completeWorkload,
+		RunE: func(command *cobra.Command, args []string) error {
+			overrides, err := o.overrides(command.Flags())
+			if err != nil {
+				return err
+			}
+			return c.doCreate(command.Context(), args[0], o, overrides)
+		},
 	}
+	o.add(command.Flags())
+	return command
+}
+
+func (c *command) doCreate(ctx context.Context, workload string, o creation, overrides instance.Overrides) error {
 	m, err := c.manager()
 	if err != nil {
 		return err
 	}
-	overrides, err := overrides(ctx)
-	if err != nil {
-		return err
-	}
 	req := instance.CreateRequest{
-		Workload: ctx.Args().First(), Name: ctx.String("name"), Overrides: overrides, PackageUpgrade: ctx.Bool("package-upgrade"),
-		Accelerator: ctx.String("accel"), Keep: ctx.Bool("keep"),
+		Workload: workload, Name: o.name, Overrides: overrides, PackageUpgrade: o.upgrade, Accelerator: o.accelerator, Keep: o.keep,
 	}
-	if req.ImagePolicy, err = policy(ctx.String("image")); err != nil {
+	if req.ImagePolicy, err = policy(o.image); err != nil {
 		return err
 	}
-	if ctx.Bool("debug") {
+	if o.debug {
 		req.Inspect = func(userData []byte) { fmt.Fprintln(c.streams.Err, concealed(string(userData))) }
 	}
-	limited, cancel := limit(ctx)
+	ctx, cancel := o.limit(ctx)
 	defer cancel()
 	show := newProgress(c.streams.Err)
-	made, err := m.Create(limited, req, show.event)
+	made, err := m.Create(ctx, req, show.event)
 	show.close(err)
 	if err != nil {
 		return err
@@ -92,43 +110,43 @@ func policy(text string) (image.Policy, error) {
 	case "download":
 		return image.DownloadOnly, nil
 	}
-	return "", usage(fmt.Sprintf("--image %s: it is auto, build or download", text))
+	return "", terminal.Usage("--image %s: it is auto, build or download", text)
 }
 
 // limit is the command's context with the deadline of --timeout.
-func limit(ctx *urfave.Context) (context.Context, context.CancelFunc) {
-	if d := ctx.Duration("timeout"); d > 0 {
-		return context.WithTimeout(ctx.Context, d)
+func (m *machine) limit(ctx context.Context) (context.Context, context.CancelFunc) {
+	if m.timeout > 0 {
+		return context.WithTimeout(ctx, m.timeout)
 	}
-	return context.WithCancel(ctx.Context)
+	return context.WithCancel(ctx)
 }
 
-// overrides reads the flags about the machine.
-func overrides(ctx *urfave.Context) (instance.Overrides, error) {
-	o := instance.Overrides{MemMiB: ctx.Int("mem"), CPUs: ctx.Int("cpus"), DiskGiB: ctx.Int("disk"), QEMUPort: ctx.Int("qemuport"), HostIP: ctx.String("hostip")}
-	for _, flag := range []string{"mem", "cpus", "disk", "qemuport"} {
-		if ctx.IsSet(flag) && ctx.Int(flag) <= 0 {
-			return o, usage(fmt.Sprintf("--%s %d: it must be more than nothing", flag, ctx.Int(flag)))
+// overrides are what the flags change of a workload's machine, or of an instance's.
+func (m *machine) overrides(flags *pflag.FlagSet) (instance.Overrides, error) {
+	o := instance.Overrides{MemMiB: m.mem, CPUs: m.cpus, DiskGiB: m.disk, QEMUPort: m.qemuPort, HostIP: m.hostIP}
+	for flag, value := range map[string]int{"mem": m.mem, "cpus": m.cpus, "disk": m.disk, "qemuport": m.qemuPort} {
+		if flags.Changed(flag) && value <= 0 {
+			return o, terminal.Usage("--%s %d: it must be more than nothing", flag, value)
 		}
 	}
-	if d := ctx.Duration("timeout"); ctx.IsSet("timeout") && d < time.Second {
-		return o, usage("--timeout must be a second at least")
+	if flags.Changed("timeout") && m.timeout < time.Second {
+		return o, terminal.Usage("--timeout must be a second at least")
 	}
-	for _, text := range ctx.StringSlice("mount") {
+	for _, text := range m.mounts {
 		parts := strings.SplitN(text, ",", 3)
 		if len(parts) != 3 {
-			return o, usage(fmt.Sprintf("--mount %s: it is TAG,SECURITY-MODEL,PATH, such as src,none,/home/me/src", text))
+			return o, terminal.Usage("--mount %s: it is TAG,SECURITY-MODEL,PATH, such as src,none,/home/me/src", text)
 		}
 		o.Mounts = append(o.Mounts, ccloudvm.Mount{Tag: parts[0], SecurityModel: parts[1], Path: parts[2]})
 	}
-	for _, text := range ctx.StringSlice("drive") {
+	for _, text := range m.drives {
 		parts := strings.SplitN(text, ",", 3)
 		if len(parts) < 2 {
-			return o, usage(fmt.Sprintf("--drive %s: it is PATH,FORMAT[,OPTION,…], such as /data/disk.qcow2,qcow2", text))
+			return o, terminal.Usage("--drive %s: it is PATH,FORMAT[,OPTION,…], such as /data/disk.qcow2,qcow2", text)
 		}
 		o.Drives = append(o.Drives, ccloudvm.Drive{Path: parts[0], Format: parts[1], Options: strings.Join(parts[2:], ",")})
 	}
-	for _, text := range ctx.StringSlice("port") {
+	for _, text := range m.ports {
 		p, err := port(text)
 		if err != nil {
 			return o, err
@@ -143,7 +161,7 @@ func port(text string) (ccloudvm.Port, error) {
 	h, err1 := strconv.Atoi(host)
 	g, err2 := strconv.Atoi(guest)
 	if !ok || err1 != nil || err2 != nil {
-		return ccloudvm.Port{}, usage(fmt.Sprintf("--port %s: it is HOST-GUEST, such as 8080-80", text))
+		return ccloudvm.Port{}, terminal.Usage("--port %s: it is HOST-GUEST, such as 8080-80", text)
 	}
 	return ccloudvm.Port{Host: h, Guest: g}, nil
 }

@@ -3,18 +3,19 @@ package cli
 import (
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
-	urfave "github.com/urfave/cli/v2"
+	"github.com/spf13/cobra"
 
 	"github.com/ciaocloud/ciao/ccloudvm"
 	"github.com/ciaocloud/ciao/ccloudvm/instance"
 	"github.com/ciaocloud/ciao/ccloudvm/qemu"
 	"github.com/ciaocloud/ciao/ccloudvm/workload"
+	"github.com/ciaocloud/ciao/terminal"
 )
 
 // finding is one thing that doctor looked at.
@@ -31,36 +32,31 @@ const (
 	failure = "failure"
 )
 
-func (c *command) doctor() *urfave.Command {
-	return &urfave.Command{
-		Name: "doctor", Usage: "look for what could keep instances from working on this machine", Flags: outputFlags(),
-		Action: func(ctx *urfave.Context) error {
+func (c *command) doctor() *cobra.Command {
+	return c.printing(&cobra.Command{
+		Use: "doctor", Short: "Look for what could keep instances from working on this machine", Args: terminal.Arguments(),
+		RunE: func(command *cobra.Command, _ []string) error {
 			m, err := c.manager()
 			if err != nil {
 				return err
 			}
-			list := examine(ctx.Context, m)
-			items, failed := []any{}, false
-			for _, f := range list {
-				items = append(items, f)
-				failed = failed || f.Result == failure
+			list := examine(command.Context(), m)
+			if err := terminal.List(c.streams.Out, c.output, list, findingColumns); err != nil {
+				return err
 			}
-			err = c.show(ctx, map[string]any{"items": items}, items, func(w io.Writer) {
-				fmt.Fprintln(w, "CHECK\tRESULT\tFINDING")
-				for _, f := range list {
-					text := f.Text
-					if f.Fix != "" {
-						text += " (" + f.Fix + ")"
-					}
-					fmt.Fprintf(w, "%s\t%s\t%s\n", f.Check, f.Result, text)
-				}
-			})
-			if err == nil && failed {
-				return silent{&ccloudvm.Error{Class: ccloudvm.ErrHost, Text: "something is missing"}}
+			if slices.ContainsFunc(list, func(f finding) bool { return f.Result == failure }) {
+				return terminal.Silent(&ccloudvm.Error{Class: ccloudvm.ErrHost, Text: "something is missing"})
 			}
-			return err
+			return nil
 		},
-	}
+	})
+}
+
+var findingColumns = []terminal.Column[finding]{
+	{Title: "check", Value: func(f finding) string { return f.Check }},
+	{Title: "result", Value: func(f finding) string { return f.Result }},
+	{Title: "finding", Value: func(f finding) string { return f.Text }},
+	{Title: "to repair", Value: func(f finding) string { return f.Fix }},
 }
 
 func examine(ctx context.Context, m *instance.Manager) []finding {

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -11,90 +10,105 @@ import (
 	"strings"
 	"syscall"
 
-	urfave "github.com/urfave/cli/v2"
+	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
 	"github.com/ciaocloud/ciao/ccloudvm"
 	"github.com/ciaocloud/ciao/ccloudvm/guest"
 	"github.com/ciaocloud/ciao/ccloudvm/instance"
+	"github.com/ciaocloud/ciao/terminal"
 )
 
-const runVerb = "run"
-
-func (c *command) connect() *urfave.Command {
-	return &urfave.Command{
-		Name: "connect", Aliases: []string{"shell", "ssh"}, Usage: "open a shell in an instance", ArgsUsage: "[NAME]",
-		BashComplete: c.completeInstances,
-		Action: func(ctx *urfave.Context) error {
-			m, name, err := c.one(ctx)
+func (c *command) connect() *cobra.Command {
+	return &cobra.Command{
+		Use: "connect [NAME]", Aliases: []string{"shell", "ssh"}, Short: "Open a shell in an instance", Args: terminal.Between(0, 1),
+		ValidArgsFunction: c.completeInstance,
+		RunE: func(command *cobra.Command, args []string) error {
+			m, name, err := c.one(args)
 			if err != nil {
 				return err
 			}
-			_, terminal := isTerminal(c.streams.In)
-			return c.inGuest(ctx.Context, m, name, guest.Command{}, terminal)
+			_, interactive := isTerminal(c.streams.In)
+			return c.inGuest(command.Context(), m, name, guest.Command{}, interactive)
 		},
 	}
 }
 
-func (c *command) run() *urfave.Command {
-	return &urfave.Command{
-		Name: runVerb, Aliases: []string{"exec"}, Usage: "run a command in an instance", ArgsUsage: "[NAME] -- COMMAND [ARGUMENT…]",
-		Description: "Each argument reaches the command exactly as it is. Inside a shared directory the command runs in the same directory\nof the guest, otherwise in the user's home.",
-		Flags: []urfave.Flag{
-			&urfave.BoolFlag{Name: "tty", Aliases: []string{"t"}, Usage: "give the command a terminal"},
-			&urfave.StringFlag{Name: "workdir", Aliases: []string{"w"}, Usage: "`DIRECTORY` in the guest"},
-			&urfave.StringSliceFlag{Name: "env", Aliases: []string{"e"}, Usage: "set a variable: `NAME=VALUE`"},
-		},
-		BashComplete: c.completeInstances,
-		Action:       c.doRun,
-	}
+// running are the flags of run.
+type running struct {
+	tty     bool
+	workdir string
+	env     []string
 }
 
-func (c *command) doRun(ctx *urfave.Context) error {
+func (c *command) run() *cobra.Command {
+	var o running
+	command := &cobra.Command{
+		Use: "run [NAME] -- COMMAND [ARGUMENT…]", Aliases: []string{"exec"}, Short: "Run a command in an instance",
+		Long: "Run a command in an instance. Each argument reaches it exactly as it is. Inside a shared directory the command runs in the\n" +
+			"same directory of the guest, otherwise in the user's home.",
+		DisableFlagsInUseLine: true, ValidArgsFunction: c.completeInstance,
+		RunE: func(command *cobra.Command, words []string) error {
+			return c.doRun(command.Context(), words, command.ArgsLenAtDash(), o)
+		},
+	}
+	flags := command.Flags()
+	flags.BoolVarP(&o.tty, "tty", "t", false, "give the command a terminal")
+	flags.StringVarP(&o.workdir, "workdir", "w", "", "`DIRECTORY` in the guest")
+	flags.StringArrayVarP(&o.env, "env", "e", nil, "set a variable: `NAME=VALUE`")
+	return command
+}
+
+func (c *command) doRun(ctx context.Context, words []string, dash int, o running) error {
+	cmd, err := o.command()
+	if err != nil {
+		return err
+	}
 	m, err := c.manager()
 	if err != nil {
 		return err
 	}
-	name, argv, err := c.target(m, ctx.Args().Slice())
-	if err != nil {
+	var name string
+	if name, cmd.Argv, err = target(m, words, dash); err != nil {
 		return err
 	}
-	cmd := guest.Command{Argv: argv, Dir: ctx.String("workdir"), Env: map[string]string{}}
-	for _, pair := range ctx.StringSlice("env") {
-		key, value, ok := strings.Cut(pair, "=")
-		if !ok || key == "" {
-			return usage(fmt.Sprintf("--env %s: it is NAME=VALUE", pair))
-		}
-		cmd.Env[key] = value
-	}
 	if cmd.Dir == "" {
-		if cmd.Dir, err = sharedDir(ctx.Context, m, name); err != nil {
+		if cmd.Dir, err = sharedDir(ctx, m, name); err != nil {
 			return err
 		}
 	}
-	return c.inGuest(ctx.Context, m, name, cmd, ctx.Bool("tty"))
+	return c.inGuest(ctx, m, name, cmd, o.tty)
 }
 
-// target tells the instance from the command: they stand on both sides of "--". Without it, a first word that is an instance is one.
-func (c *command) target(m *instance.Manager, words []string) (name string, argv []string, err error) {
-	if at := slices.Index(words, separator); at >= 0 {
-		if at > 1 {
-			return "", nil, usage("name one instance before the --")
+func (o running) command() (guest.Command, error) {
+	cmd := guest.Command{Dir: o.workdir, Env: map[string]string{}}
+	for _, pair := range o.env {
+		key, value, ok := strings.Cut(pair, "=")
+		if !ok || key == "" {
+			return cmd, terminal.Usage("--env %s: it is NAME=VALUE", pair)
 		}
-		name, argv = strings.Join(words[:at], ""), words[at+1:]
-		if len(argv) > 0 && argv[0] == separator { // arrange doubled it
-			argv = argv[1:]
+		cmd.Env[key] = value
+	}
+	return cmd, nil
+}
+
+// target tells the instance from the command: they stand on both sides of "--", which dash counts the words before; it is -1 when
+// there is none. Then the command can have no flags, and a first word that is an instance is one.
+func target(m *instance.Manager, words []string, dash int) (name string, argv []string, err error) {
+	if dash < 0 {
+		dash = 0
+		if names, _ := m.Names(); len(words) > 0 && slices.Contains(names, words[0]) {
+			dash = 1
 		}
-	} else if names, _ := m.Names(); len(words) > 0 && slices.Contains(names, words[0]) {
-		name, argv = words[0], words[1:]
-	} else {
-		argv = words
 	}
-	if len(argv) == 0 {
-		return "", nil, usage("say what to run: ccloudvm run [NAME] -- COMMAND")
+	switch {
+	case dash > 1:
+		return "", nil, terminal.Usage("name one instance before the --")
+	case len(words) == dash:
+		return "", nil, terminal.Usage("say what to run: ccloudvm run [NAME] -- COMMAND")
 	}
-	name, err = m.Resolve(name)
-	return name, argv, err
+	name, err = m.Resolve(strings.Join(words[:dash], ""))
+	return name, words[dash:], err
 }
 
 // sharedDir is the working directory, if the guest sees it at the same path.
@@ -113,15 +127,15 @@ func sharedDir(ctx context.Context, m *instance.Manager, name string) (string, e
 }
 
 // inGuest runs a command in a guest as if it ran here.
-func (c *command) inGuest(ctx context.Context, m *instance.Manager, name string, cmd guest.Command, terminal bool) error {
+func (c *command) inGuest(ctx context.Context, m *instance.Manager, name string, cmd guest.Command, interactive bool) error {
 	client, err := m.Enter(ctx, name)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.streams.In, c.streams.Out, c.streams.Err
-	if terminal {
-		restore, err := c.terminal(ctx, &cmd)
+	if interactive {
+		restore, err := c.handOver(ctx, &cmd)
 		if err != nil {
 			return err
 		}
@@ -131,15 +145,15 @@ func (c *command) inGuest(ctx context.Context, m *instance.Manager, name string,
 	var exit *guest.ExitError
 	switch {
 	case errors.As(err, &exit):
-		return silent{err}
+		return terminal.Silent(err)
 	case err != nil && ctx.Err() == nil:
 		return &ccloudvm.Error{Class: ccloudvm.ErrGuest, Text: err.Error(), Cause: err}
 	}
 	return err
 }
 
-// terminal hands the terminal over to the guest: raw, with its type and its size, also when that changes.
-func (c *command) terminal(ctx context.Context, cmd *guest.Command) (restore func(), err error) {
+// handOver hands the terminal over to the guest: raw, with its type and its size, also when that changes.
+func (c *command) handOver(ctx context.Context, cmd *guest.Command) (restore func(), err error) {
 	in, ok := isTerminal(c.streams.In)
 	cmd.Terminal = &guest.Terminal{Type: os.Getenv("TERM"), Window: guest.Window{Columns: 80, Rows: 24}}
 	if !ok {
@@ -182,44 +196,35 @@ func (c *command) terminal(ctx context.Context, cmd *guest.Command) (restore fun
 	}, nil
 }
 
-func (c *command) copy() *urfave.Command {
-	return &urfave.Command{
-		Name: "copy", Aliases: []string{"cp"}, Usage: "copy files into an instance, or out of it", ArgsUsage: "[NAME] SOURCE DESTINATION",
-		Flags: []urfave.Flag{
-			&urfave.BoolFlag{Name: "recursive", Aliases: []string{"r"}, Usage: "copy directories"},
-			&urfave.BoolFlag{Name: "to-host", Aliases: []string{"t"}, Usage: "SOURCE is in the guest, DESTINATION on the host"},
+func (c *command) copy() *cobra.Command {
+	var recursive, toHost bool
+	command := &cobra.Command{
+		Use: "copy [NAME] SOURCE DESTINATION", Aliases: []string{"cp"}, Short: "Copy files into an instance, or out of it",
+		Args: terminal.Between(2, 3, "SOURCE", "DESTINATION"), ValidArgsFunction: c.completeCopied,
+		RunE: func(command *cobra.Command, words []string) error {
+			return c.doCopy(command.Context(), words, recursive, toHost)
 		},
-		BashComplete: c.completeInstances,
-		Action:       c.doCopy,
 	}
+	command.Flags().BoolVarP(&recursive, "recursive", "r", false, "copy directories")
+	command.Flags().BoolVarP(&toHost, "to-host", "t", false, "SOURCE is in the guest, DESTINATION on the host")
+	return command
 }
 
-func (c *command) doCopy(ctx *urfave.Context) error {
-	words := ctx.Args().Slice()
-	if len(words) == 2 {
-		words = append([]string{""}, words...)
-	}
-	if len(words) != 3 {
-		return usage("copy takes a source and a destination: ccloudvm copy [NAME] SOURCE DESTINATION")
-	}
-	m, err := c.manager()
+func (c *command) doCopy(ctx context.Context, words []string, recursive, toHost bool) error {
+	m, name, err := c.one(words[:len(words)-2])
 	if err != nil {
 		return err
 	}
-	name, err := m.Resolve(words[0])
-	if err != nil {
-		return err
-	}
-	client, err := m.Enter(ctx.Context, name)
+	client, err := m.Enter(ctx, name)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
 	copyFiles := client.Upload
-	if ctx.Bool("to-host") {
+	if toHost {
 		copyFiles = client.Download
 	}
-	err = copyFiles(ctx.Context, words[1], words[2], guest.CopyOptions{Recursive: ctx.Bool("recursive")})
+	err = copyFiles(ctx, words[len(words)-2], words[len(words)-1], guest.CopyOptions{Recursive: recursive})
 	switch {
 	case errors.Is(err, guest.ErrIsDirectory) || errors.Is(err, os.ErrNotExist):
 		return &ccloudvm.Error{Class: ccloudvm.ErrInvalid, Text: err.Error(), Cause: err}
@@ -227,17 +232,4 @@ func (c *command) doCopy(ctx *urfave.Context) error {
 		return &ccloudvm.Error{Class: ccloudvm.ErrGuest, Text: err.Error(), Cause: err}
 	}
 	return err
-}
-
-// one is the instance that a verb with an optional name is about.
-func (c *command) one(ctx *urfave.Context) (*instance.Manager, string, error) {
-	if ctx.NArg() > 1 {
-		return nil, "", usage(ctx.Command.Name + " takes one instance")
-	}
-	m, err := c.manager()
-	if err != nil {
-		return nil, "", err
-	}
-	name, err := m.Resolve(ctx.Args().First())
-	return m, name, err
 }

@@ -33,7 +33,7 @@ func exitCode(err error) int {
 		return remote.Code
 	case errors.Is(err, guest.ErrLost):
 		return exitConnection
-	case errors.Is(err, errInterrupted), errors.Is(err, context.Canceled):
+	case errors.Is(err, context.Canceled):
 		return exitInterrupted
 	}
 	for _, class := range []struct {
@@ -59,10 +59,3 @@ func exitCode(err error) int {
 const exitHelp = `Exit codes: 0 done; 1 unexpected failure; 2 wrong argument, workload or cloud-config; 3 no such instance, workload or image;
 4 the name is taken; 5 not possible in the instance's state; 6 this machine lacks something; 7 a deadline passed; 8 the guest failed;
 130 interrupted. run and connect end with the exit code of the command in the guest, or 255 when the connection was lost.`
-
-// errInterrupted is the cause of a context that a signal ended.
-var errInterrupted = errors.New("interrupted")
-
-func usage(text string) error {
-	return &ccloudvm.Error{Class: ccloudvm.ErrInvalid, Text: text}
-}

@@ -1,75 +1,82 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
 
-	urfave "github.com/urfave/cli/v2"
+	"github.com/spf13/cobra"
 
 	"github.com/ciaocloud/ciao/ccloudvm/instance"
 	"github.com/ciaocloud/ciao/ccloudvm/qemu"
+	"github.com/ciaocloud/ciao/terminal"
 )
 
-func (c *command) start() *urfave.Command {
-	return &urfave.Command{
-		Name: "start", Usage: "boot an instance; what the flags change is kept", ArgsUsage: "[NAME]",
-		Flags: machineFlags(), BashComplete: c.completeInstances,
-		Action: func(ctx *urfave.Context) error {
-			o, err := overrides(ctx)
+func (c *command) start() *cobra.Command {
+	var o machine
+	command := &cobra.Command{
+		Use: "start [NAME]", Short: "Boot an instance; what the flags change is kept", Args: terminal.Between(0, 1),
+		ValidArgsFunction: c.completeInstance,
+		RunE: func(command *cobra.Command, args []string) error {
+			overrides, err := o.overrides(command.Flags())
 			if err != nil {
 				return err
 			}
-			m, name, err := c.one(ctx)
+			m, name, err := c.one(args)
 			if err != nil {
 				return err
 			}
-			limited, cancel := limit(ctx)
+			ctx, cancel := o.limit(command.Context())
 			defer cancel()
 			show := newProgress(c.streams.Err)
-			_, err = m.Start(limited, name, o, show.event)
+			_, err = m.Start(ctx, name, overrides, show.event)
 			show.close(err)
 			return err
 		},
 	}
+	o.add(command.Flags())
+	return command
 }
 
-func (c *command) stop() *urfave.Command {
-	return &urfave.Command{
-		Name: "stop", Usage: "shut an instance down; one that does not go is ended by force", ArgsUsage: "[NAME]",
-		Flags:        []urfave.Flag{&urfave.DurationFlag{Name: "timeout", Usage: "how long the guest may take, such as 1m"}},
-		BashComplete: c.completeInstances,
-		Action: c.ending(func(ctx *urfave.Context, m *instance.Manager, name string) (qemu.How, error) {
-			d := ctx.Duration("timeout")
-			if ctx.IsSet("timeout") && d < time.Second {
-				return "", usage("--timeout must be a second at least; `ccloudvm quit` ends an instance at once")
-			}
-			if d == 0 {
-				d = m.StopLimit(name)
-			}
-			fmt.Fprintf(c.streams.Err, "%s: the guest has %v to shut down\n", name, d)
-			return m.Stop(ctx.Context, name, d)
+func (c *command) stop() *cobra.Command {
+	var limit time.Duration
+	command := &cobra.Command{
+		Use: "stop [NAME]", Short: "Shut an instance down; one that does not go is ended by force", Args: terminal.Between(0, 1),
+		ValidArgsFunction: c.completeInstance,
+	}
+	command.RunE = c.ending(func(ctx context.Context, m *instance.Manager, name string) (qemu.How, error) {
+		switch {
+		case !command.Flags().Changed("timeout"):
+			limit = m.StopLimit(name)
+		case limit < time.Second:
+			return "", terminal.Usage("--timeout must be a second at least; `ccloudvm quit` ends an instance at once")
+		}
+		fmt.Fprintf(c.streams.Err, "%s: the guest has %v to shut down\n", name, limit)
+		return m.Stop(ctx, name, limit)
+	})
+	command.Flags().DurationVar(&limit, "timeout", 0, "how long the guest may take, such as 1m")
+	return command
+}
+
+func (c *command) quit() *cobra.Command {
+	return &cobra.Command{
+		Use: "quit [NAME]", Short: "End an instance at once, as if the power were cut", Args: terminal.Between(0, 1),
+		ValidArgsFunction: c.completeInstance,
+		RunE: c.ending(func(ctx context.Context, m *instance.Manager, name string) (qemu.How, error) {
+			return m.Quit(ctx, name)
 		}),
 	}
 }
 
-func (c *command) quit() *urfave.Command {
-	return &urfave.Command{
-		Name: "quit", Usage: "end an instance at once, as if the power were cut", ArgsUsage: "[NAME]", BashComplete: c.completeInstances,
-		Action: c.ending(func(ctx *urfave.Context, m *instance.Manager, name string) (qemu.How, error) {
-			return m.Quit(ctx.Context, name)
-		}),
-	}
-}
-
-// ending is the action of a verb that ends an instance and says how it ended.
-func (c *command) ending(end func(*urfave.Context, *instance.Manager, string) (qemu.How, error)) urfave.ActionFunc {
-	return func(ctx *urfave.Context) error {
-		m, name, err := c.one(ctx)
+// ending is the work of a verb that ends an instance and says how it ended.
+func (c *command) ending(end func(context.Context, *instance.Manager, string) (qemu.How, error)) func(*cobra.Command, []string) error {
+	return func(command *cobra.Command, args []string) error {
+		m, name, err := c.one(args)
 		if err != nil {
 			return err
 		}
-		how, err := end(ctx, m, name)
+		how, err := end(command.Context(), m, name)
 		if err == nil {
 			fmt.Fprintf(c.streams.Err, "%s: %s\n", name, how)
 		}
@@ -77,35 +84,34 @@ func (c *command) ending(end func(*urfave.Context, *instance.Manager, string) (q
 	}
 }
 
-func (c *command) delete() *urfave.Command {
-	return &urfave.Command{
-		Name: "delete", Aliases: []string{"rm"}, Usage: "remove instances with everything they own", ArgsUsage: "[NAME…]",
-		Flags:        []urfave.Flag{&urfave.BoolFlag{Name: "all", Usage: "all instances"}},
-		BashComplete: c.completeInstances,
-		Action: func(ctx *urfave.Context) error {
+func (c *command) delete() *cobra.Command {
+	var all bool
+	command := &cobra.Command{
+		Use: "delete [NAME…]", Aliases: []string{"rm"}, Short: "Remove instances with everything they own", ValidArgsFunction: c.completeInstances,
+		RunE: func(command *cobra.Command, names []string) error {
 			m, err := c.manager()
 			if err != nil {
 				return err
 			}
-			names := ctx.Args().Slice()
 			switch {
-			case ctx.Bool("all") && len(names) > 0:
-				return usage("name instances or say --all, not both")
-			case ctx.Bool("all"):
+			case all && len(names) > 0:
+				return terminal.Usage("name instances or say --all, not both")
+			case all:
 				names, err = m.Names()
 			case len(names) == 0:
-				var name string
-				name, err = m.Resolve("")
-				names = []string{name}
+				names = make([]string, 1)
+				names[0], err = m.Resolve("")
 			}
 			if err != nil {
 				return err
 			}
 			var errs []error
 			for _, name := range names {
-				errs = append(errs, m.Delete(ctx.Context, name))
+				errs = append(errs, m.Delete(command.Context(), name))
 			}
 			return errors.Join(errs...)
 		},
 	}
+	command.Flags().BoolVar(&all, "all", false, "all instances")
+	return command
 }

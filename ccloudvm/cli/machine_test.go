@@ -102,7 +102,7 @@ func TestDevelopmentVMDebian12(t *testing.T) {
 	p.copying(src)
 
 	p.must("stop")
-	if out := p.must("ls", "-f", "{{.State}}"); out != "stopped\n" {
+	if out := p.must("ls", "-f", "{{.state}}"); out != "stopped\n" {
 		t.Errorf("after stop: %q", out)
 	}
 	if code, _ := p.call("", "run", "--", "true"); code != exitState {

@@ -8,10 +8,11 @@ import (
 	"slices"
 	"strings"
 
-	urfave "github.com/urfave/cli/v2"
+	"github.com/spf13/cobra"
 
 	"github.com/ciaocloud/ciao/ccloudvm"
 	"github.com/ciaocloud/ciao/ccloudvm/guest"
+	"github.com/ciaocloud/ciao/terminal"
 )
 
 // need is a program that ccloudvm calls, and the package that brings it, by package manager.
@@ -49,12 +50,14 @@ func packageManagers() []packageManager {
 	}
 }
 
-func (c *command) setup() *urfave.Command {
-	return &urfave.Command{
-		Name: "setup", Usage: "install what ccloudvm needs on this machine (the only verb that uses sudo)",
-		Flags:  []urfave.Flag{&urfave.BoolFlag{Name: "dry-run", Usage: "only say what would be done"}},
-		Action: func(ctx *urfave.Context) error { return c.doSetup(ctx.Context, ctx.Bool("dry-run")) },
+func (c *command) setup() *cobra.Command {
+	var dryRun bool
+	command := &cobra.Command{
+		Use: "setup", Short: "Install what ccloudvm needs on this machine (the only verb that uses sudo)", Args: terminal.Arguments(),
+		RunE: func(command *cobra.Command, _ []string) error { return c.doSetup(command.Context(), dryRun) },
 	}
+	command.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would be done")
+	return command
 }
 
 func (c *command) doSetup(ctx context.Context, dryRun bool) error {

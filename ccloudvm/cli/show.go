@@ -1,168 +1,137 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
-	"text/tabwriter"
-	"text/template"
 
-	"github.com/goccy/go-yaml"
-	urfave "github.com/urfave/cli/v2"
+	"github.com/spf13/cobra"
 
 	"github.com/ciaocloud/ciao/ccloudvm"
+	"github.com/ciaocloud/ciao/terminal"
 )
 
-func outputFlags() []urfave.Flag {
-	return []urfave.Flag{
-		&urfave.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "`table|json|yaml`", Value: "table"},
-		&urfave.StringFlag{Name: "format", Aliases: []string{"f"}, Usage: "Go `TEMPLATE` for each item, such as '{{.Name}} {{.Address}}'"},
-	}
-}
+type column = terminal.Column[ccloudvm.Instance]
 
-// show writes a result in the form that was asked for: whole is what JSON and YAML get, items what a template is executed with, one
-// after the other.
-func (c *command) show(ctx *urfave.Context, whole any, items []any, table func(w io.Writer)) error {
-	if text := ctx.String("format"); text != "" {
-		t, err := template.New("format").Option("missingkey=error").Parse(text)
-		if err != nil {
-			return usage("--format: " + err.Error())
-		}
-		for _, item := range items {
-			if err := t.Execute(c.streams.Out, item); err != nil {
-				return usage("--format: " + err.Error())
-			}
-			fmt.Fprintln(c.streams.Out)
-		}
-		return nil
-	}
-	b, err := json.MarshalIndent(whole, "", "  ")
-	if err != nil {
-		return err
-	}
-	switch o := ctx.String("output"); o {
-	case "json":
-		_, err = fmt.Fprintln(c.streams.Out, string(b))
-	case "yaml":
-		if b, err = yaml.JSONToYAML(b); err == nil {
-			_, err = c.streams.Out.Write(b)
-		}
-	case "table":
-		w := tabwriter.NewWriter(c.streams.Out, 0, 8, 2, ' ', 0)
-		table(w)
-		err = w.Flush()
-	default:
-		return usage(fmt.Sprintf("--output %s: it is table, json or yaml", o))
-	}
-	return err
-}
-
-func (c *command) instances() *urfave.Command {
-	return &urfave.Command{
-		Name: "instances", Aliases: []string{"list", "ls"}, Usage: "list the instances", Flags: outputFlags(),
-		Action: func(ctx *urfave.Context) error {
-			m, err := c.manager()
-			if err != nil {
-				return err
-			}
-			list, err := m.List(ctx.Context)
-			if err != nil {
-				return err
-			}
-			items := []any{}
-			for _, i := range list {
-				items = append(items, i)
-			}
-			return c.show(ctx, map[string]any{"items": items}, items, func(w io.Writer) {
-				fmt.Fprintln(w, "NAME\tSTATE\tADDRESS\tWORKLOAD\tCPUS\tMEMORY\tDISK\tREASON")
-				for _, i := range list {
-					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d MiB\t%d GiB\t%s\n", i.Name, i.State, address(i), i.Workload, i.CPUs, i.MemMiB, i.DiskGiB, i.Reason)
-				}
-			})
-		},
-	}
+// columns are everything that a table can say of an instance; describe shows them all.
+var columns = []column{
+	{Title: "name", Value: func(i ccloudvm.Instance) string { return i.Name }},
+	{Title: "state", Value: func(i ccloudvm.Instance) string { return string(i.State) }},
+	{Title: "reason", Value: func(i ccloudvm.Instance) string { return i.Reason }},
+	{Title: "workload", Value: func(i ccloudvm.Instance) string { return i.Workload }},
+	{Title: "image", Value: func(i ccloudvm.Instance) string { return i.Image }},
+	{Title: "address", Value: address},
+	{Title: "ssh", Value: func(i ccloudvm.Instance) string { return i.SSHCommand }},
+	{Title: "cpus", Value: func(i ccloudvm.Instance) string { return strconv.Itoa(i.CPUs) }},
+	{Title: "memory", Value: func(i ccloudvm.Instance) string { return strconv.Itoa(i.MemMiB) + " MiB" }},
+	{Title: "disk", Value: func(i ccloudvm.Instance) string { return strconv.Itoa(i.DiskGiB) + " GiB" }},
+	{Title: "ports", Value: ports},
+	{Title: "mounts", Value: mounts},
+	{Title: "qemu port", Value: qemuPort},
+	{Title: "accelerator", Value: func(i ccloudvm.Instance) string { return i.Accelerator }},
+	{Title: "created", Value: func(i ccloudvm.Instance) string { return i.Created.Format("2006-01-02 15:04:05") }},
+	{Title: "creation took", Value: phases},
 }
 
 func address(i ccloudvm.Instance) string {
 	if !i.Address.IsValid() {
-		return "-"
+		return ""
 	}
 	return i.Address.String()
 }
 
-func (c *command) status() *urfave.Command {
-	return &urfave.Command{
-		Name: "status", Usage: "describe an instance", ArgsUsage: "[NAME]", Flags: outputFlags(), BashComplete: c.completeInstances,
-		Action: func(ctx *urfave.Context) error {
-			m, name, err := c.one(ctx)
-			if err != nil {
-				return err
-			}
-			i, err := m.Get(ctx.Context, name)
-			if err != nil {
-				return err
-			}
-			return c.show(ctx, i, []any{i}, func(w io.Writer) { describe(w, i) })
-		},
+func qemuPort(i ccloudvm.Instance) string {
+	if i.QEMUPort == 0 {
+		return ""
 	}
+	return strconv.Itoa(i.QEMUPort)
 }
 
-func describe(w io.Writer, i ccloudvm.Instance) {
-	row := func(key string, value any) { fmt.Fprintf(w, "%s\t%v\n", key, value) }
-	row("Name", i.Name)
-	row("State", i.State)
-	if i.Reason != "" {
-		row("Reason", i.Reason)
+func ports(i ccloudvm.Instance) string {
+	texts := make([]string, len(i.Ports))
+	for n, p := range i.Ports {
+		texts[n] = fmt.Sprintf("%s:%d leads to %d", i.Address, p.Host, p.Guest)
 	}
-	row("Workload", i.Workload)
-	row("Image", i.Image)
-	row("Host address", address(i))
-	row("SSH", i.SSHCommand)
-	row("CPUs", i.CPUs)
-	row("Memory", strconv.Itoa(i.MemMiB)+" MiB")
-	row("Disk", strconv.Itoa(i.DiskGiB)+" GiB")
-	for _, p := range i.Ports {
-		row("Port", fmt.Sprintf("%s:%d leads to %d", i.Address, p.Host, p.Guest))
-	}
-	for _, m := range i.Mounts {
-		row("Mount", fmt.Sprintf("%s by %s (%s)", m.Path, m.Backend, m.Why))
-	}
-	if i.QEMUPort != 0 {
-		row("QEMU port", i.QEMUPort)
-	}
-	row("Accelerator", i.Accelerator)
-	row("Created", i.Created.Format("2006-01-02 15:04:05"))
-	var phases []string
-	for _, p := range i.Phases {
-		phases = append(phases, p.Name+" "+seconds(p.Duration))
-	}
-	row("Creation", strings.Join(phases, ", "))
+	return strings.Join(texts, ", ")
 }
 
-func (c *command) workloads() *urfave.Command {
-	return &urfave.Command{
-		Name: "workloads", Usage: "list the workloads that can be named", Flags: outputFlags(),
-		Action: func(ctx *urfave.Context) error {
+func mounts(i ccloudvm.Instance) string {
+	texts := make([]string, len(i.Mounts))
+	for n, m := range i.Mounts {
+		texts[n] = fmt.Sprintf("%s by %s (%s)", m.Path, m.Backend, m.Why)
+	}
+	return strings.Join(texts, ", ")
+}
+
+func phases(i ccloudvm.Instance) string {
+	texts := make([]string, len(i.Phases))
+	for n, p := range i.Phases {
+		texts[n] = p.Name + " " + seconds(p.Duration)
+	}
+	return strings.Join(texts, ", ")
+}
+
+func (c *command) instances() *cobra.Command {
+	return c.printing(&cobra.Command{
+		Use: "instances", Aliases: []string{"list", "ls"}, Short: "List the instances", Args: terminal.Arguments(),
+		RunE: func(command *cobra.Command, _ []string) error {
 			m, err := c.manager()
 			if err != nil {
 				return err
 			}
-			items := []any{}
+			list, err := m.List(command.Context())
+			if err != nil {
+				return err
+			}
+			return terminal.List(c.streams.Out, c.output, list,
+				terminal.Choose(columns, "name", "state", "address", "workload", "cpus", "memory", "disk", "reason"))
+		},
+	})
+}
+
+func (c *command) status() *cobra.Command {
+	return c.printing(&cobra.Command{
+		Use: "status [NAME]", Short: "Describe an instance", Args: terminal.Between(0, 1), ValidArgsFunction: c.completeInstance,
+		RunE: func(command *cobra.Command, args []string) error {
+			m, name, err := c.one(args)
+			if err != nil {
+				return err
+			}
+			i, err := m.Get(command.Context(), name)
+			if err != nil {
+				return err
+			}
+			return terminal.Show(c.streams.Out, c.output, i, columns)
+		},
+	})
+}
+
+// known is a workload that can be named.
+type known struct {
+	Name   string `json:"name"`
+	Origin string `json:"origin"`
+}
+
+func (c *command) workloads() *cobra.Command {
+	return c.printing(&cobra.Command{
+		Use: "workloads", Short: "List the workloads that can be named", Args: terminal.Arguments(),
+		RunE: func(command *cobra.Command, _ []string) error {
+			m, err := c.manager()
+			if err != nil {
+				return err
+			}
+			var list []known
 			for _, name := range m.Workloads.Names() {
-				src, err := m.Workloads.Find(ctx.Context, name, "")
+				source, err := m.Workloads.Find(command.Context(), name, "")
 				if err != nil {
 					return err
 				}
-				items = append(items, map[string]string{"Name": name, "Origin": src.Origin})
+				list = append(list, known{Name: name, Origin: source.Origin})
 			}
-			return c.show(ctx, map[string]any{"items": items}, items, func(w io.Writer) {
-				fmt.Fprintln(w, "NAME\tORIGIN")
-				for _, item := range items {
-					fmt.Fprintf(w, "%s\t%s\n", item.(map[string]string)["Name"], item.(map[string]string)["Origin"])
-				}
+			return terminal.List(c.streams.Out, c.output, list, []terminal.Column[known]{
+				{Title: "name", Value: func(k known) string { return k.Name }},
+				{Title: "origin", Value: func(k known) string { return k.Origin }},
 			})
 		},
-	}
+	})
 }

@@ -6,11 +6,22 @@
 package main
 
 import (
+	"context"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/ciaocloud/ciao/ccloudvm/cli"
+	"github.com/ciaocloud/ciao/terminal"
 )
 
+// version is set when the program is linked.
+var version = "unversioned"
+
 func main() {
-	os.Exit(cli.Run(os.Args, cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	code := cli.Run(ctx, version, os.Args[1:], terminal.Standard())
+	stop()
+	os.Exit(code)
 }
