@@ -7,7 +7,8 @@ import (
 )
 
 // endpoint joins a session with the connection it has at the moment, and with
-// the goroutine that consumes what arrives.
+// those who handle what arrives: its consumer, and the connection's reader when
+// a frame comes alone (see handleNow). One of them at a time does.
 type endpoint struct {
 	mu      sync.Mutex
 	session session
@@ -15,7 +16,10 @@ type endpoint struct {
 	closed  error // set once: nothing is queued any more
 
 	inbox   inbox
-	arrived chan struct{} // the inbox is not empty
+	handle  func(*arrival) // set once, when handling may begin
+	ending  bool           // nothing new is handled
+	busy    bool           // somebody handles
+	arrived chan struct{}  // the consumer should look
 
 	space    chan struct{} // closed when there is room again; nil when nobody waits
 	ackTimer *time.Timer
@@ -120,55 +124,81 @@ func (e *endpoint) unacknowledged() int {
 // ackEvery is how many frames are handled between two looks at the session.
 const ackEvery = 32
 
-// consume hands arrivals to handle, in order, until ctx ends.
+// consume hands arrivals to handle, in order, until ctx ends. When it returns,
+// nothing is being handled and nothing will be.
 func (e *endpoint) consume(ctx context.Context, handle func(*arrival)) {
-	for {
-		b := e.nextBatch(ctx)
-		if b == nil {
-			return
-		}
-		for rest := b.items[:b.count]; len(rest) > 0; {
-			part := rest[:min(len(rest), ackEvery)]
-			rest = rest[len(part):]
-			bytes, frames := 0, 0
-			for i := range part {
-				if ctx.Err() != nil {
-					return
-				}
-				handle(&part[i])
-				if part[i].change == nil {
-					bytes += part[i].frame.size()
-					frames++
-				}
-			}
-			e.consumed(frames, bytes)
-		}
+	e.mu.Lock()
+	e.handle = handle
+	e.mu.Unlock()
+	for b := e.nextBatch(ctx); b != nil; b = e.nextBatch(ctx) {
+		e.handleBatch(ctx, b)
 		b.release()
+		e.mu.Lock()
+		e.busy = false
+		e.mu.Unlock()
 	}
 }
 
-// nextBatch waits for arrivals; nil when ctx has ended.
-func (e *endpoint) nextBatch(ctx context.Context) *batch {
-	for {
+func (e *endpoint) handleBatch(ctx context.Context, b *batch) {
+	for rest := b.items[:b.count]; len(rest) > 0; {
+		part := rest[:min(len(rest), ackEvery)]
+		rest = rest[len(part):]
+		bytes, frames := 0, 0
+		for i := range part {
+			if ctx.Err() != nil {
+				return
+			}
+			e.handle(&part[i])
+			if part[i].change == nil {
+				bytes += part[i].frame.size()
+				frames++
+			}
+		}
 		e.mu.Lock()
-		b := e.inbox.pop()
+		e.consumed(frames, bytes)
 		e.mu.Unlock()
-		if b != nil {
-			return b
-		}
-		select {
-		case <-e.arrived:
-		case <-ctx.Done():
-			return nil
-		}
 	}
+}
+
+// nextBatch waits for arrivals, and until nobody else handles; nil when ctx has
+// ended.
+func (e *endpoint) nextBatch(ctx context.Context) *batch {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for {
+		e.ending = ctx.Err() != nil
+		switch {
+		case e.busy:
+		case e.ending:
+			return nil
+		default:
+			if b := e.inbox.pop(); b != nil {
+				e.busy = true
+				return b
+			}
+		}
+		e.await(ctx)
+	}
+}
+
+// await waits until the consumer should look. It gives the lock up meanwhile.
+func (e *endpoint) await(ctx context.Context) {
+	done := ctx.Done()
+	if e.ending {
+		done = nil // whoever handles says when that is over
+	}
+	e.mu.Unlock()
+	select {
+	case <-e.arrived:
+	case <-done:
+	}
+	e.mu.Lock()
 }
 
 // consumed acknowledges: at once when the other side could have to wait, else
-// with the next frame, or after a short time without one.
+// with the next frame, or after a short time without one. The caller holds the
+// lock.
 func (e *endpoint) consumed(frames, bytes int) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
 	e.session.consume(frames, bytes)
 	if e.link == nil || e.closed != nil || !e.session.ackOpen() {
 		return

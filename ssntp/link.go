@@ -39,6 +39,9 @@ type link struct {
 	limit   atomic.Pointer[time.Timer] // of a goodbye
 	cause   error                      // why it ended; read after done
 	ackNow  bool                       // an acknowledgement is late; guarded by the endpoint
+
+	inline    inline
+	readEnded chan struct{} // closed by the last reader
 }
 
 type goodbyeMsg struct {
@@ -55,6 +58,8 @@ func newLink(raw net.Conn, limits *Limits) *link {
 		wake:    make(chan struct{}, 1),
 		parting: make(chan goodbyeMsg, 1),
 		done:    make(chan struct{}),
+
+		readEnded: make(chan struct{}),
 	}
 	l.turn.Lock()
 	return l

@@ -17,10 +17,9 @@ var writeBuffers = sync.Pool{New: func() any {
 
 // pump moves frames over an attached link until it ends, and says why it did.
 func (e *endpoint) pump(l *link) error {
-	var writer sync.WaitGroup
-	writer.Go(func() { l.close(e.write(l)) })
-	l.close(e.read(l))
-	writer.Wait()
+	go e.read(l, 0)
+	l.close(e.write(l))
+	<-l.readEnded
 	return l.cause
 }
 
@@ -154,15 +153,23 @@ func (e *endpoint) sayGoodbye(l *link, last goodbyeMsg) error {
 	return fmt.Errorf("%w: %s", ErrClosed, last.text)
 }
 
-// read takes in frames, as many at a time as have arrived together.
-func (e *endpoint) read(l *link) error {
-	defer l.decoder.release()
+// read takes in frames, as many at a time as have arrived together, until the
+// connection ends or another reader has stood in.
+func (e *endpoint) read(l *link, reader int) {
+	if err := e.takeAll(l, reader); err != errStoodIn {
+		l.close(e.readFailed(l, err))
+		l.decoder.release()
+		close(l.readEnded)
+	}
+}
+
+func (e *endpoint) takeAll(l *link, reader int) error {
 	var b *batch
 	for {
 		var f Frame
 		h, err := l.decoder.next(&f)
 		if err != nil {
-			return e.readFailed(l, err)
+			return err
 		}
 		if b == nil {
 			b = newBatch()
@@ -173,8 +180,12 @@ func (e *endpoint) read(l *link) error {
 		if b.count < batchSize && l.decoder.ready() {
 			continue
 		}
-		if err := e.takeIn(l, b); err != nil {
-			return e.readFailed(l, err)
+		now, err := e.takeIn(l, b)
+		if err != nil {
+			return err
+		}
+		if now && !e.handleNow(l, b, reader) {
+			return errStoodIn
 		}
 		b = nil
 	}
@@ -191,21 +202,25 @@ func (e *endpoint) readFailed(l *link, err error) error {
 }
 
 // takeIn puts frames into the inbox, unless another connection has taken over
-// or the session has ended.
-func (e *endpoint) takeIn(l *link, b *batch) error {
+// or the session has ended. If now, the caller has to handle them itself.
+func (e *endpoint) takeIn(l *link, b *batch) (now bool, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.link != l {
-		return errReplaced
+		return false, errReplaced
 	}
 	progress, err := e.session.acknowledge(b.ack)
 	if err != nil {
-		return err
+		return false, err
 	}
 	bye, broken := e.keepFresh(b)
-	if b.count == 0 {
+	switch now = bye == nil && broken == nil && e.mayHandleNow(b); {
+	case b.count == 0:
 		b.release()
-	} else {
+	case now:
+		e.busy = true
+		l.watchHandler(e)
+	default:
 		if e.inbox.empty() {
 			e.wakeConsumer()
 		}
@@ -217,7 +232,7 @@ func (e *endpoint) takeIn(l *link, b *batch) error {
 			e.wakeSenders()
 		}
 	}
-	return cmp.Or(broken, bye)
+	return now, cmp.Or(broken, bye)
 }
 
 // keepFresh checks in the frames of a batch and drops from it what is not for
