@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/ciaocloud/ciao/cluster"
 )
@@ -65,7 +66,9 @@ func ProblemOf(err error) *Problem {
 	}
 	for _, class := range classes {
 		if errors.Is(err, class.err) {
-			return &Problem{Title: http.StatusText(class.status), Status: class.status, Code: class.code, Detail: err.Error(), Errors: details(err)}
+			// The code has the class: a sentence need not begin with it.
+			detail := strings.TrimPrefix(err.Error(), class.err.Error()+": ")
+			return &Problem{Title: http.StatusText(class.status), Status: class.status, Code: class.code, Detail: detail, Errors: details(err)}
 		}
 	}
 	return &Problem{Title: http.StatusText(http.StatusInternalServerError), Status: http.StatusInternalServerError, Code: "internal",
