@@ -4,15 +4,22 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/ciaocloud/ciao/cluster/driver/container"
 )
 
 // KillEngine kills the Docker Engine and returns the function that starts it again as whoever owns it would: systemd does it by itself,
-// elsewhere the same command is run. The function waits until the engine answers.
+// elsewhere the same command is run. The function waits until the engine answers. It is refused while containers of others run: they
+// would end with it.
 func KillEngine(t testing.TB) (restart func()) {
 	t.Helper()
+	if others := foreign(t); others != "" {
+		t.Fatalf("this test kills the Docker Engine, and others use it: stop %s first, or leave out this lane (docs/testing.md)", others)
+	}
 	engines := Find(t, func(p Process) bool { return isEngine(p) })
 	if len(engines) != 1 {
 		t.Fatalf("there are %d processes dockerd, not one", len(engines))
@@ -31,6 +38,22 @@ func KillEngine(t testing.TB) (restart func()) {
 			return engineAnswers()
 		})
 	}
+}
+
+// foreign names the running containers that no cluster of ours made. An engine that does not answer has none.
+func foreign(t testing.TB) string {
+	t.Helper()
+	out, err := exec.Command("docker", "ps", "--format", `{{.Names}} {{.Label "`+container.LabelCluster+`"}}`).Output()
+	if err != nil {
+		return ""
+	}
+	var names []string
+	for line := range strings.Lines(string(out)) {
+		if words := strings.Fields(line); len(words) == 1 {
+			names = append(names, words[0])
+		}
+	}
+	return strings.Join(names, " ")
 }
 
 func isEngine(p Process) bool { return Words("dockerd")(p) }
