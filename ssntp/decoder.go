@@ -2,30 +2,28 @@ package ssntp
 
 import (
 	"io"
-	"sync"
 )
 
 const (
 	smallBuffer = headerSize + maxOptions + 484 // 1536, kept by every connection
-	largeBuffer = 32 << 10                      // borrowed while data flows
-	slabSize    = 4096
-	maxSlabbed  = 1024
+	largeBuffer = 18 << 10                      // one at a time while data flows; a TLS record and what was left of the one before
+	flowing     = 2 << 10                       // bytes of a read after which more is to be expected
+	gathered    = 1 << 10                       // bytes of a payload that is made whole in the buffer
 )
 
-var readBuffers = sync.Pool{New: func() any { return new([largeBuffer]byte) }}
-
-// decoder reads frames. An idle connection holds a small buffer only: as long
-// as reads fill the buffer a large one is borrowed.
+// decoder reads frames. An idle connection holds a small buffer only: large ones
+// are for data that flows. A large one is never used again: it belongs to the
+// payloads that were cut out of it.
 type decoder struct {
 	src    io.Reader
 	limit  int // of payloads
 	filled func()
 	small  [smallBuffer]byte
-	large  *[largeBuffer]byte
-	buf    []byte // small or large
+	buf    []byte // small, or a large one
 	r, w   int    // unread bytes are buf[r:w]
-	slab   []byte // room for small payloads
-	full   bool   // the last read filled the buffer: there is probably more
+	more   bool   // there is probably more to read at once
+	ahead  header // of the frame at r
+	parsed bool   // ahead is known
 }
 
 // newDecoder reads from src and calls filled after every read.
@@ -40,11 +38,12 @@ func (d *decoder) next(f *Frame) (header, error) {
 	if err := d.need(headerSize); err != nil {
 		return header{}, err
 	}
-	h, err := parseHeader(d.buf[d.r:d.w], d.limit)
+	h, err := d.header()
 	if err != nil {
 		return h, err
 	}
 	d.r += headerSize
+	d.parsed = false
 	*f = Frame{Operand: h.operand, Message: h.number}
 	if h.options > 0 {
 		if err := d.need(h.options); err != nil {
@@ -63,18 +62,40 @@ func (d *decoder) next(f *Frame) (header, error) {
 	return h, err
 }
 
-// ready reports whether a whole frame is in the buffer.
-func (d *decoder) ready() bool {
-	b := d.buf[d.r:d.w]
-	if len(b) < headerSize {
-		return false
+// header looks at the header of the next frame, which is in the buffer.
+func (d *decoder) header() (header, error) {
+	if d.parsed {
+		return d.ahead, nil
 	}
-	h, err := parseHeader(b, d.limit)
-	return err != nil || len(b) >= headerSize+h.options+h.payload
+	h, err := parseHeader(d.buf[d.r:d.w], d.limit)
+	d.ahead, d.parsed = h, err == nil
+	return h, err
 }
 
+// ready reports whether a whole frame is in the buffer.
+func (d *decoder) ready() bool {
+	unread := d.w - d.r
+	if unread < headerSize {
+		return false
+	}
+	h, err := d.header()
+	return err != nil || unread >= headerSize+h.options+h.payload
+}
+
+// payload cuts the payload out of a large buffer, or copies it when it is not
+// all there or would keep much more memory than its neighbours fill.
 func (d *decoder) payload(length int) ([]byte, error) {
-	p := d.alloc(length)
+	if length <= gathered {
+		if err := d.need(length); err != nil {
+			return nil, unexpected(err)
+		}
+	}
+	if length <= d.w-d.r && d.w >= largeBuffer/2 {
+		p := d.buf[d.r : d.r+length : d.r+length]
+		d.r += length
+		return p, nil
+	}
+	p := make([]byte, length)
 	n := copy(p, d.buf[d.r:d.w])
 	d.r += n
 	for n < length {
@@ -88,27 +109,13 @@ func (d *decoder) payload(length int) ([]byte, error) {
 	return p, nil
 }
 
-// alloc cuts small payloads out of a common slab: fewer, larger allocations,
-// while a payload that is kept holds on to one slab only.
-func (d *decoder) alloc(length int) []byte {
-	if length > maxSlabbed || d.large == nil {
-		return make([]byte, length)
-	}
-	if length > len(d.slab) {
-		d.slab = make([]byte, slabSize)
-	}
-	p := d.slab[:length:length]
-	d.slab = d.slab[length:]
-	return p
-}
-
 // need waits until n bytes are in the buffer; n fits the small one.
 func (d *decoder) need(n int) error {
 	for d.w-d.r < n {
 		d.choose()
 		more, err := d.src.Read(d.buf[d.w:])
 		d.w += more
-		d.full = d.w == len(d.buf)
+		d.more = more >= flowing || d.w == len(d.buf)
 		d.filled()
 		if err != nil && d.w-d.r < n {
 			if d.w > d.r {
@@ -120,31 +127,19 @@ func (d *decoder) need(n int) error {
 	return nil
 }
 
-// choose moves the unread bytes, fewer than the small buffer holds, to the
-// front of the buffer for the next read.
+// choose finds room for the next read, behind the unread bytes, which are fewer
+// than the small buffer holds.
 func (d *decoder) choose() {
 	unread := d.buf[d.r:d.w]
 	switch {
-	case d.full && d.large == nil:
-		d.large = readBuffers.Get().(*[largeBuffer]byte)
-		d.buf = d.large[:]
-	case !d.full && d.large != nil:
+	case !d.more:
 		d.buf = d.small[:]
+	case len(d.buf)-d.w < smallBuffer:
+		d.buf = make([]byte, largeBuffer)
+	default:
+		return
 	}
-	d.w = copy(d.buf, unread)
-	d.r = 0
-	if !d.full {
-		d.release()
-		d.slab = nil
-	}
-}
-
-// release gives the large buffer back; what it held has been moved or is lost.
-func (d *decoder) release() {
-	if d.large != nil {
-		readBuffers.Put(d.large)
-		d.large = nil
-	}
+	d.r, d.w = 0, copy(d.buf, unread)
 }
 
 func unexpected(err error) error {

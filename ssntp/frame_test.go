@@ -49,21 +49,48 @@ func TestFrameRoundTrip(t *testing.T) {
 	}
 }
 
+// TestManyFramesInOneStream keeps all payloads: none may change when more is read.
 func TestManyFramesInOneStream(t *testing.T) {
+	const frames = 2000
 	var stream []byte
-	for n := range uint64(2000) {
-		stream = append(stream, encode(Frame{Operand: Start, Payload: bytes.Repeat([]byte{byte(n)}, int(n%700))}, n+1, 0)...)
+	for n := range uint64(frames) {
+		stream = append(stream, encode(Frame{Operand: Start, Payload: bytes.Repeat([]byte{byte(n)}, int(n%1100))}, n+1, 0)...)
 	}
-	d := newDecoder(bytes.NewReader(stream), 1<<20, func() {})
-	for n := range uint64(2000) {
-		var f Frame
-		if _, err := d.next(&f); err != nil {
-			t.Fatal(err)
-		}
-		if f.Message != n+1 || len(f.Payload) != int(n%700) || strings.Trim(string(f.Payload), string([]byte{byte(n)})) != "" {
-			t.Fatalf("frame %d is number %d with %d bytes", n+1, f.Message, len(f.Payload))
-		}
+	for name, source := range map[string]io.Reader{
+		"whole": bytes.NewReader(stream), "halves": iotest.HalfReader(bytes.NewReader(stream)), "bytes": iotest.OneByteReader(bytes.NewReader(stream)),
+		"records": &records{stream, 16 << 10}, "small records": &records{stream, 3000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDecoder(source, 1<<20, func() {})
+			got := make([]Frame, frames)
+			for n := range got {
+				if _, err := d.next(&got[n]); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for n, f := range got {
+				if want := bytes.Repeat([]byte{byte(n)}, n%1100); f.Message != uint64(n)+1 || !bytes.Equal(f.Payload, want) {
+					t.Fatalf("frame %d is number %d with %d bytes, want %d of %d", n+1, f.Message, len(f.Payload), len(want), byte(n))
+				}
+			}
+		})
 	}
+}
+
+// records is a reader that returns no more than the rest of a record, as TLS does.
+type records struct {
+	left []byte
+	size int
+}
+
+func (r *records) Read(b []byte) (int, error) {
+	if len(r.left) == 0 {
+		return 0, io.EOF
+	}
+	rest := (len(r.left)-1)%r.size + 1
+	n := copy(b, r.left[:rest])
+	r.left = r.left[n:]
+	return n, nil
 }
 
 func TestDecoderRefuses(t *testing.T) {

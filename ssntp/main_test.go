@@ -3,6 +3,7 @@ package ssntp_test
 import (
 	"fmt"
 	"os"
+	"os/signal"
 	"runtime"
 	"runtime/pprof"
 	"testing"
@@ -11,6 +12,10 @@ import (
 
 // TestMain fails the run when a test has left goroutines behind.
 func TestMain(m *testing.M) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt) // fuzzing does, which begins a goroutine that never ends
+	signal.Stop(signals)
+	runtime.Gosched()
 	before := runtime.NumGoroutine()
 	code := m.Run()
 	if code == 0 && !settled(before) {

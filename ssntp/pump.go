@@ -158,7 +158,6 @@ func (e *endpoint) sayGoodbye(l *link, last goodbyeMsg) error {
 func (e *endpoint) read(l *link, reader int) {
 	if err := e.takeAll(l, reader); err != errStoodIn {
 		l.close(e.readFailed(l, err))
-		l.decoder.release()
 		close(l.readEnded)
 	}
 }

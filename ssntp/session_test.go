@@ -14,6 +14,7 @@ import (
 type side struct {
 	session session
 	wire    bytes.Buffer
+	decoder *decoder
 	sent    uint64
 	seen    uint64
 	open    []int // sizes of frames that were received and not consumed
@@ -38,6 +39,7 @@ func newConversation(t *testing.T, limits *Limits) *conversation {
 func (c *conversation) connect() {
 	for i, end := range c.ends {
 		end.wire.Reset()
+		end.decoder = newDecoder(&end.wire, 1<<20, func() {})
 		end.session.windowFrames, end.session.windowBytes = end.session.limits.WindowFrames, end.session.limits.WindowBytes
 		if err := end.session.resume(c.ends[1-i].session.received); err != nil {
 			c.t.Fatalf("resume: %v", err)
@@ -65,16 +67,17 @@ func (c *conversation) transmit(i, enough int, ack bool) {
 	c.ends[1-i].wire.Write(buf)
 }
 
+// incoming: something is on the wire.
+func (s *side) incoming() bool { return s.wire.Len() > 0 || s.decoder.ready() }
+
 // receive takes one frame off the wire.
 func (c *conversation) receive(i int) {
 	end := c.ends[i]
-	if end.wire.Len() == 0 {
+	if !end.incoming() {
 		return
 	}
-	d := newDecoder(&end.wire, 1<<20, func() {})
-	d.buf = d.small[:headerSize] // read no further than this frame
 	var f Frame
-	h, err := d.next(&f)
+	h, err := end.decoder.next(&f)
 	if err != nil {
 		c.t.Fatalf("decode: %v", err)
 	}
@@ -134,7 +137,7 @@ func (c *conversation) settle() {
 			c.transmit(i, 1<<16, true)
 		}
 		for i := range c.ends {
-			for c.ends[i].wire.Len() > 0 {
+			for c.ends[i].incoming() {
 				c.receive(i)
 			}
 			for len(c.ends[i].open) > 0 {
