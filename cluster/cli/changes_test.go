@@ -36,6 +36,23 @@ func TestLifeOfInstances(t *testing.T) {
 	}
 }
 
+func TestWaitForInstances(t *testing.T) {
+	start(t)
+	works(t, "create", "instance", "busybox", "--instances", "2", "--name", "web")
+	works(t, "stop", "instance", "web-1")
+	if got := works(t, "wait", "instance", "web-1", "--for", "stopped", "-f", "{{.name}} {{.state}}"); got != "web-1 stopped\n" {
+		t.Errorf("waited for %q", got)
+	}
+	refuses(t, 9, []string{"wait", "instance", "web-2", "--timeout", "100ms"}, "web-2 is not there yet: it is pending")
+	refuses(t, 9, []string{"wait", "instance", "web-2", "--for", "deleted", "--timeout", "100ms"}, "web-2 is not there yet")
+	refuses(t, 3, []string{"wait", "instance", "nobody"}, `"nobody"`)
+	refuses(t, 2, []string{"wait", "instance", "web-1", "--for", "gone"}, "it is active, deleted, stopped")
+	works(t, "delete", "instance", "web-1", "--wait")
+	if got := works(t, "wait", "instance", "web-1", "--for", "deleted"); got != "" {
+		t.Errorf("waited for %q to be deleted", got)
+	}
+}
+
 func TestOfSeveralEachIsTried(t *testing.T) {
 	start(t)
 	works(t, "create", "instance", "busybox", "--instances", "2", "--name", "web")

@@ -10,7 +10,7 @@ import (
 // verbs are the commands with what they act on.
 var verbs = map[string]string{
 	"create": "instance workload tenant", "list": "instances workloads nodes tenants cncis quotas events", "show": "instance workload node tenant cnci",
-	"start": "instance", "stop": "instance", "restart": "instance", "update": "quota tenant", "delete": "instance workload tenant events",
+	"start": "instance", "stop": "instance", "restart": "instance", "wait": "instance", "update": "quota tenant", "delete": "instance workload tenant events",
 	"run": "controller scheduler launcher cnci",
 }
 

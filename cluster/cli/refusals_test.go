@@ -151,7 +151,7 @@ func TestOtherTenants(t *testing.T) {
 	t.Setenv(client.EnvClientCert, a.Tenant(apiservertest.Green))
 	t.Setenv(client.EnvAdminCert, "")
 	for _, args := range [][]string{
-		{"show", "instance", instance}, {"start", "instance", instance}, {"stop", "instance", instance}, {"restart", "instance", instance},
+		{"show", "instance", instance}, {"start", "instance", instance}, {"stop", "instance", instance}, {"restart", "instance", instance}, {"wait", "instance", instance},
 		{"delete", "instance", instance}, {"show", "instance", "web"}, {"show", "workload", workload}, {"delete", "workload", workload},
 		{"create", "instance", workload}, {"create", "instance", "busybox"}, {"list", "instances", workload}, {"show", "cnci", cnci},
 		{"show", "tenant", apiservertest.Blue}, {"show", "tenant", "blue"}, {"list", "quotas", "blue"}, {"list", "instances", "--tenant", "blue"},

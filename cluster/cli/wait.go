@@ -2,10 +2,15 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/ciaocloud/ciao/cluster"
@@ -13,6 +18,40 @@ import (
 	"github.com/ciaocloud/ciao/cluster/client"
 	"github.com/ciaocloud/ciao/terminal"
 )
+
+// goals are what `ciao wait` can wait for.
+var goals = map[string]client.Reached{"active": client.Active, "stopped": client.Inactive, "deleted": client.Deleted}
+
+func (s *session) waitFor() *cobra.Command {
+	return terminal.Group("wait", "Wait until instances are active, stopped or deleted", s.waitForInstance())
+}
+
+func (s *session) waitForInstance() *cobra.Command {
+	wait, goal := waitFlags{wait: true}, ""
+	names := slices.Sorted(maps.Keys(goals))
+	command := s.each("Wait until instances are active, stopped or deleted; fail if they cannot be", func(ctx context.Context, c *client.Client, args []string, streams terminal.Streams) error {
+		reached, known := goals[goal]
+		if !known {
+			return terminal.Usage("--for %q: it is %s", goal, strings.Join(names, ", "))
+		}
+		waited, problem := eachInstance(ctx, c, args, (*client.Client).Instance)
+		if goal == "deleted" && errors.Is(problem, cluster.ErrNotFound) {
+			problem = nil // what is not there need not be waited for
+		}
+		waited, err := wait.until(ctx, c, streams, goal, waited, reached)
+		if err != nil {
+			return also(problem, err)
+		}
+		if goal == "deleted" {
+			return problem
+		}
+		return s.changed(streams, waited, problem)
+	})
+	command.Flags().StringVar(&goal, "for", "active", "what to wait for: "+strings.Join(names, ", "))
+	command.Flags().DurationVar(&wait.timeout, "timeout", 5*time.Minute, "longest wait")
+	offer(command, "for", names)
+	return command
+}
 
 // waitFlags are the flags of commands that can wait for what they asked for.
 type waitFlags struct {
