@@ -35,7 +35,7 @@ func Interactive(w io.Writer) bool {
 // use is one sentence and not the whole help, Ctrl-C cancels the context. It returns the exit code for the error; exit translates
 // errors that are not of wrong use.
 func Run(root *cobra.Command, args []string, streams Streams, exit func(error) int) int {
-	root.SetArgs(args)
+	root.SetArgs(append([]string{}, args...)) // nil would be those of the process
 	root.SetIn(streams.In)
 	root.SetOut(streams.Out)
 	root.SetErr(streams.Err)

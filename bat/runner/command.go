@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,7 +42,7 @@ Exit code: 0 all passed; 1 a test failed; 2 wrong use, or no cluster to judge.`,
   bat --suite smoke                    # a short look
   bat --run 'network/.*Isolat'         # some
   bat --list                           # the test plan
-  bat --junit results.xml              # for a CI server, too`,
+  bat --junit results.xml              # for a CI server, too; --tap and --html are others`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.run(cmd.Context()) },
 	}
 	c.flags(root.Flags())
@@ -63,7 +65,7 @@ type command struct {
 	sweep     bool
 	verbose   bool
 	format    string
-	junit     string
+	files     map[string]*string // by form of the result
 	directory string
 	scale     float64
 	image     string
@@ -74,8 +76,11 @@ func (c *command) flags(flags *pflag.FlagSet) {
 	flags.StringVar(&c.choice.pattern, "run", "", "only tests whose SUITE/NAME matches this regular expression")
 	flags.StringSliceVar(&c.choice.suites, "suite", nil, "only these suites")
 	flags.BoolVar(&c.list, "list", false, "show the test plan of the chosen tests and run none")
-	flags.StringVarP(&c.format, "output", "o", "text", "form of the result: text or junit")
-	flags.StringVar(&c.junit, "junit", "", "write the result in JUnit's form to this file, too")
+	flags.StringVarP(&c.format, "output", "o", "text", "form of the result: "+strings.Join(formats(), ", "))
+	c.files = make(map[string]*string)
+	for form, report := range reports {
+		c.files[form] = flags.String(form, "", "write the result as "+report.name+" to this `file`, too")
+	}
 	flags.DurationVar(&c.options.limit, "timeout", bat.DefaultTimeout, "longest that a test may take (a few take more by their nature)")
 	flags.Float64Var(&c.scale, "time-scale", 0, "multiply every time limit, for slow machines (the cluster's own where it can be read, else 1)")
 	flags.BoolVar(&c.verbose, "verbose", false, "show the logs of tests that passed, too")
@@ -104,8 +109,8 @@ func (c *command) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if c.format != "text" && c.format != "junit" {
-		return terminal.Usage("%q is not a form of output; use text or junit", c.format)
+	if !slices.Contains(formats(), c.format) {
+		return terminal.Usage("%q is not a form of output; use %s", c.format, strings.Join(formats(), ", "))
 	}
 	if c.list {
 		writePlan(c.streams.Out, c.suites, chosen)
@@ -166,7 +171,7 @@ func (c *command) sweepAll(ctx context.Context, cluster *bat.Cluster) error {
 // judge runs the tests, reports, and looks whether anything was left behind.
 func (c *command) judge(ctx context.Context, cluster *bat.Cluster, chosen []entry) error {
 	var report reporter = newText(c.streams.Out, c.verbose)
-	if c.format == "junit" {
+	if c.format != "text" {
 		report = silent{}
 	}
 	outcomes := run(ctx, cluster, chosen, c.options, report)
@@ -201,18 +206,31 @@ func (c *command) finalSweep(ctx context.Context, cluster *bat.Cluster) error {
 	return nil
 }
 
+// reports are the forms of a result for machines and for reading later.
+var reports = map[string]struct {
+	name  string
+	write func(io.Writer, []bat.Outcome) error
+}{
+	"junit": {"JUnit XML", writeJUnit},
+	"tap":   {"TAP", writeTAP},
+	"html":  {"a page", writeHTML},
+}
+
+func formats() []string { return append([]string{"text"}, slices.Sorted(maps.Keys(reports))...) }
+
 func (c *command) write(outcomes []bat.Outcome) error {
-	if c.format == "junit" {
-		if err := writeJUnit(c.streams.Out, outcomes); err != nil {
-			return err
-		}
-	} else {
+	if report, ok := reports[c.format]; !ok {
 		fmt.Fprintln(c.streams.Out, summary(outcomes))
+	} else if err := report.write(c.streams.Out, outcomes); err != nil {
+		return err
 	}
-	if c.junit == "" {
-		return nil
+	var problems []error
+	for form, file := range c.files {
+		if *file != "" {
+			problems = append(problems, writeFile(*file, func(w io.Writer) error { return reports[form].write(w, outcomes) }))
+		}
 	}
-	return writeFile(c.junit, func(w io.Writer) error { return writeJUnit(w, outcomes) })
+	return errors.Join(problems...)
 }
 
 func writeFile(name string, write func(io.Writer) error) error {

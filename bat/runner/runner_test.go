@@ -13,7 +13,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/pflag"
 
 	"github.com/ciaocloud/ciao/bat"
 	"github.com/ciaocloud/ciao/terminal"
@@ -189,6 +191,38 @@ func TestJUnitIsReadBack(t *testing.T) {
 	}
 }
 
+func TestTAP(t *testing.T) {
+	var out bytes.Buffer
+	if err := writeTAP(&out, outcomesOf(t)); err != nil {
+		t.Fatal(err)
+	}
+	head := "TAP version 14\n1..4\nok 1 - good/Passes\nok 2 - good/Skips # SKIP no moon here\nnot ok 3 - bad/Fails\n  ---\n"
+	body, found := strings.CutPrefix(out.String(), head)
+	block, rest, ended := strings.Cut(body, "  ...\n")
+	if !found || !ended || !strings.HasPrefix(rest, "not ok 4 - bad/Panics\n") {
+		t.Fatalf("want it to begin with %q:\n%s", head, out.String())
+	}
+	var failed diagnostic
+	if err := yaml.Unmarshal([]byte(block), &failed); err != nil || failed.Message != "<water> is wet" || failed.Expected != "e-Fails" {
+		t.Errorf("the diagnostic is %+v (%v):\n%s", failed, err, block)
+	}
+}
+
+func TestHTMLShowsEverythingAsText(t *testing.T) {
+	var out bytes.Buffer
+	if err := writeHTML(&out, outcomesOf(t)); err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []string{"1 passed, 2 failed, 1 skipped", "<h2>good</h2>", "no moon here", "&lt;water&gt; is wet", "<summary>nodes</summary>", "e-Fails"} {
+		if !strings.Contains(out.String(), part) {
+			t.Errorf("the page lacks %q:\n%s", part, out.String())
+		}
+	}
+	if strings.Contains(out.String(), "<water>") {
+		t.Error("what a test says is taken for HTML")
+	}
+}
+
 func TestTextTellsWhatFailed(t *testing.T) {
 	var out bytes.Buffer
 	report := newText(&out, false)
@@ -221,7 +255,7 @@ func TestCommandLine(t *testing.T) {
 		{"one hyphen will do", "-list -run=Passes -suite good", 0, "1 tests", ""},
 		{"no cluster", "--singlevm " + nowhere, terminal.ExitUsage, "", "there is no cluster to judge"},
 		{"unknown suite", "--suite ugly", terminal.ExitUsage, "", "there is no suite"},
-		{"unknown form", "-o xml", terminal.ExitUsage, "", "use text or junit"},
+		{"unknown form", "-o xml", terminal.ExitUsage, "", "use text, html, junit, tap"},
 		{"unknown flag", "--colour", terminal.ExitUsage, "", "--colour"},
 		{"an argument", "smoke", terminal.ExitUsage, "", "one argument too many"},
 	} {
@@ -248,8 +282,13 @@ func TestExitCodeSaysWhatFailed(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			var cleaned []string
 			var out, problems bytes.Buffer
-			c := &command{format: "text", streams: terminal.Streams{Out: &out, Err: &problems}, options: options{limit: time.Minute, failFast: test.failFast}}
-			c.junit = filepath.Join(t.TempDir(), "junit.xml")
+			c := &command{streams: terminal.Streams{Out: &out, Err: &problems}}
+			c.flags(pflag.NewFlagSet("", pflag.ContinueOnError))
+			c.options = options{limit: time.Minute, failFast: test.failFast}
+			directory := t.TempDir()
+			for form, file := range c.files {
+				*file = filepath.Join(directory, form)
+			}
 			chosen, err := choice{pattern: test.pattern}.from(fake(&cleaned))
 			if err != nil {
 				t.Fatal(err)
@@ -262,8 +301,10 @@ func TestExitCodeSaysWhatFailed(t *testing.T) {
 			if last := lines[len(lines)-1]; !strings.HasSuffix(last, "skipped") {
 				t.Errorf("the last line is %q, not the summary", last)
 			}
-			if info, err := os.Stat(c.junit); err != nil || info.Size() == 0 {
-				t.Errorf("the JUnit file is not there: %v", err)
+			for form, file := range c.files {
+				if info, err := os.Stat(*file); err != nil || info.Size() == 0 {
+					t.Errorf("the %s file is not there: %v", form, err)
+				}
 			}
 		})
 	}
