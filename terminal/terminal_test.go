@@ -3,6 +3,7 @@ package terminal
 import (
 	"bytes"
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -176,5 +177,32 @@ func TestWrongUse(t *testing.T) {
 				t.Errorf("not one line: %q", problems.String())
 			}
 		})
+	}
+}
+
+func TestStream(t *testing.T) {
+	type thing struct {
+		Name string `json:"name"`
+		Size int    `json:"size"`
+	}
+	columns := []Column[thing]{
+		{Title: "name", Value: func(i thing) string { return i.Name }}, {Title: "size", Value: func(i thing) string { return strconv.Itoa(i.Size) }},
+	}
+	for form, want := range map[Output]string{
+		{Format: "table"}:                        "NAME  SIZE\na     1\nlonger  2\nb       3\n",
+		{Format: "json"}:                         `{"name":"a","size":1}` + "\n" + `{"name":"longer","size":2}` + "\n" + `{"name":"b","size":3}` + "\n",
+		{Format: "yaml"}:                         "---\nname: a\nsize: 1\n---\nname: longer\nsize: 2\n---\nname: b\nsize: 3\n",
+		{Format: "table", Template: "{{.size}}"}: "1\n2\n3\n",
+	} {
+		var out bytes.Buffer
+		stream := NewStream(&out, form, columns)
+		for _, item := range []thing{{"a", 1}, {"longer", 2}, {"b", 3}} {
+			if err := stream.Write(item); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if diff := cmp.Diff(want, out.String()); diff != "" {
+			t.Errorf("%+v (-want +got):\n%s", form, diff)
+		}
 	}
 }

@@ -1,8 +1,10 @@
 package cli_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"io"
 	"strings"
 	"testing"
 
@@ -145,4 +147,36 @@ func TestEvents(t *testing.T) {
 	if got := works(t, "list", "events"); strings.Count(got, "\n") != 1 {
 		t.Errorf("events %q", got)
 	}
+}
+
+func TestFollowingEvents(t *testing.T) {
+	start(t)
+	works(t, "create", "instance", "busybox", "--name", "before")
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	reader, writer := io.Pipe()
+	ended := make(chan int, 1)
+	go func() {
+		args := []string{"list", "events", "--follow", "-f", "{{.reason}} {{.message}}"}
+		ended <- cli.Run(ctx, "1.2.3", args, terminal.Streams{In: strings.NewReader(""), Out: writer, Err: io.Discard})
+		writer.Close()
+	}()
+	lines := bufio.NewScanner(reader)
+	next := func(name string) {
+		t.Helper()
+		for lines.Scan() {
+			if strings.HasPrefix(lines.Text(), "Created ") && strings.Contains(lines.Text(), name) {
+				return
+			}
+		}
+		t.Fatalf("nothing was said of %s", name)
+	}
+	next("before")
+	works(t, "create", "instance", "busybox", "--name", "after")
+	next("after")
+	interrupt()
+	if code := <-ended; code != 130 {
+		t.Errorf("exit code %d after Ctrl-C", code)
+	}
+	refuses(t, 3, []string{"list", "events", "--follow", "--instance", "nobody"}, `"nobody"`)
 }

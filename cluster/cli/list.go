@@ -180,12 +180,16 @@ func quotaTenant(ctx context.Context, c *client.Client, args []string) (string, 
 
 func (s *session) listEvents() *cobra.Command {
 	var filter client.EventFilter
+	var follow bool
 	command := &cobra.Command{
 		Use: "events", Aliases: []string{"event"}, Short: "List what happened, oldest first", Args: terminal.Arguments(),
 		RunE: s.user(func(ctx context.Context, c *client.Client, _ []string, streams terminal.Streams) error {
 			var err error
 			if filter.Node, err = nodeID(ctx, c, filter.Node); err != nil {
 				return err
+			}
+			if follow {
+				return s.followEvents(ctx, c, filter, streams)
 			}
 			items, err := c.Events(ctx, filter)
 			if err != nil {
@@ -194,7 +198,21 @@ func (s *session) listEvents() *cobra.Command {
 			return terminal.List(streams.Out, s.output, items, eventColumns)
 		}),
 	}
+	command.Flags().BoolVar(&follow, "follow", false, "go on with what happens, until Ctrl-C")
 	command.Flags().StringVar(&filter.Instance, "instance", "", "only those of the instance with this name or id")
 	command.Flags().StringVar(&filter.Node, "node", "", "only those of the node with this id or, for operators, host name")
 	return s.printing(command)
+}
+
+func (s *session) followEvents(ctx context.Context, c *client.Client, filter client.EventFilter, streams terminal.Streams) error {
+	stream := terminal.NewStream(streams.Out, s.output, eventColumns)
+	for event, err := range c.FollowEvents(ctx, filter) {
+		if err != nil {
+			return instances.hint(ctx, c, filter.Instance, err)
+		}
+		if err := stream.Write(event); err != nil {
+			return err
+		}
+	}
+	return terminal.Silent(context.Canceled) // Ctrl-C is how it ends
 }
