@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 
 	"github.com/ciaocloud/ciao/cluster"
@@ -55,8 +54,18 @@ func TestLife(t *testing.T) {
 	w.mu.Lock()
 	history := slices.Clone(w.history[s.Instance])
 	w.mu.Unlock()
-	if diff := cmp.Diff(want, history); diff != "" {
-		t.Errorf("states (-want +got):\n%s", diff)
+	// A state that is over before it could be sent is left out.
+	passing := []cluster.State{cluster.Starting, cluster.Stopping, cluster.Deleting}
+	rest := want
+	for _, state := range history {
+		at := slices.Index(rest, state)
+		if at < 0 || slices.ContainsFunc(rest[:at], func(left cluster.State) bool { return !slices.Contains(passing, left) }) {
+			t.Fatalf("states are %v, want %v", history, want)
+		}
+		rest = rest[at+1:]
+	}
+	if len(rest) > 0 {
+		t.Errorf("states are %v, want %v", history, want)
 	}
 }
 

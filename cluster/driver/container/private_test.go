@@ -36,6 +36,14 @@ func newPrivateEngine(t *testing.T) *privateEngine {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// In memory, its layers can be overlays wherever the test runs, in a container as well.
+	data := filepath.Join(directory, "data")
+	if err := os.Mkdir(data, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", data, "tmpfs", 0, "size=512m,mode=0700"); err != nil {
+		t.Fatalf("mount a place for the private engine's data: %v", err)
+	}
 	e := &privateEngine{directory: directory, host: "unix://" + directory + "/d.sock", bridge: makeBridge(t)}
 	t.Cleanup(func() {
 		e.end(t, syscall.SIGTERM)
@@ -71,7 +79,7 @@ func makeBridge(t *testing.T) string {
 
 func (e *privateEngine) begin(t *testing.T) {
 	t.Helper()
-	e.process = e.run(t, "dockerd", "-H", e.host, "--data-root", e.directory+"/data", "--exec-root", e.directory+"/run",
+	e.process = e.run(t, "dockerd", "-H", e.host, "--data-root", e.directory+"/data", "--storage-driver", "overlay2", "--exec-root", e.directory+"/run",
 		"--containerd", e.directory+"/c.sock", "--pidfile", e.directory+"/pid", "--bridge", e.bridge, "--iptables=false", "--ip6tables=false")
 	engine := dial(t, e.host)
 	tick := time.NewTicker(50 * time.Millisecond)
