@@ -3,6 +3,10 @@ package container
 import (
 	"testing"
 	"time"
+
+	"github.com/docker/docker/api/types/events"
+
+	"github.com/ciaocloud/ciao/cluster/driver"
 )
 
 func TestEnding(t *testing.T) {
@@ -30,5 +34,35 @@ func TestEnding(t *testing.T) {
 				t.Errorf("interrupted is %t, want %t", got, test.want)
 			}
 		})
+	}
+}
+
+// Events come late at times, above all right after the engine came back.
+func TestSightingsOfLateEvents(t *testing.T) {
+	const id = "web"
+	kill := events.Message{Action: events.ActionKill}
+	start := events.Message{Action: events.ActionStart}
+	at := func(m events.Message, when time.Time) events.Message {
+		m.TimeNano = when.UnixNano()
+		return m
+	}
+	var s sightings
+	began := time.Now()
+	done := s.asked(id)
+	s.event(id, at(start, began))
+	s.event(id, at(kill, time.Now()))
+	done()
+	if s.killed(driver.Status{ID: id, Started: began}) {
+		t.Error("a stop that the driver asked for, before it was told of the start, counts as somebody else's")
+	}
+	again := time.Now().Add(time.Second)
+	s.event(id, at(start, again))
+	s.event(id, at(kill, again.Add(time.Second)))
+	if !s.killed(driver.Status{ID: id, Started: again}) {
+		t.Error("a kill that nobody asked for is not seen")
+	}
+	s.event(id, at(start, began)) // older than the kill
+	if !s.killed(driver.Status{ID: id, Started: again}) {
+		t.Error("a late event of an earlier start hides the kill of a later run")
 	}
 }

@@ -56,7 +56,14 @@ func (s *sightings) event(id string, message events.Message) {
 			s.kills = map[string]time.Time{}
 		}
 		s.kills[id] = at
-	case events.ActionStart, events.ActionDestroy:
+	case events.ActionStart: // of a new run; its event may come when that is being stopped already
+		if s.kills[id].Before(at) {
+			delete(s.kills, id)
+		}
+		if stop := s.stops[id]; !stop.to.IsZero() && stop.to.Before(at) {
+			delete(s.stops, id)
+		}
+	case events.ActionDestroy:
 		delete(s.kills, id)
 		delete(s.stops, id)
 	}
