@@ -1,6 +1,7 @@
 package machinetest
 
 import (
+	"bytes"
 	"context"
 	"os"
 	"os/exec"
@@ -32,6 +33,7 @@ func KillEngine(t testing.TB) (restart func()) {
 		Eventually(t, "the engine answers", time.Minute, func() bool {
 			// It does not start while the process in its pid file is there, be it another or one that nobody has waited for yet.
 			if err != nil && len(Find(t, isEngine)) == 0 {
+				forgetDead(t, "/var/run/docker.pid")
 				startEngine(t, engine.Args)
 				<-time.After(100 * time.Millisecond)
 			}
@@ -54,6 +56,23 @@ func foreign(t testing.TB) string {
 		}
 	}
 	return strings.Join(names, " ")
+}
+
+// forgetDead removes a pid file whose process is dead and was waited for by nobody, which it never is in a container whose first process
+// is no init.
+func forgetDead(t testing.TB, pidFile string) {
+	t.Helper()
+	text, err := os.ReadFile(pidFile)
+	if err != nil {
+		return
+	}
+	stat, err := os.ReadFile("/proc/" + strings.TrimSpace(string(text)) + "/stat")
+	if err != nil || !strings.HasPrefix(string(stat[bytes.LastIndexByte(stat, ')')+1:]), " Z") { // proc_pid_stat(5)
+		return
+	}
+	if err := os.Remove(pidFile); err != nil {
+		t.Errorf("remove the pid file of a dead engine: %v", err)
+	}
 }
 
 func isEngine(p Process) bool { return Words("dockerd")(p) }
