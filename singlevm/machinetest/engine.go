@@ -34,6 +34,7 @@ func KillEngine(t testing.TB) (restart func()) {
 			// It does not start while the process in its pid file is there, be it another or one that nobody has waited for yet.
 			if err != nil && len(Find(t, isEngine)) == 0 {
 				forgetDead(t, "/var/run/docker.pid")
+				forgetDead(t, "/var/run/docker/containerd/containerd.pid") // of the containerd that dies with it
 				startEngine(t, engine.Args)
 				<-time.After(100 * time.Millisecond)
 			}
