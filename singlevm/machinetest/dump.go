@@ -77,7 +77,7 @@ type source struct {
 
 var sources = []source{
 	{name: "processes", read: processes},
-	{name: "network namespaces", read: files("/run/netns")},
+	{name: "network namespaces", read: namespaces},
 	{name: "links", read: links},
 	{name: "addresses", read: addresses},
 	{name: "routes", read: command("ip", "route", "show", "table", "all")},

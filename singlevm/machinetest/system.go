@@ -84,6 +84,9 @@ func files(roots ...string) func(context.Context) ([]string, error) {
 	}
 }
 
+// namespaces are the named ones. Their directory stays when the last goes, whoever makes them; ip-netns(8) leaves it, too.
+func namespaces(context.Context) ([]string, error) { return filepath.Glob("/run/netns/*") }
+
 // temporary are files of ours in the places for temporary files: others' come and go.
 func temporary(context.Context) ([]string, error) {
 	return filepath.Glob("/tmp/*ciao*")
