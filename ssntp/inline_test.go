@@ -12,12 +12,10 @@ import (
 )
 
 // slowHandler sends more from within its first frame than its queue holds,
-// which only a connection that is read meanwhile lets go on, and then waits
-// longer than a peer may be silent.
+// which only a connection that is read meanwhile lets go on.
 type slowHandler struct {
 	ssntp.Handler
 	client  chan *ssntp.Client
-	wait    time.Duration
 	frames  int
 	next    uint64
 	working atomic.Int32
@@ -41,7 +39,6 @@ func (h *slowHandler) Receive(ctx context.Context, f ssntp.Frame) {
 	if number == 0 {
 		close(h.begun)
 		h.done <- h.sendMany(ctx)
-		time.Sleep(h.wait)
 	}
 	if h.next == uint64(h.frames) {
 		close(h.done)
@@ -67,7 +64,7 @@ func TestSlowHandlerDoesNotStopReading(t *testing.T) {
 	hub := ssntptest.NewHub(t, small)
 	const frames = 40
 	slow := &slowHandler{
-		Handler: new(ssntptest.Log).Handler(), client: make(chan *ssntp.Client, 1), wait: time.Second, frames: frames,
+		Handler: new(ssntptest.Log).Handler(), client: make(chan *ssntp.Client, 1), frames: frames,
 		begun: make(chan struct{}), done: make(chan error, 1),
 	}
 	config := hub.ClientConfig(ssntp.RoleController, slow)
@@ -104,9 +101,9 @@ func TestSlowHandlerDoesNotStopReading(t *testing.T) {
 func TestStopWaitsForTheReadersHandler(t *testing.T) {
 	hub := ssntptest.NewHub(t)
 	begun, ended := make(chan struct{}), atomic.Bool{}
-	controller, stop := ssntptest.RunClient(t, hub.ClientConfig(ssntp.RoleController, receiving{new(ssntptest.Log).Handler(), func() {
+	controller, stop := ssntptest.RunClient(t, hub.ClientConfig(ssntp.RoleController, receiving{new(ssntptest.Log).Handler(), func(ctx context.Context) {
 		close(begun)
-		time.Sleep(100 * time.Millisecond)
+		<-ctx.Done() // the client stops
 		ended.Store(true)
 	}}))
 	hub.Log.Connected(t)
@@ -122,7 +119,7 @@ func TestStopWaitsForTheReadersHandler(t *testing.T) {
 
 type receiving struct {
 	ssntp.Handler
-	receive func()
+	receive func(context.Context)
 }
 
-func (r receiving) Receive(context.Context, ssntp.Frame) { r.receive() }
+func (r receiving) Receive(ctx context.Context, _ ssntp.Frame) { r.receive(ctx) }
