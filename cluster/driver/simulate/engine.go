@@ -44,6 +44,8 @@ type Failure struct {
 	Step  Step
 	Err   error // what the driver returns, wrapped; of a class of package cluster
 	Times int   // how often it fails for one instance before it works; 0 is always
+	// Share of the matching (instance, generation) pairs that it strikes, from 0 to 1; 0 is all. The seed decides which.
+	Share float64
 }
 
 // Config is how an engine behaves; its zero value is quick and never fails.
@@ -125,9 +127,14 @@ func (e *Engine) takes(id string, step Step) time.Duration {
 	if r.Max <= r.Min {
 		return r.Min
 	}
+	return r.Min + time.Duration(e.random(fmt.Sprintf("%s/%s", id, step)).Int64N(int64(r.Max-r.Min)))
+}
+
+// random gives the numbers that belong to something by the seed.
+func (e *Engine) random(what string) *rand.Rand {
 	hash := fnv.New64a()
-	fmt.Fprintf(hash, "%s/%s", id, step)
-	return r.Min + time.Duration(rand.New(rand.NewPCG(e.config.Seed, hash.Sum64())).Int64N(int64(r.Max-r.Min)))
+	_, _ = hash.Write([]byte(what))
+	return rand.New(rand.NewPCG(e.config.Seed, hash.Sum64()))
 }
 
 // fails is the error that a step of an instance has this time.
@@ -135,6 +142,9 @@ func (e *Engine) fails(i *instance, step Step) error {
 	for n, failure := range e.config.Failures {
 		matched, err := path.Match(failure.Name, i.wanted.Name)
 		if failure.Step != step || failure.Name != "" && (err != nil || !matched) {
+			continue
+		}
+		if failure.Share > 0 && e.random(fmt.Sprintf("%s/%d/failure %d", i.wanted.ID, i.wanted.Generation, n)).Float64() >= failure.Share {
 			continue
 		}
 		if failure.Times == 0 || i.failures[n] < failure.Times {

@@ -141,3 +141,33 @@ func TestBadCommand(t *testing.T) {
 		}
 	}
 }
+
+// A share of the starts fails, the same one for the same seed, whatever instances there are beside.
+func TestShareOfStartsFails(t *testing.T) {
+	failed := func(seed uint64) (count int, which string) {
+		d := simulate.New(simulate.NewEngine(simulate.Config{Seed: seed, Failures: []simulate.Failure{
+			{Step: simulate.Start, Err: cluster.ErrNoCapacity, Share: 0.1},
+		}}))
+		for n := range 1000 {
+			i := newInstance("sim")
+			i.ID = uuid.NewSHA1(uuid.Nil, fmt.Append(nil, n)).String()
+			if err := d.Create(t.Context(), i, nil); err != nil {
+				t.Fatal(err)
+			}
+			if err := d.Start(t.Context(), i.ID); errors.Is(err, cluster.ErrNoCapacity) {
+				count, which = count+1, which+" "+i.ID
+			}
+		}
+		return count, which
+	}
+	count, which := failed(1)
+	if count < 60 || count > 140 {
+		t.Errorf("%d of 1000 starts failed, want about 100", count)
+	}
+	if _, again := failed(1); again != which {
+		t.Error("the same seed made other starts fail")
+	}
+	if _, other := failed(2); other == which {
+		t.Error("another seed made the same starts fail")
+	}
+}
