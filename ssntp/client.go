@@ -34,9 +34,9 @@ type ClientConfig struct {
 	Addresses  []string
 	ServerName string
 	// Certificate returns the client's own certificate. It is asked at every
-	// dial, and again when two thirds of the lifetime of the one in use have
-	// passed; a new one then takes over the session without a gap. Its identity
-	// must stay the same.
+	// dial and every Limits.Recheck; a connection with a new one takes over the
+	// session without a gap. Two thirds into the life of the one in use a new
+	// one is missed. Its identity must stay the same.
 	Certificate func() (*tls.Certificate, error)
 	// Roles to appear in, of those in the certificate; zero means all of them.
 	Roles   Role

@@ -3,10 +3,8 @@ package ssntp
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"time"
 )
@@ -37,21 +35,24 @@ func (c *Client) keepConnected(ctx context.Context) error {
 func (c *Client) hold(ctx context.Context, l *link) (*link, error) {
 	ended := make(chan error, 1)
 	go func() { ended <- c.endpoint.pump(l) }()
-	renew := time.NewTimer(renewIn(l.own))
-	defer renew.Stop()
+	renewal := l.renewal()
+	look := time.NewTimer(renewal.next(c.limits.Recheck))
+	defer look.Stop()
 	for {
 		select {
 		case err := <-ended:
 			c.lost(l, err)
 			return nil, err
-		case <-renew.C:
-			next, err := c.renew(ctx, l)
+		case <-look.C:
+			next, err := c.renew(ctx, l, &renewal)
 			if next != nil {
 				<-ended
 				return next, nil
 			}
-			c.log.Warn("cannot renew the connection, trying again", "expires", l.expires, "error", err)
-			renew.Reset(max(time.Second, time.Until(l.expires)/10))
+			if err != nil {
+				c.log.Warn("cannot renew the connection, trying again", "expires", l.expires, "error", err)
+			}
+			look.Reset(max(renewal.next(c.limits.Recheck), min(c.limits.Recheck, time.Second)))
 		case <-ctx.Done():
 			c.drain(l, ended)
 			return nil, nil
@@ -91,26 +92,6 @@ func (c *Client) drain(l *link, ended <-chan error) {
 	}
 	l.part(reasonShutdown, "the process stops")
 	<-ended
-}
-
-// renewIn is the time until two thirds of the certificate's life have passed,
-// a little random so that not all nodes come at once.
-func renewIn(own *x509.Certificate) time.Duration {
-	life := own.NotAfter.Sub(own.NotBefore)
-	at := own.NotBefore.Add(life/3*2 - time.Duration(rand.Int64N(int64(life/50)+1)))
-	return max(time.Until(at), time.Second)
-}
-
-// renew opens a second connection if there is a newer certificate.
-func (c *Client) renew(ctx context.Context, l *link) (*link, error) {
-	own, err := ownCertificate(c.config.Certificate, c.identity)
-	if err != nil {
-		return nil, err
-	}
-	if !own.Leaf.NotAfter.After(l.own.NotAfter) {
-		return nil, fmt.Errorf("the certificate expires at %v and there is no newer one: issue one", l.own.NotAfter)
-	}
-	return c.dial(ctx)
 }
 
 // dial tries the next address: TCP, TLS, hello, welcome. The connection it
@@ -232,29 +213,4 @@ func (c *Client) attach(l *link, answer greeting) error {
 		e.notifyLocked(func(ctx context.Context) { c.config.Handler.Connected(ctx, server, resumed) })
 	}
 	return nil
-}
-
-// backoff says how long to wait before the next attempt: short after a
-// connection that lasted, growing with every failure.
-type backoff struct {
-	limits *Limits
-	since  time.Time // of the last connection; zero after a failure
-	wait   time.Duration
-}
-
-func (b *backoff) connected() { b.since = time.Now() }
-
-// pause waits; half of the time is random, so that nodes do not come in waves.
-func (b *backoff) pause(ctx context.Context) {
-	if !b.since.IsZero() && time.Since(b.since) >= b.limits.RetryMax {
-		b.wait = 0
-	}
-	b.since = time.Time{}
-	b.wait = min(max(2*b.wait, b.limits.RetryMin), b.limits.RetryMax)
-	timer := time.NewTimer(b.wait/2 + time.Duration(rand.Int64N(int64(b.wait/2)+1)))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
 }

@@ -16,7 +16,7 @@
 // Between two neighbours a session outlives its connections: frames are
 // numbered, acknowledged cumulatively, kept until acknowledged and sent again
 // after a reconnect. A new connection of the same session replaces the old one
-// at once, which is also how certificates are renewed.
+// at once, which is also how certificates are renewed (renew.go).
 //
 // Arrivals are handled one at a time, in order: by the session's consumer, or,
 // when a frame comes alone, by the connection's reader itself, which saves two

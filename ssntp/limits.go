@@ -21,6 +21,7 @@ type Limits struct {
 	Resume    time.Duration // how long a server keeps the session of a lost connection; default 5 s
 	Drain     time.Duration // how long a client that stops waits for its queue to be acknowledged; default 1 s
 	AckDelay  time.Duration // how long an acknowledgement waits for a frame to ride on; default 10 ms
+	Recheck   time.Duration // how often a client looks whether its certificate was replaced; default 30 s
 	RetryMin  time.Duration // first wait before dialling again, with jitter; default 50 ms
 	RetryMax  time.Duration // longest wait before dialling again; default 3 s
 }
@@ -36,7 +37,7 @@ func (l Limits) Scale(factor float64) Limits {
 }
 
 func (l *Limits) durations() []*time.Duration {
-	return []*time.Duration{&l.Handshake, &l.Heartbeat, &l.Silence, &l.Resume, &l.Drain, &l.AckDelay, &l.RetryMin, &l.RetryMax}
+	return []*time.Duration{&l.Handshake, &l.Heartbeat, &l.Silence, &l.Resume, &l.Drain, &l.AckDelay, &l.Recheck, &l.RetryMin, &l.RetryMax}
 }
 
 const (
@@ -67,6 +68,7 @@ func (l Limits) withDefaults() Limits {
 	duration(&l.Resume, 5*time.Second)
 	duration(&l.Drain, time.Second)
 	duration(&l.AckDelay, 10*time.Millisecond)
+	duration(&l.Recheck, 30*time.Second)
 	duration(&l.RetryMin, 50*time.Millisecond)
 	duration(&l.RetryMax, 3*time.Second)
 	return l

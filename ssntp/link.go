@@ -21,7 +21,8 @@ type link struct {
 	silence   time.Duration
 	expires   time.Time // of the certificate that expires first
 	own       *x509.Certificate
-	peer      Identity // from the verified certificate
+	shown     *x509.Certificate // by the peer, verified
+	peer      Identity          // from that certificate
 
 	lastRead atomic.Int64 // nanoseconds since opened, so that clock steps do no harm
 	opened   time.Time
@@ -77,6 +78,7 @@ func (l *link) secured(conn *tls.Conn, own *x509.Certificate) error {
 		return fmt.Errorf("%w: %w", ErrNotAuthorized, err)
 	}
 	l.conn, l.peer, l.own, l.expires = conn, peer, own, own.NotAfter
+	l.shown = state.PeerCertificates[0]
 	for _, cert := range state.VerifiedChains[0] {
 		if cert.NotAfter.Before(l.expires) {
 			l.expires = cert.NotAfter
