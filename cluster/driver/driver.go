@@ -114,3 +114,24 @@ type Logger interface {
 	// until it ends or ctx does.
 	Logs(ctx context.Context, id string, lines int, follow bool, w io.Writer) error
 }
+
+// Executor is a driver that executes commands in running instances.
+type Executor interface {
+	// Exec executes a command beside what the instance runs, and returns its exit code when it has ended. With the end of ctx it
+	// returns; whether the command ends, too, is the carrier's affair. An instance that does not run is cluster.ErrConflict.
+	Exec(ctx context.Context, id string, e Execution) (exitCode int, err error)
+}
+
+// Execution is a command with its ends.
+type Execution struct {
+	Command []string
+	TTY     bool        // on a terminal of its own, whose output is all Stdout
+	Size    Size        // of the terminal at the beginning; zero is the carrier's choice
+	Resize  <-chan Size // later sizes; may be nil
+	Stdin   io.Reader   // nil is no input; otherwise it is read until Exec returns, or a little longer
+	Stdout  io.Writer
+	Stderr  io.Writer
+}
+
+// Size is that of a terminal, in characters.
+type Size struct{ Width, Height int }

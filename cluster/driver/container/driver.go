@@ -17,9 +17,10 @@ import (
 )
 
 var (
-	_ driver.Driver  = (*Driver)(nil)
-	_ driver.Sampler = (*Driver)(nil)
-	_ driver.Logger  = (*Driver)(nil)
+	_ driver.Driver   = (*Driver)(nil)
+	_ driver.Sampler  = (*Driver)(nil)
+	_ driver.Logger   = (*Driver)(nil)
+	_ driver.Executor = (*Driver)(nil)
 )
 
 // Bounds of one call of the engine, for callers whose context has no nearer deadline.

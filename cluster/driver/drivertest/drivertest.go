@@ -79,6 +79,7 @@ func tests() map[string]func(*suite) {
 		"Disk":               disk,
 		"CommandEnvironment": commandAndEnvironment,
 		"Logs":               logs,
+		"Exec":               execute,
 		"Memory":             memory,
 		"Pids":               pids,
 		"CPU":                cpu,

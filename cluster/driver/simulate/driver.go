@@ -12,8 +12,10 @@ import (
 )
 
 var (
-	_ driver.Driver  = (*Driver)(nil)
-	_ driver.Sampler = (*Driver)(nil)
+	_ driver.Driver   = (*Driver)(nil)
+	_ driver.Sampler  = (*Driver)(nil)
+	_ driver.Logger   = (*Driver)(nil)
+	_ driver.Executor = (*Driver)(nil)
 )
 
 // Driver runs simulated instances. It has no state but its engine.
