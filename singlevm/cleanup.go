@@ -2,7 +2,6 @@ package singlevm
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,18 +16,18 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ciaocloud/ciao/cluster"
-	"github.com/ciaocloud/ciao/cluster/config"
 	"github.com/ciaocloud/ciao/cluster/driver/container"
 	"github.com/ciaocloud/ciao/cluster/driver/container/netplugin"
 	"github.com/ciaocloud/ciao/cluster/launcher"
 	"github.com/ciaocloud/ciao/cluster/network/kernel"
 	"github.com/ciaocloud/ciao/cluster/network/netns"
-	"github.com/ciaocloud/ciao/ssntp"
-	"github.com/ciaocloud/ciao/ssntp/certs"
 )
 
 // engineTimeout is how long cleanup asks an engine that may be dead.
 const engineTimeout = 5 * time.Second
+
+// callLimit bounds what is done to all containers of a node.
+const callLimit = 30 * time.Second
 
 // Cleanup removes everything that a setup made, whole or half, whatever of it is alive. Steps that fail do not stop the others; the
 // directory, which says what there is, goes last and only after success.
@@ -55,36 +54,50 @@ func (s *Setup) Cleanup(ctx context.Context) error {
 	return s.steps(ctx, []step{{"files in " + s.layout.root, s.removeFiles}})
 }
 
-// node is the id of the node that this machine's launcher is, empty if it never had one.
-func (s *Setup) node() (string, error) {
-	certificate, err := certs.LoadCertificate(s.pki().CertificateFile(config.LauncherCertificate))
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
-	}
+// identified are the nodes that ever had a certificate, by their ids.
+func (s *Setup) identified() (map[string]node, error) {
+	all, err := s.nodes()
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	return nodeID(certificate)
+	nodes := make(map[string]node)
+	for _, n := range all {
+		id, err := n.id()
+		if err != nil {
+			return nil, err
+		}
+		if id != "" {
+			nodes[id] = n
+		}
+	}
+	return nodes, nil
 }
 
-func nodeID(certificate *x509.Certificate) (string, error) {
-	identity, err := ssntp.IdentityOf(certificate)
-	return identity.ID.String(), err
-}
-
-// removeContainers removes what the engine has of ours. The engine calls the node's network plugin for each container, which was
-// the launcher's to answer: now it is ours, lest every call waits for the engine's patience to run out.
+// removeContainers removes what the engine has of ours.
 func (s *Setup) removeContainers(ctx context.Context) error {
-	asking, cancel := context.WithTimeout(ctx, engineTimeout)
-	defer cancel()
-	node, err := s.node()
-	if err != nil || node == "" {
+	nodes, err := s.identified()
+	if err != nil || len(nodes) == 0 {
 		return err
 	}
+	asking, cancel := context.WithTimeout(ctx, engineTimeout)
+	defer cancel()
 	if _, err := s.engine.Ping(asking); err != nil {
 		return fmt.Errorf("%w: the Docker Engine does not answer (%w), so its containers and networks stay: start it and run `singlevm cleanup` again", cluster.ErrUnavailable, err)
 	}
-	plugin, err := netplugin.Listen(netplugin.Config{Cluster: ClusterName, Node: node})
+	var group errgroup.Group
+	for id, n := range nodes {
+		group.Go(func() error { return s.cleanNode(ctx, id, n) })
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return s.removeImage(ctx)
+}
+
+// cleanNode removes what the engine has of one node. The engine calls the node's network plugin for each container, which was the
+// launcher's to answer: now it is ours, lest every call waits for the engine's patience to run out.
+func (s *Setup) cleanNode(ctx context.Context, id string, n node) error {
+	plugin, err := netplugin.Listen(netplugin.Config{Cluster: ClusterName, Node: id})
 	if err != nil {
 		return err
 	}
@@ -93,35 +106,32 @@ func (s *Setup) removeContainers(ctx context.Context) error {
 	running.Go(func() { _ = plugin.Run(serving) }) // it ends with serving, when there is nothing left to fail for
 	defer running.Wait()
 	defer stop()
-	containers, err := container.New(container.Config{Cluster: ClusterName, Node: node, Host: s.engine.DaemonHost(), Log: slog.New(slog.DiscardHandler)})
+	containers, err := container.New(container.Config{Cluster: ClusterName, Node: id, Host: s.engine.DaemonHost(), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return err
 	}
 	defer containers.Close()
-	if err := s.forestall(ctx, containers); err != nil {
+	if err := s.forestall(ctx, containers, launcher.InstancesDirectory(n.directory())); err != nil {
 		return err
 	}
-	if err := containers.Clean(ctx); err != nil {
-		return err
-	}
-	return s.removeImage(ctx)
+	return containers.Clean(ctx)
 }
 
 // forestall waits for containers that the engine still creates because a killed launcher asked for them.
-func (s *Setup) forestall(ctx context.Context, containers *container.Driver) error {
+func (s *Setup) forestall(ctx context.Context, containers *container.Driver, directory string) error {
 	if _, err := s.engine.ImageInspect(ctx, busyboxImage); err != nil {
 		if errdefs.IsNotFound(err) {
 			return nil // setup did not come to the launcher
 		}
 		return fmt.Errorf("look for the image %s: %w", busyboxImage, err)
 	}
-	entries, err := os.ReadDir(launcher.InstancesDirectory(s.layout.launcher()))
+	entries, err := os.ReadDir(directory)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("list the launcher's instances: %w", err)
 	}
 	var instances []string
 	for _, entry := range entries {
-		if cluster.ValidID(entry.Name()) && !exists(filepath.Join(launcher.InstancesDirectory(s.layout.launcher()), entry.Name(), "concentrator")) {
+		if cluster.ValidID(entry.Name()) && !exists(filepath.Join(directory, entry.Name(), "concentrator")) {
 			instances = append(instances, entry.Name())
 		}
 	}
@@ -141,16 +151,17 @@ func removeSockets(context.Context) error {
 	return errors.Join(problems...)
 }
 
-// removeNamespaces removes the networks of the node and of its CNCIs, all at once: the kernel takes its time for each.
+// removeNamespaces removes the networks of the nodes and of their CNCIs, all at once: the kernel takes its time for each.
 func (s *Setup) removeNamespaces(ctx context.Context) error {
-	node, err := s.node()
+	nodes, err := s.identified()
 	if err != nil {
 		return err
 	}
-	var problems []error
-	if node != "" {
-		problems = append(problems, removeNode(ctx, node))
+	var group errgroup.Group
+	for id := range nodes {
+		group.Go(func() error { return removeNode(ctx, id) })
 	}
+	problems := []error{group.Wait()}
 	names, err := filepath.Glob(netns.Path("ciao-" + ClusterName + "-*"))
 	problems = append(problems, err)
 	for _, name := range names { // of a node whose certificate is gone
@@ -160,7 +171,7 @@ func (s *Setup) removeNamespaces(ctx context.Context) error {
 }
 
 func removeNode(ctx context.Context, node string) error {
-	spaces := kernel.NewSpaces(kernel.SpacesConfig{Cluster: ClusterName, Node: node, Parent: underlayBridge, Final: true})
+	spaces := spacesOf(node)
 	network := kernel.NewNode(kernel.NodeConfig{Cluster: ClusterName, Node: node, Parent: underlayBridge, Final: true})
 	instances, err := spaces.List(ctx)
 	var group errgroup.Group
@@ -169,6 +180,11 @@ func removeNode(ctx context.Context, node string) error {
 		group.Go(func() error { return spaces.Remove(ctx, instance) })
 	}
 	return group.Wait()
+}
+
+// spacesOf are the namespaces of a node's CNCIs.
+func spacesOf(node string) *kernel.Spaces {
+	return kernel.NewSpaces(kernel.SpacesConfig{Cluster: ClusterName, Node: node, Parent: underlayBridge, Final: true})
 }
 
 // removeFiles removes the directory, and its parent when nothing else is in it.

@@ -23,7 +23,7 @@ import (
 func Main(ctx context.Context, version string, args []string, streams terminal.Streams) int {
 	c := &commands{streams: streams}
 	root := terminal.Group("singlevm", "Set a whole cluster up on this machine, prove it, and remove it without a trace",
-		c.setup(), c.verify(), c.cleanup(), c.status(), c.env(), c.logs(), c.doctor(), c.supervise(), c.gateway())
+		c.setup(), c.verify(), c.cleanup(), c.node(), c.status(), c.env(), c.logs(), c.doctor(), c.supervise(), c.gateway())
 	root.Version = version
 	root.Example = `  singlevm setup                 # a few seconds later there is a cluster
   singlevm verify                # prove that it works
@@ -84,6 +84,7 @@ func (c *commands) setup() *cobra.Command {
 		},
 	}
 	command.Flags().BoolVar(&build, "build", false, "build the programs first (`make build` in the current directory)")
+	command.Flags().IntVar(&c.config.Nodes, "nodes", 0, fmt.Sprintf("how many nodes, at most %d; those that are there stay (default those that are there, at least 1)", maxNodes))
 	command.Flags().Float64Var(&c.config.TimeScale, "time-scale", 1, "multiply every deadline, for slow machines")
 	return command
 }

@@ -21,7 +21,7 @@ import (
 
 // makeFiles makes the authority, all certificates, the cluster file and the users' environments; what is there is kept.
 func (s *Setup) makeFiles(context.Context) error {
-	for _, directory := range []string{s.layout.pki(), s.layout.controller(), s.layout.launcher(), s.layout.gateway()} {
+	for _, directory := range []string{s.layout.pki(), s.layout.controller(), s.layout.gateway()} {
 		if err := os.MkdirAll(directory, 0o700); err != nil {
 			return fmt.Errorf("make %s: %w", directory, err)
 		}
@@ -42,7 +42,20 @@ func (s *Setup) makeFiles(context.Context) error {
 	if err := s.issueUsers(authority); err != nil {
 		return err
 	}
-	return s.writeClusterFile()
+	nodes, err := s.wantNodes()
+	if err != nil {
+		return err
+	}
+	blocked, err := blockedPrefixes()
+	if err != nil {
+		return err
+	}
+	for _, n := range nodes {
+		if err := s.makeNode(n, authority, blocked); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *Setup) pki() config.PKI { return config.PKI{Directory: s.layout.pki()} }
@@ -58,7 +71,7 @@ func (s *Setup) authority() (*certs.Authority, error) {
 	return authority, authority.Save(s.pki().CAFile(), s.pki().CAKeyFile())
 }
 
-// issueDaemons gives each daemon a certificate with its role and no other.
+// issueDaemons gives each daemon but the launchers a certificate with its role and no other.
 func (s *Setup) issueDaemons(authority *certs.Authority) error {
 	names := []string{hostAddress, "127.0.0.1", "localhost"}
 	if host, err := os.Hostname(); err == nil {
@@ -67,22 +80,26 @@ func (s *Setup) issueDaemons(authority *certs.Authority) error {
 	for name, subject := range map[string]func() certs.Subject{
 		config.SchedulerCertificate:  func() certs.Subject { return certs.Node(ssntp.NewID(), ssntp.RoleScheduler, hostAddress) },
 		config.ControllerCertificate: func() certs.Subject { return certs.Node(ssntp.NewID(), ssntp.RoleController) },
-		config.LauncherCertificate:   func() certs.Subject { return certs.Node(ssntp.NewID(), ssntp.RoleAgent|ssntp.RoleNetAgent) },
 		config.APICertificate:        func() certs.Subject { return certs.Web(names...) },
 	} {
-		certificate, key := s.pki().CertificateFile(name), s.pki().KeyFile(name)
-		if exists(certificate) && exists(key) {
-			continue
-		}
-		pair, err := authority.Issue(subject())
-		if err != nil {
-			return err
-		}
-		if err := pair.Save(certificate, key); err != nil {
+		if err := issue(authority, s.pki(), name, subject); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// issue makes a daemon's certificate if it is not there; a half-made pair is made anew.
+func issue(authority *certs.Authority, pki config.PKI, name string, subject func() certs.Subject) error {
+	certificate, key := pki.CertificateFile(name), pki.KeyFile(name)
+	if exists(certificate) && exists(key) {
+		return nil
+	}
+	pair, err := authority.Issue(subject())
+	if err != nil {
+		return err
+	}
+	return pair.Save(certificate, key)
 }
 
 // issueUsers gives the operator and each tenant a certificate, and the file of environment variables that goes with it.
@@ -168,8 +185,9 @@ func (s *Setup) environmentText(name, id string) string {
 		hostAddress, s.layout.user(name), s.layout.user(operatorName), s.layout.userCA(), id, s.config.Programs)
 }
 
-func (s *Setup) writeClusterFile() error {
-	blocked, err := blockedPrefixes()
+// writeClusterFile writes the file that a node's launcher reads; the other daemons read that of the first.
+func (s *Setup) writeClusterFile(n node, blocked []string) error {
+	hostname, err := n.hostname()
 	if err != nil {
 		return err
 	}
@@ -188,18 +206,20 @@ controller:
 launcher:
   directory: %s
   docker: %s
+  hostname: %s
 network:
   underlay: %s
+  isolated: true
   blocked: [%s]
-`, config.Version, ClusterName, s.config.TimeScale, s.layout.pki(), hostAddress, config.SSNTPPort, hostAddress, config.SSNTPPort,
-		hostAddress, config.APIPort, s.layout.controller(), s.layout.launcher(), s.engine.DaemonHost(), underlayBridge, strings.Join(blocked, ", "))
-	if _, err := config.Parse(s.layout.clusterFile(), []byte(text)); err != nil {
+`, config.Version, ClusterName, s.config.TimeScale, n.pki().Directory, hostAddress, config.SSNTPPort, hostAddress, config.SSNTPPort,
+		hostAddress, config.APIPort, s.layout.controller(), n.directory(), s.engine.DaemonHost(), hostname, underlayBridge, strings.Join(blocked, ", "))
+	if _, err := config.Parse(n.clusterFile(), []byte(text)); err != nil {
 		return err
 	}
-	if old, err := os.ReadFile(s.layout.clusterFile()); err == nil && string(old) == text {
+	if old, err := os.ReadFile(n.clusterFile()); err == nil && string(old) == text {
 		return nil // its time is part of what the daemons are restarted for
 	}
-	return replaceFile(s.layout.clusterFile(), []byte(text), 0o600)
+	return replaceFile(n.clusterFile(), []byte(text), 0o600)
 }
 
 // blockedPrefixes are what tenants must not reach through the machine that routes for them: the underlay, the machine's own

@@ -14,7 +14,6 @@ const (
 	hostAddress        = "198.51.100.1"
 	leaseFirst         = "198.51.100.50"
 	leaseLast          = "198.51.100.250"
-	nodeCount          = 1
 )
 
 // DefaultDirectory is where everything is kept.
@@ -32,6 +31,7 @@ func (l layout) clusterFile() string         { return filepath.Join(l.root, "clu
 func (l layout) tenantsFile() string         { return filepath.Join(l.root, "tenants.json") }
 func (l layout) controller() string          { return filepath.Join(l.root, "controller") }
 func (l layout) launcher() string            { return filepath.Join(l.root, "launcher") }
+func (l layout) nodes() string               { return filepath.Join(l.root, "nodes") } // a directory for each, named by its number
 func (l layout) daemons() string             { return filepath.Join(l.root, "daemons") }
 func (l layout) gateway() string             { return filepath.Join(l.root, "gateway") }
 func (l layout) importing() string           { return filepath.Join(l.root, "importing") } // there while the engine is given the image

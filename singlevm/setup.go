@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/docker/docker/client"
@@ -26,6 +25,7 @@ type Config struct {
 	Directory string // where everything is kept; empty is DefaultDirectory
 	Programs  string // directory of the programs ciao and singlevm; empty is that of this program
 	Docker    string // address of the engine; empty is DOCKER_HOST, else the usual socket
+	Nodes     int    // how many there shall be; 0 is those that there are, at least one
 	TimeScale float64
 	Progress  io.Writer // one line a step, for people
 }
@@ -60,6 +60,9 @@ func New(config Config) (*Setup, error) {
 	}
 	if !(config.TimeScale >= 1 && config.TimeScale <= 100) {
 		return nil, fmt.Errorf("%w: --time-scale must be from 1 to 100, it is %g", cluster.ErrInvalid, config.TimeScale)
+	}
+	if config.Nodes < 0 || config.Nodes > maxNodes {
+		return nil, fmt.Errorf("%w: --nodes must be from 1 to %d, it is %d", cluster.ErrInvalid, maxNodes, config.Nodes)
 	}
 	if config.Progress == nil {
 		config.Progress = io.Discard
@@ -106,8 +109,9 @@ func (s *Setup) Run(ctx context.Context) error {
 		{"certificates and the cluster file", s.makeFiles},
 		{"underlay: bridge " + underlayBridge + ", " + underlayHost + " " + hostAddress, s.makeUnderlay},
 		{"image " + busyboxImage, s.makeImage},
-		{"daemons: gateway, dhcp, scheduler, controller, launcher", s.startDaemons},
-		{"the controller answers and the node is ready", s.waitReady},
+		{"nodes that were broken", s.healAll},
+		{"daemons: gateway, dhcp, scheduler, controller, launchers", s.startDaemons},
+		{"the controller answers and the nodes are ready", s.waitReady},
 		{"tenants " + fmt.Sprint(tenantNames) + " and workloads", s.makeTenants},
 	})
 }
@@ -173,15 +177,14 @@ func (s *Setup) daemons() ([]supervise.Daemon, error) {
 		{Name: "dhcp", Summary: "the underlay's DHCP and DNS", Command: append([]string{dnsmasq}, s.dhcpArguments()...), After: []string{"gateway"}},
 		role("scheduler", "the hub", "gateway"),
 		role("controller", "state and API", "scheduler"),
-		role("launcher", "a node", "scheduler", "dhcp"),
 	}
-	daemons[4].Children = true // CNCIs outlive the launcher
 	for i := range daemons {
 		if daemons[i].Identity, err = supervise.IdentityOf(daemons[i].Command[0], s.layout.clusterFile()); err != nil {
 			return nil, err
 		}
 	}
-	return daemons, nil
+	launchers, err := s.launchers()
+	return append(daemons, launchers...), err
 }
 
 // waitReady waits until the cluster can run instances.
@@ -190,7 +193,7 @@ func (s *Setup) waitReady(ctx context.Context) error {
 	defer cancel()
 	var last error
 	for {
-		if last = s.ready(ctx); last == nil {
+		if last = s.nodesReady(ctx); last == nil {
 			return nil
 		}
 		if failed := s.failedDaemon(ctx); failed != nil {
@@ -202,28 +205,6 @@ func (s *Setup) waitReady(ctx context.Context) error {
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
-}
-
-func (s *Setup) ready(ctx context.Context) error {
-	operator, err := newClient(s.layout.client(operatorName))
-	if err != nil {
-		return err
-	}
-	defer operator.Close()
-	nodes, err := operator.Nodes(ctx, "")
-	if err != nil {
-		return err
-	}
-	ready := 0
-	for _, node := range nodes {
-		if node.State == cluster.NodeReady && slices.Contains(node.Roles, cluster.Network) {
-			ready++
-		}
-	}
-	if ready < nodeCount {
-		return fmt.Errorf("%d of %d nodes are ready", ready, nodeCount)
-	}
-	return nil
 }
 
 // failedDaemon is the problem of a daemon that keeps ending, which explains a wait better than silence.

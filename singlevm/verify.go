@@ -93,7 +93,7 @@ func (p *proof) close() {
 }
 
 func (p *proof) clusterIsWhole(ctx context.Context) error {
-	if err := p.setup.ready(ctx); err != nil {
+	if err := p.setup.nodesReady(ctx); err != nil {
 		return fmt.Errorf("%w; `singlevm status` tells more", err)
 	}
 	workloads, err := p.operator.Workloads(ctx)

@@ -84,6 +84,7 @@ type Store struct {
 // Launcher configures a node.
 type Launcher struct {
 	Directory         string           `yaml:"directory"`
+	Hostname          string           `yaml:"hostname"` // empty is the machine's; nodes that share a machine differ in it
 	Roles             []string         `yaml:"roles"`
 	Docker            string           `yaml:"docker"`              // address of the Docker Engine
 	MaxParallelStarts int              `yaml:"max_parallel_starts"` // 0 is a default by the number of processors
@@ -96,6 +97,7 @@ type Network struct {
 	Underlay string   `yaml:"underlay"` // link that the nodes' and CNCIs' macvlans are put on
 	Address  string   `yaml:"address"`  // of the node, with its prefix length; empty is DHCP
 	Blocked  []string `yaml:"blocked"`  // further destinations that tenants must not reach
+	Isolated bool     `yaml:"isolated"` // the launcher speaks from its node's namespace, so that nodes that share a machine meet on the underlay only
 }
 
 // CNCI configures the agent of one CNCI; the launcher that runs it writes this part.
@@ -171,6 +173,9 @@ func (c *Cluster) validate() error {
 	c.validatePaths(&problems)
 	c.validateAddresses(&problems)
 	c.validateAmounts(&problems)
+	if c.Launcher.Hostname != "" && !validHostname(c.Launcher.Hostname) {
+		problems.Add("launcher.hostname", "%q is not a host name; use at most 253 letters, digits, hyphens and dots", c.Launcher.Hostname)
+	}
 	for i, role := range c.Launcher.Roles {
 		if role != string(cluster.Compute) && role != string(cluster.Network) {
 			problems.Add(fmt.Sprintf("launcher.roles[%d]", i), "%q is not a role of a node; use compute or network", role)
@@ -244,6 +249,13 @@ func (c *Cluster) validateAmounts(problems *cluster.Problems) {
 			problems.Add(path, "must be from 100ms to 24h")
 		}
 	}
+}
+
+// validHostname takes what hostname(7) does.
+func validHostname(name string) bool {
+	return len(name) <= 253 && !strings.ContainsFunc(name, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '.' || r == '_')
+	})
 }
 
 func checkHostPort(problems *cluster.Problems, path, value string) {

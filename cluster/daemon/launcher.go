@@ -38,12 +38,18 @@ func runLauncher(ctx context.Context, e Environment) error {
 	if settings.Roles, err = e.nodeRoles(self); err != nil {
 		return err
 	}
-	link, err := launcher.NewLink(settings)
+	n := node{Environment: e, id: self.ID.String(), logger: logger}
+	network, err := n.network()
 	if err != nil {
 		return err
 	}
-	n := node{Environment: e, id: self.ID.String(), link: link, logger: logger}
-	return n.run(ctx, settings.Roles)
+	if e.Config.Network.Isolated {
+		settings.Dial = network.Dial
+	}
+	if n.link, err = launcher.NewLink(settings); err != nil {
+		return err
+	}
+	return n.run(ctx, network, settings.Roles)
 }
 
 // nodeRoles are those roles of the cluster file that the certificate allows.
@@ -70,11 +76,7 @@ type node struct {
 	logger *slog.Logger
 }
 
-func (n node) run(ctx context.Context, roles ssntp.Role) error {
-	network, err := n.network()
-	if err != nil {
-		return err
-	}
+func (n node) run(ctx context.Context, network *kernel.Node, roles ssntp.Role) error {
 	parts := []part{network.Run}
 	var drivers []driver.Driver
 	if roles&ssntp.RoleAgent != 0 {
@@ -92,7 +94,7 @@ func (n node) run(ctx context.Context, roles ssntp.Role) error {
 		drivers = append(drivers, concentrators)
 	}
 	service, err := launcher.New(launcher.Config{
-		Link: n.link, Directory: n.Config.Launcher.Directory, Drivers: slices.Clip(drivers), Network: network, Version: n.Version,
+		Link: n.link, Directory: n.Config.Launcher.Directory, Drivers: slices.Clip(drivers), Network: network, Hostname: n.Config.Launcher.Hostname, Version: n.Version,
 		ReserveMemoryMiB: n.Config.Launcher.ReserveMemoryMiB, Overcommit: n.overcommit(), MaxParallelStarts: n.Config.Launcher.MaxParallelStarts,
 		Statistics: time.Duration(n.Config.Launcher.Statistics), TimeScale: n.Config.TimeScale, Logger: n.logger,
 	})
@@ -112,7 +114,26 @@ func (n node) network() (*kernel.Node, error) {
 		}
 		settings.Address = address
 	}
+	if n.Config.Network.Isolated {
+		var err error
+		if settings.Control, err = n.control(); err != nil {
+			return nil, err
+		}
+	}
 	return kernel.NewNode(settings), nil
+}
+
+// control are the schedulers, as a namespace without a resolver of names reaches them.
+func (n node) control() ([]netip.AddrPort, error) {
+	var control []netip.AddrPort
+	for _, address := range n.Config.Scheduler.Addresses {
+		place, err := netip.ParseAddrPort(address)
+		if err != nil {
+			return nil, fmt.Errorf("%w: with network.isolated, scheduler.addresses must have IP addresses with ports, not %q", cluster.ErrInvalid, address)
+		}
+		control = append(control, place)
+	}
+	return control, nil
 }
 
 // containers makes the driver for containers and the network plugin that the engine calls for them.

@@ -60,21 +60,25 @@ func portsTable(senders, addresses map[string]bool) Table {
 	}
 }
 
-// nodeTable accepts VXLAN from current peers only. It tracks no connections: the tunnel's packets would each pay for it.
-func nodeTable(peers map[string]bool) Table {
+// nodeTable accepts VXLAN from current peers only, and what the cluster's own daemons answer. It tracks no connections: the tunnel's
+// packets would each pay for it.
+func nodeTable(peers map[string]bool, control []netip.AddrPort) Table {
+	input := []Rule{
+		{"tunnel", fmt.Sprintf(`iifname "%s" ip saddr @peers udp dport %d accept`, Underlay, VXLANPort)},
+		{Stranger, fmt.Sprintf(`udp dport %d counter drop`, VXLANPort)},
+		{"loopback", `iifname "lo" accept`},
+		{"echo", fmt.Sprintf(`iifname "%s" icmp type echo-request accept`, Underlay)},
+		{"errors", fmt.Sprintf(`iifname "%s" icmp type destination-unreachable accept`, Underlay)},
+	}
+	for _, from := range control {
+		input = append(input, Rule{"control", fmt.Sprintf(`iifname "%s" ip saddr %s tcp sport %d accept`, Underlay, from.Addr(), from.Port())})
+	}
 	return Table{
 		ID:   TableID{"ip", TableName},
 		Sets: []Set{{Name: "peers", Type: "ipv4_addr", Elements: peers}},
 		Chains: []Chain{
 			{Name: "forward", Type: "filter", Hook: "forward", Priority: priorityFilter, Policy: "drop"},
-			{Name: "input", Type: "filter", Hook: "input", Priority: priorityFilter, Policy: "drop", Rules: []Rule{
-				{"tunnel", fmt.Sprintf(`iifname "%s" ip saddr @peers udp dport %d accept`, Underlay, VXLANPort)},
-				{Stranger, fmt.Sprintf(`udp dport %d counter drop`, VXLANPort)},
-				{"loopback", `iifname "lo" accept`},
-				{"echo", fmt.Sprintf(`iifname "%s" icmp type echo-request accept`, Underlay)},
-				{"errors", fmt.Sprintf(`iifname "%s" icmp type destination-unreachable accept`, Underlay)},
-				{Other, `counter drop`},
-			}},
+			{Name: "input", Type: "filter", Hook: "input", Priority: priorityFilter, Policy: "drop", Rules: append(input, Rule{Other, `counter drop`})},
 		},
 	}
 }

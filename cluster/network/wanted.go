@@ -17,6 +17,8 @@ type Site struct {
 	Cluster  string
 	Underlay netip.Prefix // our own address on the underlay
 	MTU      int          // of the underlay
+	// Control are the places that the launcher talks to from the node's namespace; answers from elsewhere do not come in.
+	Control []netip.AddrPort
 }
 
 // NodeImage is what a node's namespace should hold. The error, of class cluster.ErrInvalid, lists what contradicts itself.
@@ -47,7 +49,7 @@ func NodeImage(site Site, wanted Node) (Image, error) {
 		}
 	}
 	image.addTable(portsTable(senders, addresses))
-	image.addTable(nodeTable(peers))
+	image.addTable(nodeTable(peers, site.Control))
 	return image, nil
 }
 

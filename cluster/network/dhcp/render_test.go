@@ -91,7 +91,7 @@ func TestReleaseMessage(t *testing.T) {
 
 // A process is held and ended by its descriptor, whether or not it listens to a polite signal.
 func TestProcessEnds(t *testing.T) {
-	for name, script := range map[string]string{"polite": "sleep 3600", "deaf": "trap '' TERM; while :; do sleep 1; done"} {
+	for name, script := range map[string]string{"polite": "exec sleep 3600", "deaf": "trap '' TERM; while :; do sleep 1; done"} {
 		t.Run(name, func(t *testing.T) {
 			command := exec.Command("sh", "-c", script)
 			if err := command.Start(); err != nil {

@@ -67,6 +67,7 @@ func lookup(name string) (field, bool) {
 		"ip daddr":        {load: payload(net4, 16, 4), size: 4, network: unix.ETH_P_IP, parse: parseAddress},
 		"udp sport":       {load: payload(transport, 0, 2), size: 2, transport: unix.IPPROTO_UDP, parse: parsePort},
 		"udp dport":       {load: payload(transport, 2, 2), size: 2, transport: unix.IPPROTO_UDP, parse: parsePort},
+		"tcp sport":       {load: payload(transport, 0, 2), size: 2, transport: unix.IPPROTO_TCP, parse: parsePort},
 		"tcp dport":       {load: payload(transport, 2, 2), size: 2, transport: unix.IPPROTO_TCP, parse: parsePort},
 		"icmp type":       {load: payload(transport, 0, 1), size: 1, transport: unix.IPPROTO_ICMP, parse: parseICMP},
 	}

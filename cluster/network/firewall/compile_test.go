@@ -37,6 +37,7 @@ var rules = map[string][]string{
 		`oifname "underlay" ip saddr 172.16.0.0/24 masquerade`,
 		`udp dport 4789 notrack`,
 		`ip daddr 172.16.0.1 tcp dport 53 accept`,
+		`iifname "underlay" ip saddr 198.51.100.1 tcp sport 8888 accept`,
 		`ip saddr 198.51.100.0/24 oifname != "ciaovlan" masquerade`,
 		`ip saddr != 10.0.0.1 drop`,
 		`ip saddr != 10.0.0.0/8 drop`,

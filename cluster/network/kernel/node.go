@@ -27,6 +27,9 @@ type NodeConfig struct {
 	Host   string // path of the namespace that has Parent; empty is the process's own
 	Engine string // path of the namespace in which the engine looks for its ends of ports; empty is the process's own
 
+	// Control are the places that Dial is for; what others on the underlay send to the node is dropped.
+	Control []netip.AddrPort
+
 	Final bool // Remove does not give the address back: the underlay goes with it, and its DHCP server may have gone before
 
 	Log *slog.Logger
@@ -97,7 +100,7 @@ func (n *Node) start(ctx context.Context, wanted *network.Node) (facts network.N
 	if err != nil {
 		return facts, nil, err
 	}
-	image, err := network.NodeImage(network.Site{Cluster: n.config.Cluster, Underlay: prefix, MTU: mtu}, *wanted)
+	image, err := network.NodeImage(network.Site{Cluster: n.config.Cluster, Underlay: prefix, MTU: mtu, Control: n.config.Control}, *wanted)
 	if err != nil {
 		return facts, nil, err
 	}

@@ -52,22 +52,44 @@ func processesIn(namespace *os.File) ([]int, error) {
 	return pids, nil
 }
 
-// endProcess kills a process through a descriptor, so that a pid that is used again meanwhile is not another's death.
-func endProcess(ctx context.Context, pid int, namespace *os.File) error {
-	fd, err := unix.PidfdOpen(pid, 0)
+// signal sends a signal to every process in the namespace.
+func signal(namespace *os.File, number unix.Signal) error {
+	inside, err := processesIn(namespace)
+	for _, pid := range inside {
+		fd, failed := signalProcess(pid, namespace, number)
+		err = errors.Join(err, failed)
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+	}
+	return err
+}
+
+// signalProcess sends a signal through a descriptor, so that a pid that is used again meanwhile does not mean another. The descriptor,
+// which the caller closes, is negative when there is no such process in the namespace.
+func signalProcess(pid int, namespace *os.File, number unix.Signal) (fd int, err error) {
+	fd, err = unix.PidfdOpen(pid, 0)
 	if errors.Is(err, unix.ESRCH) {
-		return nil
+		return -1, nil
 	}
 	if err != nil {
-		return fmt.Errorf("end process %d: %w", pid, err)
+		return -1, fmt.Errorf("signal process %d: %w", pid, err)
+	}
+	if !netns.Same(namespace, fmt.Sprintf("/proc/%d/ns/net", pid)) {
+		return -1, unix.Close(fd)
+	}
+	if err := unix.PidfdSendSignal(fd, number, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+		return -1, errors.Join(fmt.Errorf("signal process %d: %w", pid, err), unix.Close(fd))
+	}
+	return fd, nil
+}
+
+func endProcess(ctx context.Context, pid int, namespace *os.File) error {
+	fd, err := signalProcess(pid, namespace, unix.SIGKILL)
+	if err != nil || fd < 0 {
+		return err
 	}
 	defer unix.Close(fd)
-	if !netns.Same(namespace, fmt.Sprintf("/proc/%d/ns/net", pid)) {
-		return nil
-	}
-	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
-		return fmt.Errorf("end process %d: %w", pid, err)
-	}
 	for ctx.Err() == nil {
 		if n, _ := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 100); n > 0 {
 			return nil

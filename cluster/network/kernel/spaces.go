@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ciaocloud/ciao/cluster/network"
 	"github.com/ciaocloud/ciao/cluster/network/netns"
 )
@@ -57,7 +59,7 @@ func (s *Spaces) Create(ctx context.Context, instance string) (path string, err 
 	if err := addUnderlay(host, namespace, s.config.Parent, mac, s.marks(instance)[1]); err != nil {
 		return fail(err)
 	}
-	return netns.Path(name), nil
+	return s.Path(instance), nil
 }
 
 // Remove ends every process in the CNCI's namespace, gives its underlay address back, and removes it with all its links. What is
@@ -80,6 +82,24 @@ func (s *Spaces) Remove(ctx context.Context, instance string) error {
 		return fmt.Errorf("remove the namespace of CNCI %s: %w", instance, err)
 	}
 	return nil
+}
+
+// Signal sends a signal to every process in the CNCI's namespace.
+func (s *Spaces) Signal(instance string, number unix.Signal) error {
+	namespace, err := netns.Open(s.Path(instance))
+	if err != nil {
+		return err
+	}
+	defer namespace.Close()
+	if err := signal(namespace, number); err != nil {
+		return fmt.Errorf("in the namespace of CNCI %s: %w", instance, err)
+	}
+	return nil
+}
+
+// Path is where the CNCI's namespace is found, if it is there.
+func (s *Spaces) Path(instance string) string {
+	return netns.Path(network.ConcentratorNamespace(s.config.Cluster, instance))
 }
 
 // List finds the ids of the CNCIs of this node that have a namespace, whoever made it.
