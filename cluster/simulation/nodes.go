@@ -1,0 +1,107 @@
+package simulation
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/driver"
+	"github.com/ciaocloud/ciao/cluster/driver/simulate"
+	"github.com/ciaocloud/ciao/cluster/launcher"
+	"github.com/ciaocloud/ciao/ssntp"
+)
+
+// size is what an instance takes of its node; a CNCI takes less.
+var size = cluster.Resources{CPU: cluster.VCPU / 4, MemoryMiB: cluster.DefaultMemoryMiB}
+
+// atOnce bounds how many nodes connect at the same time: the scheduler lets only so many into a handshake.
+const atOnce = 128
+
+// startNodes starts all launchers and returns when the controller knows that they are ready.
+func (s *simulation) startNodes(ctx context.Context) error {
+	started := 0
+	start := func(count, slots int, roles ssntp.Role) error {
+		for range count {
+			if err := s.startNode(ctx, started, slots, roles); err != nil {
+				return err
+			}
+			if started++; started%atOnce == 0 {
+				if err := s.awaitNodes(ctx, started); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}
+	network := s.config.networkNodes()
+	if err := start(network, (s.config.Tenants+network-1)/network, ssntp.RoleNetAgent); err != nil {
+		return err
+	}
+	if err := start(s.config.Nodes, s.config.slots(), ssntp.RoleAgent); err != nil {
+		return err
+	}
+	return s.awaitNodes(ctx, started)
+}
+
+// slots is the room of a node in instances: an even share, for nodes are filled one after the other, and one more where failures send
+// instances elsewhere.
+func (c Config) slots() int {
+	slots := (c.Instances + c.Nodes - 1) / c.Nodes
+	if c.Failures > 0 {
+		slots++
+	}
+	return slots
+}
+
+func (s *simulation) awaitNodes(ctx context.Context, count int) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, s.config.Patience, fmt.Errorf("%w: %d nodes did not connect", cluster.ErrTimeout, count))
+	defer cancel()
+	return await(ctx, func() (bool, error) {
+		nodes, err := s.controller.Nodes(ctx)
+		ready := 0
+		for _, node := range nodes {
+			if node.State == cluster.NodeReady && node.Hostname != "" { // it has said what it is
+				ready++
+			}
+		}
+		return ready >= count, err
+	})
+}
+
+func (s *simulation) startNode(ctx context.Context, number, slots int, roles ssntp.Role) error {
+	settings, err := s.link(ssntp.NewID(), roles, nil)
+	if err != nil {
+		return err
+	}
+	link, err := launcher.NewLink(settings)
+	if err != nil {
+		return err
+	}
+	made, err := launcher.New(launcher.Config{
+		Link: link, Directory: filepath.Join(s.volatile, fmt.Sprint(number)), Network: &nodeNetwork{s.underlay.next()},
+		Drivers: []driver.Driver{s.driver(ctx, roles)}, Hostname: fmt.Sprintf("node-%d", number),
+		Capacity:   cluster.Resources{CPU: size.CPU * cluster.CPU(slots), MemoryMiB: size.MemoryMiB * int64(slots), DiskMiB: 1 << 20},
+		Overcommit: cluster.Overcommit{CPU: 1, Memory: 1}, Logger: s.logger,
+	})
+	if err != nil {
+		return err
+	}
+	s.parts.Go(func() error { return made.Run(ctx) })
+	return nil
+}
+
+// driver runs what a node of the role runs.
+func (s *simulation) driver(ctx context.Context, roles ssntp.Role) driver.Driver {
+	settings := simulate.Config{Seed: s.config.Seed}
+	if roles == ssntp.RoleNetAgent {
+		settings.Kind = cluster.KindCNCI
+		return &concentrators{Driver: simulate.New(simulate.NewEngine(settings)), run: func(id string) (func(), error) { return s.startAgent(ctx, id) },
+			agents: map[string]func(){}}
+	}
+	settings.Takes = map[simulate.Step]simulate.Range{simulate.Start: {Min: s.config.StartDelay.Min, Max: s.config.StartDelay.Max}}
+	if s.config.Failures > 0 {
+		settings.Failures = []simulate.Failure{{Step: simulate.Start, Err: cluster.ErrNoCapacity, Share: s.config.Failures}}
+	}
+	return simulate.New(simulate.NewEngine(settings))
+}
