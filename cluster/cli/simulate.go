@@ -1,8 +1,12 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -49,5 +53,33 @@ func simulate() *cobra.Command {
 var simulationColumns = []column[simulation.Report]{
 	{Title: "active", Value: func(r simulation.Report) string { return fmt.Sprint(r.Active) }},
 	{Title: "failed", Value: func(r simulation.Report) string { return fmt.Sprint(r.Failed) }},
+	{Title: "refused", Value: func(r simulation.Report) string { return fmt.Sprint(r.Refused) }},
+	{Title: "nodes connected", Value: func(r simulation.Report) string { return r.Connected.String() }},
+	{Title: "api answered", Value: func(r simulation.Report) string { return r.Answered.String() }},
 	{Title: "total", Value: func(r simulation.Report) string { return r.Total.String() }},
+	{Title: "placed", Value: func(r simulation.Report) string { return r.Placed.String() }},
+	{Title: "started", Value: func(r simulation.Report) string { return r.Started.String() }},
+	{Title: "activated", Value: func(r simulation.Report) string { return r.Activated.String() }},
+	{Title: "whole", Value: func(r simulation.Report) string { return r.Whole.String() }},
+	{Title: "processor", Value: func(r simulation.Report) string { return r.Cost.CPU.String() }},
+	{Title: "commits", Value: func(r simulation.Report) string { return fmt.Sprintf("%d, busy %s", r.Cost.Commits, r.Cost.CommitBusy) }},
+	{Title: "retries", Value: func(r simulation.Report) string { return fmt.Sprint(r.Cost.Retries) }},
+	{Title: "frames sent", Value: func(r simulation.Report) string { return counts(r.Cost.Sent) }},
+	{Title: "frames received", Value: func(r simulation.Report) string { return counts(r.Cost.Received) }},
+	{Title: "heap", Value: func(r simulation.Report) string {
+		return fmt.Sprintf("%d MiB, before %d MiB", r.Cost.HeapMiB, r.Cost.NodesMiB)
+	}},
+	{Title: "resident", Value: func(r simulation.Report) string { return fmt.Sprintf("%d MiB at most", r.Cost.PeakMiB) }},
+	{Title: "goroutines", Value: func(r simulation.Report) string { return fmt.Sprint(r.Cost.Goroutines) }},
+}
+
+// counts lists numbers by name, largest first.
+func counts(numbers map[string]uint64) string {
+	names := slices.SortedFunc(maps.Keys(numbers), func(a, b string) int {
+		return cmp.Or(cmp.Compare(numbers[b], numbers[a]), strings.Compare(a, b))
+	})
+	for i, name := range names {
+		names[i] = fmt.Sprintf("%d %s", numbers[name], name)
+	}
+	return strings.Join(names, ", ")
 }

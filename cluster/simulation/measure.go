@@ -3,6 +3,7 @@ package simulation
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -24,23 +25,48 @@ func (s *simulation) measure(ctx context.Context) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, s.config.Patience, fmt.Errorf("%w: not all instances are settled after %s", cluster.ErrTimeout, s.config.Patience))
+	before, err := s.read()
+	if err != nil {
+		return Report{}, err
+	}
+	report, err := s.createAll(ctx, operator, tenants)
+	if err != nil {
+		return Report{}, err
+	}
+	after, err := s.read()
+	if err != nil {
+		return Report{}, err
+	}
+	report.Connected = s.connected
+	report.Cost, err = cost(before, after)
+	return report, err
+}
+
+func (s *simulation) createAll(ctx context.Context, operator *client.Client, tenants []string) (Report, error) {
+	late := fmt.Errorf("%w: not all instances are settled after %s", cluster.ErrTimeout, s.config.Patience)
+	ctx, cancel := context.WithTimeoutCause(ctx, s.config.Patience, late)
 	defer cancel()
 	changes := s.controller.Watch(ctx, controller.Operator, controller.ChangeInstance)
 	m := newMoments(s.config.Instances)
 	begun := time.Now()
 	creating, calling := errgroup.WithContext(ctx)
+	answered := make([]time.Time, len(tenants))
 	for i, tenant := range tenants {
-		creating.Go(func() error { return s.createInstances(calling, operator.ForTenant(tenant), i) })
+		creating.Go(func() error {
+			defer func() { answered[i] = time.Now() }()
+			return s.createInstances(calling, operator.ForTenant(tenant), i)
+		})
 	}
 	followed := s.follow(ctx, changes, m)
 	if err := creating.Wait(); err != nil {
 		return Report{}, err
 	}
 	if followed != nil {
-		return Report{}, fmt.Errorf("%w; they are %v", followed, m.states())
+		return Report{}, fmt.Errorf("%w; they are %v", followed, m.counts)
 	}
-	return m.report(begun), nil
+	report := m.report(begun)
+	report.Answered = seconds(slices.MaxFunc(answered, time.Time.Compare).Sub(begun))
+	return report, nil
 }
 
 // createTenants makes the tenants and what all their instances run.

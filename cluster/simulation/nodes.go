@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/driver"
@@ -20,7 +21,7 @@ const atOnce = 128
 
 // startNodes starts all launchers and returns when the controller knows that they are ready.
 func (s *simulation) startNodes(ctx context.Context) error {
-	started := 0
+	begun, started := time.Now(), 0
 	start := func(count, slots int, roles ssntp.Role) error {
 		for range count {
 			if err := s.startNode(ctx, started, slots, roles); err != nil {
@@ -41,7 +42,9 @@ func (s *simulation) startNodes(ctx context.Context) error {
 	if err := start(s.config.Nodes, s.config.slots(), ssntp.RoleAgent); err != nil {
 		return err
 	}
-	return s.awaitNodes(ctx, started)
+	err := s.awaitNodes(ctx, started)
+	s.connected = seconds(time.Since(begun))
+	return err
 }
 
 // slots is the room of a node in instances: an even share, for nodes are filled one after the other, and one more where failures send

@@ -36,6 +36,7 @@ type simulation struct {
 	store      *store.DB
 	controller *controller.Controller
 	underlay   *addresses
+	connected  Seconds // how long the nodes took to connect
 }
 
 // Run measures until ctx ends, or all instances are settled. It leaves nothing behind. Errors are of class cluster.ErrInvalid for a
