@@ -158,7 +158,10 @@ func (c *Controller) Disconnected(ctx context.Context, _ error) {
 // is none.
 func (c *Controller) Receive(ctx context.Context, f ssntp.Frame) {
 	c.counters.received(f.Operand)
+	m := message{frame: f}
 	switch f.Operand {
+	case ssntp.InstanceState:
+		m.report = c.receiveReport(f)
 	case ssntp.Statistics:
 		c.receiveStatistics(f)
 	case ssntp.Progress:
@@ -167,13 +170,23 @@ func (c *Controller) Receive(ctx context.Context, f ssntp.Frame) {
 		c.logger.Debug("frame", slog.Any("operand", f.Operand), slog.Any("source", f.Source))
 		return
 	}
-	c.post(ctx, message{frame: f})
+	c.post(ctx, m)
 }
 
 func (c *Controller) post(ctx context.Context, m message) {
 	if box := c.leader.Load(); box != nil {
 		box.post(ctx, m)
 	}
+}
+
+// receiveReport returns nil for one that cannot be read: a sign of life all the same.
+func (c *Controller) receiveReport(f ssntp.Frame) *payload.InstanceReport {
+	body, err := payload.Decode[payload.InstanceReport](f.Payload)
+	if err != nil {
+		c.unreadable(f, err)
+		return nil
+	}
+	return &body
 }
 
 func (c *Controller) receiveStatistics(f ssntp.Frame) {

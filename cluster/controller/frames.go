@@ -20,7 +20,7 @@ func (r *reconciler) receive(ctx context.Context, m message) {
 	case linkDown:
 		r.linked = false
 	default:
-		r.receiveFrame(ctx, m.frame)
+		r.receiveFrame(ctx, m)
 	}
 }
 
@@ -48,7 +48,8 @@ func (r *reconciler) linkUp(resumed bool) {
 	})
 }
 
-func (r *reconciler) receiveFrame(ctx context.Context, f ssntp.Frame) {
+func (r *reconciler) receiveFrame(ctx context.Context, m message) {
+	f := m.frame
 	source := f.Source.String()
 	now := time.Now()
 	var err error
@@ -59,7 +60,9 @@ func (r *reconciler) receiveFrame(ctx context.Context, f ssntp.Frame) {
 		err = with(f, func(body payload.PlacementFailure) { r.notPlaced(body, now) })
 	case ssntp.InstanceState:
 		r.hear(source)
-		err = with(f, func(body payload.InstanceReport) { r.report(source, body) })
+		if m.report != nil {
+			r.report(source, *m.report)
+		}
 	case ssntp.Inventory:
 		r.hear(source)
 		err = with(f, func(body payload.Inventory) { r.inventory(source, body) })

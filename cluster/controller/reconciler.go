@@ -67,8 +67,7 @@ func (r *reconciler) run(ctx context.Context) error {
 				return closing(ctx)
 			}
 			r.observe(ctx, batch)
-		case m := <-r.box.messages:
-			r.receive(ctx, m)
+		case <-r.box.wake:
 		case <-timer.C:
 		}
 		r.takeMore(ctx, commits)
@@ -102,10 +101,12 @@ func (r *reconciler) takeMore(ctx context.Context, commits <-chan store.Batch) {
 				return // the loop finds out
 			}
 			r.observe(ctx, batch)
-		case m := <-r.box.messages:
-			r.receive(ctx, m)
 		default:
-			return
+			m, ok := r.box.take()
+			if !ok {
+				return
+			}
+			r.receive(ctx, m)
 		}
 	}
 }
