@@ -150,8 +150,8 @@ func TestBurstOfReconnects(t *testing.T) {
 	stream := func(from *ssntp.Client, to *ssntp.Client, operand ssntp.Operand, at *counter) {
 		for i := range uint64(frames) {
 			f := ssntp.Frame{Operand: operand, Destination: to.Identity().ID, Payload: binary.BigEndian.AppendUint64(nil, i)}
-			// The hub queues 4096 frames, of which 2048 may be handled already
-			// without its knowledge, when acknowledgements are cut off.
+			// The queue bounds the stream, and what of it is handled may not be known
+			// to the hub, when acknowledgements are cut off.
 			if i%100 == 0 {
 				waitFor(t, func() bool { return at.behind(i) < 1000 })
 			}

@@ -9,7 +9,7 @@ import (
 // takes the default.
 type Limits struct {
 	Payload      int // bytes of one payload, both ways; default 1 MiB, alike on all peers
-	QueueFrames  int // frames queued for one destination, acknowledged or not; default 4096
+	QueueFrames  int // frames queued for one destination, acknowledged or not; default 65536
 	QueueBytes   int // payload bytes queued for one destination; default 16 MiB
 	WindowFrames int // frames a neighbour may send ahead of our handler; default 1024
 	WindowBytes  int // payload bytes it may send ahead; default 4 MiB
@@ -57,7 +57,7 @@ func (l Limits) withDefaults() Limits {
 		}
 	}
 	number(&l.Payload, defaultPayload)
-	number(&l.QueueFrames, 4096)
+	number(&l.QueueFrames, 1<<16)
 	number(&l.QueueBytes, 16<<20)
 	number(&l.WindowFrames, 2048)
 	number(&l.WindowBytes, 4<<20)
