@@ -147,9 +147,9 @@ func join(file string, parts ...string) error {
 	return os.WriteFile(file, all, 0o600)
 }
 
-// await looks until something holds; the wait is for the machine's own work, so that it needs no better than looking often.
+// await looks until something holds, seldom enough to leave the processors to what is being waited for.
 func await(ctx context.Context, holds func() (bool, error)) error {
-	ticker := time.NewTicker(5 * time.Millisecond)
+	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
 	for {
 		if done, err := holds(); done || err != nil {
