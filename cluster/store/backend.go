@@ -2,14 +2,18 @@ package store
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"iter"
 	"strings"
 )
 
 // Backend keeps raw rows and a log of transactions. Several engines, in one process or several, may share what a
 // backend reaches. All methods may be called from several goroutines. Errors of connection or time wrap ErrUnavailable.
 type Backend interface {
-	// Load returns all rows as of one revision.
-	Load(ctx context.Context) ([]RawRow, Revision, error)
+	// Snapshot begins to read all rows as of one revision, that of the last transaction committed by anyone before the call or a
+	// later one.
+	Snapshot(ctx context.Context) (Snapshot, error)
 
 	// Commit applies c, all or nothing, if every compared path has the given revision, and returns the new revision, which is
 	// exactly one more than the revision before. Otherwise it returns ErrConflict, with a revision at which the
@@ -27,6 +31,43 @@ type Backend interface {
 
 	// Close releases what the backend holds; nothing is called after it.
 	Close() error
+}
+
+// Snapshot is all rows as of one revision. They are read as the loop asks for them, so that it needs little memory however many
+// there are; the context of the call that gave the snapshot must live as long.
+type Snapshot struct {
+	Revision Revision
+	// Rows in order of their paths, byte by byte; values must not be modified. An error is the last thing that comes. It is
+	// ErrCompacted when the history at Revision was forgotten meanwhile: take another snapshot.
+	Rows iter.Seq2[RawRow, error]
+}
+
+// loadAttempts bounds how often a compaction may get in between.
+const loadAttempts = 5
+
+// load reads all rows into memory. When the backend forgets the revision meanwhile, it starts over.
+func load(ctx context.Context, b Backend) ([]RawRow, Revision, error) {
+	for range loadAttempts {
+		s, err := b.Snapshot(ctx)
+		if err != nil {
+			return nil, 0, err
+		}
+		rows, err := s.collect()
+		if !errors.Is(err, ErrCompacted) {
+			return rows, s.Revision, err
+		}
+	}
+	return nil, 0, fmt.Errorf("history was compacted %d times while the rows were read: %w", loadAttempts, ErrUnavailable)
+}
+
+func (s Snapshot) collect() (rows []RawRow, err error) {
+	for row, err := range s.Rows {
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, row)
+	}
+	return rows, nil
 }
 
 // RawRow is a row as backends know it.

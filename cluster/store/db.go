@@ -151,6 +151,14 @@ func (db *DB) Sync(ctx context.Context) error {
 	return db.awaitAll(ctx, 0)
 }
 
+// Snapshot begins to read all rows, as the backend has them, as of now or later; see [Backend].
+func (db *DB) Snapshot(ctx context.Context) (Snapshot, error) {
+	if err := db.usable(ctx); err != nil {
+		return Snapshot{}, err
+	}
+	return db.backend.Snapshot(ctx)
+}
+
 // Done is closed when the store was closed or has failed for good.
 func (db *DB) Done() <-chan struct{} { return db.ctx.Done() }
 

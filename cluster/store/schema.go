@@ -25,12 +25,21 @@ type Migration struct {
 	Apply func(ctx context.Context, rows *RawTables) error
 }
 
-// schemaPath is the row that holds the number of the schema. No table can be named so.
+// schemaPath is the row that holds the number of the schema. No table can be named so, and it comes before the rows of all.
 const schemaPath = "_/schema"
 
 type schemaRow struct {
 	Number int    `json:"number"`
 	Name   string `json:"name"`
+}
+
+// SchemaOf reads the number and name of a store's schema from the first row of a snapshot; ok is false when the store has none.
+func SchemaOf(first RawRow) (number int, name string, ok bool) {
+	var row schemaRow
+	if first.Path != schemaPath || json.Unmarshal(first.Value, &row) != nil {
+		return 0, "", false
+	}
+	return row.Number, row.Name, true
 }
 
 func (s Schema) latest() schemaRow {
@@ -74,7 +83,7 @@ func (s Schema) known(value []byte) (schemaRow, error) {
 // one that loses a comparison starts over.
 func (s Schema) loadMigrated(ctx context.Context, b Backend) ([]RawRow, Revision, error) {
 	for range maxAttempts {
-		rows, revision, err := b.Load(ctx)
+		rows, revision, err := load(ctx, b)
 		if err != nil {
 			return nil, 0, fmt.Errorf("load the store: %w", err)
 		}

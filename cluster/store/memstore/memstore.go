@@ -55,7 +55,7 @@ func (m *Memory) Compact() {
 
 type backend struct{ m *Memory }
 
-func (b *backend) Load(context.Context) ([]store.RawRow, store.Revision, error) {
+func (b *backend) Snapshot(context.Context) (store.Snapshot, error) {
 	b.m.mu.Lock()
 	defer b.m.mu.Unlock()
 	rows := make([]store.RawRow, 0, len(b.m.rows))
@@ -63,7 +63,13 @@ func (b *backend) Load(context.Context) ([]store.RawRow, store.Revision, error) 
 		rows = append(rows, r)
 	}
 	slices.SortFunc(rows, func(x, y store.RawRow) int { return cmp.Compare(x.Path, y.Path) })
-	return rows, b.m.revision, nil
+	return store.Snapshot{Revision: b.m.revision, Rows: func(yield func(store.RawRow, error) bool) {
+		for _, row := range rows {
+			if !yield(row, nil) {
+				return
+			}
+		}
+	}}, nil
 }
 
 func (b *backend) Commit(ctx context.Context, c store.Commit) (store.Revision, error) {

@@ -55,6 +55,8 @@ func Run(t *testing.T, make func(*testing.T) Shared) {
 		{"NewerStoreRefused", testNewer},
 		{"UnknownTableRefused", testUnknownTable},
 		{"UnknownFieldsIgnored", testUnknownFields},
+		{"Snapshot", testSnapshotRows},
+		{"SnapshotAfterCompaction", testSnapshotCompacted},
 		{"Closed", testClosed},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, make(t)) })
