@@ -54,6 +54,9 @@ func (db *DB) deliver(b RawBatch) error {
 	writes, mine := db.pending[b.Revision]
 	if !mine {
 		for _, raw := range b.Rows {
+			if raw.Path == replacingPath {
+				return errReplacing
+			}
 			if raw.Path == schemaPath {
 				if _, err := db.schema.known(raw.Value); err != nil {
 					return err

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 )
@@ -91,7 +92,7 @@ func (s Schema) loadMigrated(ctx context.Context, b Backend) ([]RawRow, Revision
 		switch {
 		case err == nil && done:
 			return rows, revision, nil
-		case err != nil && !isConflict(err):
+		case err != nil && (!isConflict(err) || errors.Is(err, errReplacing)):
 			return nil, 0, err
 		}
 	}
@@ -100,6 +101,9 @@ func (s Schema) loadMigrated(ctx context.Context, b Backend) ([]RawRow, Revision
 
 // migrate reports done when there was nothing to do; otherwise the rows have to be loaded again.
 func (s Schema) migrate(ctx context.Context, b Backend, rows []RawRow) (done bool, err error) {
+	if slices.ContainsFunc(rows, func(r RawRow) bool { return r.Path == replacingPath }) {
+		return false, errReplacing
+	}
 	var stored schemaRow
 	var revision Revision
 	at := slices.IndexFunc(rows, func(r RawRow) bool { return r.Path == schemaPath })

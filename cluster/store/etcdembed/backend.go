@@ -45,6 +45,12 @@ func (b *Backend) Current(ctx context.Context) (store.Revision, error) {
 	return revision, b.explain(err)
 }
 
+// Snapshot implements store.Backend.
+func (b *Backend) Snapshot(ctx context.Context) (store.Snapshot, error) {
+	s, err := b.Backend.Snapshot(ctx)
+	return s, b.explain(err)
+}
+
 // Follow implements store.Backend. It ends with the server.
 func (b *Backend) Follow(ctx context.Context, after store.Revision, deliver func(store.RawBatch) error) error {
 	ctx, cancel := b.bound(ctx)

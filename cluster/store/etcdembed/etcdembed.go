@@ -88,19 +88,7 @@ func (o *owner) Close() error { return errors.Join(o.Backend.Close(), o.server.C
 
 // Start starts a server and waits until it can be used. The server must be closed.
 func Start(ctx context.Context, c Config) (*Server, error) {
-	if c.QuotaBytes == 0 {
-		c.QuotaBytes = 2 << 30
-	}
-	if c.ReserveBytes == 0 {
-		c.ReserveBytes = 64 << 20
-	}
-	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("data directory: %w", err)
-	}
-	if err := checkSpace(c.Dir, c.ReserveBytes); err != nil {
-		return nil, err
-	}
-	lock, err := lockDir(c.Dir)
+	c, lock, err := c.own()
 	if err != nil {
 		return nil, err
 	}
@@ -113,9 +101,27 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 	return s, nil
 }
 
+// own completes the configuration and makes the data directory this process's.
+func (c Config) own() (Config, *dirLock, error) {
+	if c.QuotaBytes == 0 {
+		c.QuotaBytes = 2 << 30
+	}
+	if c.ReserveBytes == 0 {
+		c.ReserveBytes = 64 << 20
+	}
+	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+		return c, nil, fmt.Errorf("data directory: %w", err)
+	}
+	if err := checkSpace(c.Dir, c.ReserveBytes); err != nil {
+		return c, nil, err
+	}
+	lock, err := lockDir(c.Dir)
+	return c, lock, err
+}
+
 func (s *Server) start(ctx context.Context) error {
 	smallSegments()
-	if err := s.begin(); err != nil {
+	if err := s.config.begin(); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
@@ -152,7 +158,7 @@ func (s *Server) start(ctx context.Context) error {
 		return fmt.Errorf("it was not ready in time: %w", context.Cause(ctx))
 	}
 	s.client = v3client.New(s.etcd.Server)
-	return s.finish()
+	return s.config.finish()
 }
 
 // etcdConfig is for a small server of one member that is started often.
@@ -160,7 +166,7 @@ func (s *Server) etcdConfig() *embed.Config {
 	c := embed.NewConfig()
 	label := url.URL{Scheme: "unix", Host: "ciao"}
 	c.Name = "ciao"
-	c.Dir = s.files()
+	c.Dir = s.config.files()
 	c.InitialCluster = c.Name + "=" + label.String()
 	c.InitialClusterToken = "ciao"
 	c.AdvertisePeerUrls = []url.URL{label}

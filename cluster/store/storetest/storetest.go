@@ -57,6 +57,10 @@ func Run(t *testing.T, make func(*testing.T) Shared) {
 		{"UnknownFieldsIgnored", testUnknownFields},
 		{"Snapshot", testSnapshotRows},
 		{"SnapshotAfterCompaction", testSnapshotCompacted},
+		{"Replace", testReplace},
+		{"ReplaceRefused", testReplaceRefused},
+		{"ReplaceInterrupted", testReplaceInterrupted},
+		{"ReplaceDisturbed", testReplaceDisturbed},
 		{"Closed", testClosed},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, make(t)) })
