@@ -76,9 +76,13 @@ type Controller struct {
 	Queue     cluster.Duration `yaml:"queue"`      // an instance that fits nowhere fails after this time
 }
 
-// Store says where the state is kept.
+// Store says where the state is kept: in the embedded server, or in an etcd cluster that somebody else runs.
 type Store struct {
-	Endpoints []string `yaml:"endpoints"` // of an etcd cluster; none is the embedded server
+	Endpoints   []string `yaml:"endpoints"`   // of an etcd cluster, such as https://10.0.0.1:2379; none is the embedded server
+	Prefix      string   `yaml:"prefix"`      // of all keys there; clusters that share an etcd need different ones
+	CA          string   `yaml:"ca"`          // file with the authority of etcd's certificates; empty is those that the system trusts
+	Certificate string   `yaml:"certificate"` // file with the certificate that etcd knows the controller by; empty is none
+	Key         string   `yaml:"key"`         // file with its key
 }
 
 // Launcher configures a node.
@@ -143,6 +147,9 @@ func (c *Cluster) setDefaults() {
 	setDefault(&c.Scheduler.Listen, ":"+strconv.Itoa(SSNTPPort))
 	setDefault(&c.Controller.Listen, ":"+strconv.Itoa(APIPort))
 	setDefault(&c.Controller.Directory, "/var/lib/ciao/controller")
+	if len(c.Controller.Store.Endpoints) > 0 {
+		setDefault(&c.Controller.Store.Prefix, "ciao/"+c.Name)
+	}
 	setDefault(&c.Controller.CNCIIdle, cluster.Duration(5*time.Minute))
 	setDefault(&c.Controller.NodeGrace, cluster.Duration(30*time.Second))
 	setDefault(&c.Controller.Queue, cluster.Duration(30*time.Second))
@@ -176,6 +183,7 @@ func (c *Cluster) validate() error {
 	if c.Launcher.Hostname != "" && !validHostname(c.Launcher.Hostname) {
 		problems.Add("launcher.hostname", "%q is not a host name; use at most 253 letters, digits, hyphens and dots", c.Launcher.Hostname)
 	}
+	c.Controller.Store.validate(&problems)
 	for i, role := range c.Launcher.Roles {
 		if role != string(cluster.Compute) && role != string(cluster.Network) {
 			problems.Add(fmt.Sprintf("launcher.roles[%d]", i), "%q is not a role of a node; use compute or network", role)

@@ -54,6 +54,25 @@ func TestFormatIsReadBack(t *testing.T) {
 	}
 }
 
+// etcd is a cluster file with something about the store.
+func etcd(lines string) string { return minimal + "controller:\n  store:\n    " + lines + "\n" }
+
+func TestStoreInAnEtcdCluster(t *testing.T) {
+	c, err := Parse("cluster.yaml", []byte(etcd("endpoints: [https://10.0.0.1:2379, https://etcd-2:2379]\n    ca: /ca.pem\n    certificate: /c.pem\n    key: /k.pem")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Store{
+		Endpoints: []string{"https://10.0.0.1:2379", "https://etcd-2:2379"}, Prefix: "ciao/lab", CA: "/ca.pem", Certificate: "/c.pem", Key: "/k.pem",
+	}
+	if diff := cmp.Diff(want, c.Controller.Store); diff != "" {
+		t.Errorf("(-want +got): %s", diff)
+	}
+	if _, err := Parse("cluster.yaml", []byte(etcd("endpoints: [http://127.0.0.1:2379, http://localhost:2379]"))); err != nil {
+		t.Errorf("plain connections that stay on the machine: %v", err)
+	}
+}
+
 func TestBadClusterFiles(t *testing.T) {
 	for _, test := range []struct{ name, file, want string }{
 		{"empty", "", "api_version is missing"},
@@ -68,6 +87,17 @@ func TestBadClusterFiles(t *testing.T) {
 		{"not YAML", "api_version: [", "line"},
 		{"two documents", minimal + "---\nx: 1\n", "one YAML document"},
 		{"role", minimal + "launcher:\n  roles: [storage]\n", `"storage" is not a role of a node`},
+		{"endpoint without a port", etcd("endpoints: [https://etcd]"), `"https://etcd" is not an endpoint`},
+		{"endpoint without a scheme", etcd("endpoints: [10.0.0.1:2379]"), "is not an endpoint"},
+		{"endpoint with a path", etcd("endpoints: [https://10.0.0.1:2379/v3]"), "is not an endpoint"},
+		{"endpoint of another kind", etcd("endpoints: [ftp://10.0.0.1:2379]"), "use https://HOST:PORT"},
+		{"endpoint in the clear", etcd("endpoints: [https://10.0.0.1:2379, http://10.0.0.2:2379]"), "line 9, column 40: controller.store.endpoints[1]"},
+		{"authority without endpoints", etcd("ca: /ca.pem"), "name its members in controller.store.endpoints"},
+		{"authority without TLS", etcd("endpoints: ['http://[::1]:2379']\n    ca: /ca.pem"), "is for https endpoints"},
+		{"relative authority", etcd("endpoints: [https://a:2379]\n    ca: ca.pem"), "must be an absolute path"},
+		{"certificate without its key", etcd("endpoints: [https://a:2379]\n    certificate: /c.pem"), "name both files or none"},
+		{"prefix without endpoints", etcd("prefix: a"), "controller.store.prefix: belongs to an etcd cluster"},
+		{"prefix with a slash", etcd("endpoints: [https://a:2379]\n    prefix: /a"), "no slash at either end"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			_, err := Parse("cluster.yaml", []byte(test.file))

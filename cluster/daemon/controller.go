@@ -4,21 +4,15 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"time"
 
 	"github.com/ciaocloud/ciao/cluster/apiserver"
 	"github.com/ciaocloud/ciao/cluster/config"
 	"github.com/ciaocloud/ciao/cluster/controller"
 	"github.com/ciaocloud/ciao/cluster/store"
-	"github.com/ciaocloud/ciao/cluster/store/etcdembed"
-	"github.com/ciaocloud/ciao/cluster/store/etcdstore"
 	"github.com/ciaocloud/ciao/ssntp"
 	"github.com/ciaocloud/ciao/ssntp/certs"
 )
-
-// storeTimeout is how long a controller waits for its store when it starts.
-const storeTimeout = 30 * time.Second
 
 // concentratorLifetime is how long a CNCI's certificate is valid; its launcher renews it.
 const concentratorLifetime = 30 * 24 * time.Hour
@@ -60,17 +54,6 @@ func alive(ctx context.Context, state *store.DB) error {
 	case <-state.Done():
 		return fmt.Errorf("the store gave up: %w", state.Err())
 	}
-}
-
-// openStore opens the embedded etcd, or connects to the one that the cluster file names.
-func (e Environment) openStore(ctx context.Context, logger *slog.Logger) (*store.DB, error) {
-	ctx, cancel := context.WithTimeout(ctx, e.scaled(storeTimeout))
-	defer cancel()
-	if endpoints := e.Config.Controller.Store.Endpoints; len(endpoints) > 0 {
-		return etcdstore.Open(ctx, etcdstore.Config{Endpoints: endpoints, Log: logger}, controller.Schema())
-	}
-	directory := filepath.Join(e.Config.Controller.Directory, "etcd")
-	return etcdembed.Open(ctx, etcdembed.Config{Dir: directory, Log: logger}, controller.Schema())
 }
 
 // controller makes the controller with its connection to the scheduler.

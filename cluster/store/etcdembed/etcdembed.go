@@ -1,5 +1,5 @@
 // Package etcdembed runs an etcd server of one member inside the process, for a store that needs no set-up: one data directory and
-// nothing else. It is the only importer of etcd's server.
+// nothing else. It and the tests' etcdtest are the only importers of etcd's server.
 //
 // The server listens nowhere: requests are function calls, and a cluster of one member has no peers. Its address in the
 // cluster is only a label, so the data directory may be moved.

@@ -66,10 +66,17 @@ func Open(ctx context.Context, c Config, schema store.Schema) (*store.DB, error)
 	defer cancel()
 	db, err := store.Open(ctx, New(client, c.Prefix), schema, c.Log)
 	if err != nil && ctx.Err() != nil {
-		return nil, fmt.Errorf("etcd at %s does not answer: start it or correct the endpoints: %w: %w",
-			strings.Join(c.Endpoints, ", "), err, store.ErrUnavailable)
+		return nil, unanswered(context.WithoutCancel(ctx), c, err)
 	}
 	return db, err
+}
+
+// unanswered says why there was no answer in time.
+func unanswered(ctx context.Context, c Config, err error) error {
+	if why := reason(ctx, c); why != nil {
+		return fmt.Errorf("etcd cannot be reached at %s: start it, or correct endpoints and certificates: %w: %w", strings.Join(c.Endpoints, ", "), why, store.ErrUnavailable)
+	}
+	return fmt.Errorf("etcd at %s does not answer: see that most of its members run: %w: %w", strings.Join(c.Endpoints, ", "), err, store.ErrUnavailable)
 }
 
 // Backend is one process's access to the rows in an etcd.
