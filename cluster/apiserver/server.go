@@ -38,6 +38,7 @@ const (
 // Config is what a server is made of; every field is required but Version and Logger.
 type Config struct {
 	UseCases    UseCases
+	Snapshot    Snapshot
 	Certificate func() (tls.Certificate, error) // asked at each handshake, so that it can be renewed
 	ClientCAs   *x509.CertPool                  // that users' certificates must lead to
 	Version     string                          // of the program, for the OpenAPI document
@@ -131,4 +132,5 @@ func (s *Server) register(a huma.API) {
 	s.registerNodes(a)
 	s.registerEvents(a)
 	s.registerWatch(a)
+	s.registerSnapshot(a)
 }

@@ -1,6 +1,7 @@
 package apiserver_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -17,6 +18,7 @@ import (
 	"github.com/ciaocloud/ciao/cluster/api"
 	"github.com/ciaocloud/ciao/cluster/apiserver/apiservertest"
 	"github.com/ciaocloud/ciao/cluster/client"
+	"github.com/ciaocloud/ciao/cluster/store/backup"
 	"github.com/ciaocloud/ciao/ssntp/certs"
 )
 
@@ -288,6 +290,22 @@ func TestOpenAPIDocument(t *testing.T) {
 	}
 	if operations < 25 {
 		t.Errorf("%d operations are described, want all of them", operations)
+	}
+}
+
+func TestSnapshotIsTheOperators(t *testing.T) {
+	a := apiservertest.New(t)
+	var out bytes.Buffer
+	if err := a.Client(a.Operator()).Snapshot(t.Context(), &out); err != nil {
+		t.Fatal(err)
+	}
+	found, err := backup.Check(&out)
+	if err != nil || found.Rows < 3 || found.Cluster != "test" {
+		t.Errorf("%+v, %v", found, err)
+	}
+	out.Reset()
+	if err := a.Client(a.Tenant(apiservertest.Blue)).Snapshot(t.Context(), &out); !errors.Is(err, cluster.ErrPermission) || out.Len() > 0 {
+		t.Errorf("a tenant gets %v and %d bytes", err, out.Len())
 	}
 }
 

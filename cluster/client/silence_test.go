@@ -2,14 +2,17 @@ package client
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
+	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/api"
 )
 
@@ -26,6 +29,42 @@ func (m *mute) RoundTrip(request *http.Request) (*http.Response, error) {
 		io.Closer
 	}{io.MultiReader(first, reader), reader}}, nil
 }
+
+// TestSilentBackupIsGivenUp: half a backup is an error in time.
+func TestSilentBackupIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &Client{base: &url.URL{Scheme: "https", Host: "controller"}, http: &http.Client{Transport: &mute{}}}
+		began := time.Now()
+		if err := c.Snapshot(t.Context(), io.Discard); !errors.Is(err, cluster.ErrTimeout) || time.Since(began) != silence {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+	})
+}
+
+// brokenOff is a server whose answer ends with an error.
+type brokenOff struct{}
+
+func (brokenOff) RoundTrip(*http.Request) (*http.Response, error) {
+	body := io.MultiReader(strings.NewReader("half"), iotest.ErrReader(io.ErrUnexpectedEOF))
+	return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(body)}, nil
+}
+
+func TestBackupThatBreaksOff(t *testing.T) {
+	c := &Client{base: &url.URL{Scheme: "https", Host: "controller"}, http: &http.Client{Transport: brokenOff{}}}
+	var out strings.Builder
+	if err := c.Snapshot(t.Context(), &out); !errors.Is(err, cluster.ErrUnavailable) || !strings.Contains(err.Error(), "try again") || out.String() != "half" {
+		t.Errorf("%q and %v", out.String(), err)
+	}
+	full := errors.New("no space left on device")
+	if err := c.Snapshot(t.Context(), fullDisk{full}); !errors.Is(err, full) {
+		t.Errorf("a full disk: %v", err)
+	}
+}
+
+// fullDisk fails.
+type fullDisk struct{ err error }
+
+func (w fullDisk) Write([]byte) (int, error) { return 0, w.err }
 
 // TestSilentStreamIsLost: a connection that died without a word must not hold a watch for ever.
 func TestSilentStreamIsLost(t *testing.T) {

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/ciaocloud/ciao/cluster/config"
 	"github.com/ciaocloud/ciao/cluster/controller"
 	"github.com/ciaocloud/ciao/cluster/store"
+	"github.com/ciaocloud/ciao/cluster/store/backup"
 	"github.com/ciaocloud/ciao/ssntp"
 	"github.com/ciaocloud/ciao/ssntp/certs"
 )
@@ -36,7 +38,7 @@ func runController(ctx context.Context, e Environment) error {
 	if err != nil {
 		return err
 	}
-	server, err := e.apiServer(service, logger)
+	server, err := e.apiServer(service, state, logger)
 	if err != nil {
 		return err
 	}
@@ -83,7 +85,7 @@ func (e Environment) controller(state store.Store, logger *slog.Logger) (*contro
 	return service, link, nil
 }
 
-func (e Environment) apiServer(service *controller.Controller, logger *slog.Logger) (*apiserver.Server, error) {
+func (e Environment) apiServer(service *controller.Controller, state *store.DB, logger *slog.Logger) (*apiserver.Server, error) {
 	pki := e.Config.PKI
 	clients, err := certs.LoadPool(pki.CAFile())
 	if err != nil {
@@ -95,6 +97,9 @@ func (e Environment) apiServer(service *controller.Controller, logger *slog.Logg
 	}
 	return apiserver.New(apiserver.Config{
 		UseCases: service, Certificate: certificate(source), ClientCAs: clients, Version: e.Version, Logger: logger,
+		Snapshot: func(ctx context.Context) (func(io.Writer) error, error) {
+			return backup.Begin(ctx, e.Config.Name, state)
+		},
 	}), nil
 }
 

@@ -5,6 +5,7 @@ package apiservertest
 import (
 	"context"
 	"crypto/tls"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -14,6 +15,8 @@ import (
 	"github.com/ciaocloud/ciao/cluster/apiserver"
 	"github.com/ciaocloud/ciao/cluster/client"
 	"github.com/ciaocloud/ciao/cluster/controller"
+	"github.com/ciaocloud/ciao/cluster/store"
+	"github.com/ciaocloud/ciao/cluster/store/backup"
 	"github.com/ciaocloud/ciao/cluster/store/memstore"
 	"github.com/ciaocloud/ciao/ssntp"
 	"github.com/ciaocloud/ciao/ssntp/certs"
@@ -47,7 +50,7 @@ func New(t *testing.T) *API {
 	web, err := authority.Issue(certs.Web("127.0.0.1", "localhost"))
 	must(t, err)
 	server := apiserver.New(apiserver.Config{
-		UseCases: service, ClientCAs: authority.Pool(), Version: "test",
+		UseCases: service, Snapshot: snapshots(state), ClientCAs: authority.Pool(), Version: "test",
 		Certificate: func() (tls.Certificate, error) { return *web.TLS(), nil },
 	})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -69,6 +72,10 @@ func New(t *testing.T) *API {
 	}
 	must(t, certs.SaveCertificate(a.CA(), authority.Certificate))
 	return a
+}
+
+func snapshots(state *store.DB) apiserver.Snapshot {
+	return func(ctx context.Context) (func(io.Writer) error, error) { return backup.Begin(ctx, "test", state) }
 }
 
 // CA is the file with the authority's certificate.

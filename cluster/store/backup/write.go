@@ -3,6 +3,7 @@ package backup
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"hash"
@@ -13,6 +14,9 @@ import (
 
 	"github.com/ciaocloud/ciao/cluster/store"
 )
+
+// writeBytes are written at a time.
+const writeBytes = 64 << 10
 
 // Write writes a backup of a cluster's snapshot, which was taken at a time. When it fails, what it has written is of no use. Its
 // errors are those of the writer and of the snapshot.
@@ -25,7 +29,7 @@ func Write(w io.Writer, cluster string, at time.Time, s store.Snapshot) (Summary
 	}
 	head := Header{Format: Format, Cluster: cluster, Revision: s.Revision, Time: at.UTC()}
 	head.Schema, head.SchemaName, _ = store.SchemaOf(row)
-	buffered := bufio.NewWriter(w)
+	buffered := bufio.NewWriterSize(w, writeBytes)
 	out := &writer{sum: newSum()}
 	out.to = io.MultiWriter(buffered, out.sum)
 	if err := out.header(head); err != nil {
@@ -45,6 +49,24 @@ func Write(w io.Writer, cluster string, at time.Time, s store.Snapshot) (Summary
 		return Summary{}, err
 	}
 	return Summary{head, rows}, buffered.Flush()
+}
+
+// Source begins snapshots; a *store.DB and a store.Backend are sources.
+type Source interface {
+	Snapshot(ctx context.Context) (store.Snapshot, error)
+}
+
+// Begin takes a snapshot of a cluster's store now, and returns what writes it as a backup, once, while ctx lives.
+func Begin(ctx context.Context, cluster string, source Source) (write func(io.Writer) error, err error) {
+	s, err := source.Snapshot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	return func(w io.Writer) error {
+		_, err := Write(w, cluster, now, s)
+		return err
+	}, nil
 }
 
 type writer struct {
