@@ -3,6 +3,7 @@ package cli_test
 import (
 	"bytes"
 	"encoding/json"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +15,8 @@ import (
 	"github.com/ciaocloud/ciao/cluster/client"
 	"github.com/ciaocloud/ciao/terminal"
 )
+
+var quiet = slog.New(slog.DiscardHandler)
 
 // said is what a run of the command gave.
 type said struct {

@@ -23,10 +23,7 @@ func run(version string) *cobra.Command {
 		group.AddCommand(&cobra.Command{
 			Use: role.Name, Short: role.Summary, Args: terminal.Arguments(),
 			RunE: func(command *cobra.Command, _ []string) error {
-				cluster, err := config.Load(file)
-				if errors.Is(err, fs.ErrNotExist) {
-					return fmt.Errorf("there is no cluster file: %w; name one with --config, or let `singlevm setup` make one", err)
-				}
+				cluster, err := loadCluster(file)
 				if err != nil {
 					return err
 				}
@@ -36,4 +33,16 @@ func run(version string) *cobra.Command {
 	}
 	group.PersistentFlags().StringVar(&file, "config", DefaultConfig, "the cluster file")
 	return group
+}
+
+func configFlag(command *cobra.Command, file *string) {
+	command.Flags().StringVar(file, "config", DefaultConfig, "the cluster file")
+}
+
+func loadCluster(file string) (config.Cluster, error) {
+	cluster, err := config.Load(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return cluster, fmt.Errorf("there is no cluster file: %w; name one with --config, or let `singlevm setup` make one", err)
+	}
+	return cluster, err
 }

@@ -88,7 +88,7 @@ func (r *replacement) survey(ctx context.Context, force bool) error {
 		}
 	}
 	if _, begun := r.old[replacingPath]; tables > 0 && !force && !begun {
-		return fmt.Errorf("the store holds %d rows, which would be lost: choose an empty one, or force it: %w", tables, ErrExists)
+		return fmt.Errorf("the store holds %d rows, which would be lost: choose an empty one, or force it (--force): %w", tables, ErrExists)
 	}
 	return r.commit(ctx, Commit{
 		Compares: []Compare{{replacingPath, r.old[replacingPath]}, {schemaPath, r.old[schemaPath]}},

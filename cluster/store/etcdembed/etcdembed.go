@@ -74,11 +74,20 @@ type Server struct {
 
 // Open starts a server and opens the store on it; closing the store closes the server.
 func Open(ctx context.Context, c Config, schema store.Schema) (*store.DB, error) {
+	b, err := OpenBackend(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return store.Open(ctx, b, schema, c.Log)
+}
+
+// OpenBackend starts a server and gives raw access to its rows; closing the backend closes the server.
+func OpenBackend(ctx context.Context, c Config) (store.Backend, error) {
 	s, err := Start(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	return store.Open(ctx, &owner{s.Backend()}, schema, c.Log)
+	return &owner{s.Backend()}, nil
 }
 
 // owner is a backend that closes the server.

@@ -54,11 +54,11 @@ func (c Config) checkEmpty(ctx context.Context) error {
 	}
 	s, err := Start(ctx, c)
 	if err != nil {
-		return fmt.Errorf("whether a store is there that would be lost cannot be seen: correct that, or force it: %w", err)
+		return fmt.Errorf("whether a store is there that would be lost cannot be seen: correct that, or force it (--force): %w", err)
 	}
 	occupied, err := store.Occupied(ctx, s.Backend())
 	if err == nil && occupied {
-		err = fmt.Errorf("the store in %s holds a cluster's state, which would be replaced: choose another directory, or force it: %w", c.Dir, store.ErrExists)
+		err = fmt.Errorf("the store in %s holds a cluster's state, which would be replaced: choose another directory, or force it (--force): %w", c.Dir, store.ErrExists)
 	}
 	return errors.Join(err, s.Close())
 }

@@ -10,6 +10,7 @@ package etcdstore
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -44,6 +45,17 @@ const (
 // Open connects to etcd and opens the store there. It fails with store.ErrUnavailable when etcd does not answer before ctx ends,
 // or within a minute.
 func Open(ctx context.Context, c Config, schema store.Schema) (*store.DB, error) {
+	b, err := Connect(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	return store.Open(ctx, b, schema, c.Log)
+}
+
+// Connect connects to etcd and gives raw access to the rows there. It fails as Open does.
+func Connect(ctx context.Context, c Config) (*Backend, error) {
 	if len(c.Prefix) == 0 || len(c.Prefix) > maxPrefix {
 		return nil, fmt.Errorf("etcd prefix %q: use 1 to %d bytes", c.Prefix, maxPrefix)
 	}
@@ -62,13 +74,19 @@ func Open(ctx context.Context, c Config, schema store.Schema) (*store.DB, error)
 	if err != nil {
 		return nil, fmt.Errorf("etcd client for %v: %w", c.Endpoints, err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	b := New(client, c.Prefix)
+	trial, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	db, err := store.Open(ctx, New(client, c.Prefix), schema, c.Log)
-	if err != nil && ctx.Err() != nil {
-		return nil, unanswered(context.WithoutCancel(ctx), c, err)
+	_, err = client.Get(trial, b.prefix, clientv3.WithCountOnly())
+	if err == nil {
+		return b, nil
 	}
-	return db, err
+	if trial.Err() != nil {
+		err = unanswered(context.WithoutCancel(ctx), c, err)
+	} else {
+		err = classify(err)
+	}
+	return nil, errors.Join(err, b.Close())
 }
 
 // unanswered says why there was no answer in time.

@@ -1,0 +1,68 @@
+package daemon
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/controller"
+	"github.com/ciaocloud/ciao/cluster/store/etcdtest"
+)
+
+// TestBackupOfAnEtcdCluster saves what a controller has in an etcd cluster, restores it there, and keeps the running controller's
+// hands off it.
+func TestBackupOfAnEtcdCluster(t *testing.T) {
+	e := onEtcd(etcdtest.New(t))
+	e.Log = io.Discard
+	state, err := e.openStore(t.Context(), e.logger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer state.Close()
+	service, err := controller.New(controller.Config{Store: state})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := service.CreateTenant(t.Context(), controller.TenantRequest{Name: "blue"}); err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(t.TempDir(), "b")
+	saved, err := e.BackupStore(t.Context(), name)
+	if err != nil || saved.Rows < 3 || saved.Cluster != "lab" {
+		t.Fatalf("%+v, %v", saved, err)
+	}
+	if _, err := service.CreateTenant(t.Context(), controller.TenantRequest{Name: "green"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.RestoreStore(t.Context(), name, false); !errors.Is(err, cluster.ErrExists) {
+		t.Fatalf("over a store with rows: %v", err)
+	}
+	if _, err := e.RestoreStore(t.Context(), name, true); err != nil {
+		t.Fatal(err)
+	}
+	<-state.Done()
+	found, err := e.CheckStore(t.Context())
+	if err != nil || found.Rows != saved.Rows {
+		t.Errorf("%+v, %v; saved was %+v", found, err, saved)
+	}
+}
+
+// TestHalfABackupIsNoFile: what breaks off leaves nothing behind, whether its writer noticed or not.
+func TestHalfABackupIsNoFile(t *testing.T) {
+	directory, broken := t.TempDir(), errors.New("broken")
+	for _, fails := range []error{broken, nil} {
+		_, err := SaveBackup(filepath.Join(directory, "b"), func(w io.Writer) error {
+			_, err := io.WriteString(w, `{"ciao_store_backup":1}`+"\n")
+			return errors.Join(err, fails)
+		})
+		if err == nil || fails != nil && !errors.Is(err, fails) {
+			t.Errorf("saved: %v", err)
+		}
+	}
+	if left, err := os.ReadDir(directory); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}
