@@ -20,6 +20,13 @@ var (
 	ErrTimeout     = errors.New("deadline exceeded") // a deadline passed; the state says how far it got
 )
 
+// Classes lists all classes in the order that decides when an error is of several: the first one counts.
+func Classes() []error {
+	return []error{
+		ErrOverQuota, ErrPermission, ErrNotFound, ErrExists, ErrTooLarge, ErrInvalid, ErrNoCapacity, ErrConflict, ErrTimeout, ErrUnavailable,
+	}
+}
+
 // A FieldError is one problem of one field of a user's document.
 type FieldError struct {
 	Path    string // for example requirements.memory_mib

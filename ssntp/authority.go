@@ -33,6 +33,7 @@ var rules = []Rule{
 	{Operand: Configure, Name: "Configure", From: RoleController, To: nodes | RoleCNCIAgent},
 	{Operand: Certificate, Name: "Certificate", From: RoleController, To: RoleNetAgent},
 	{Operand: RequestInventory, Name: "RequestInventory", From: RoleController, To: nodes},
+	{Operand: OpenStream, Name: "OpenStream", From: RoleController, To: nodes},
 
 	{Operand: Ready, Name: "Ready", From: nodes, To: RoleScheduler | RoleController, Multicast: true},
 	{Operand: Full, Name: "Full", From: nodes, To: RoleScheduler | RoleController, Multicast: true},

@@ -48,6 +48,7 @@ const (
 	Configure        Operand = 0x0107 // controller → node, concentrator: the wanted state of its networks
 	Certificate      Operand = 0x0108 // controller → network node: a signed certificate for a concentrator
 	RequestInventory Operand = 0x0109 // controller → node: report all instances
+	OpenStream       Operand = 0x010a // controller → node: dial the controller for a log or a command
 )
 
 // Statuses of a node.

@@ -34,6 +34,8 @@ type Config struct {
 	Domain string
 	// MaxEvents is how many events are kept; 0 is DefaultMaxEvents.
 	MaxEvents int
+	// Address is where nodes reach this controller's API, host:port; without it there are neither logs nor commands.
+	Address string
 }
 
 // DefaultDomain is the DNS domain of tenants' instances. Each subnet has its own DNS, so that tenants may share it; .internal is
@@ -53,6 +55,7 @@ type Timing struct {
 	CNCIIdle    time.Duration // a CNCI without instances is removed after this time; 5 min
 	CNCIRestart time.Duration // a failed CNCI is started again after this time, then twice it and so on; 5 s
 	Refresh     time.Duration // nodes are told the paths of their subnets, and asked for their inventory; 60 s
+	Stream      time.Duration // a log or a command fails when the node has not joined after this time; 10 s
 }
 
 func (t Timing) withDefaults() Timing {
@@ -67,6 +70,7 @@ func (t Timing) withDefaults() Timing {
 		{&t.Answer, 5 * time.Second}, {&t.Poll, 15 * time.Second}, {&t.PlaceAgain, time.Second}, {&t.Queue, 30 * time.Second},
 		{&t.NodeGrace, 30 * time.Second}, {&t.Network, time.Minute}, {&t.Settle, 50 * time.Millisecond},
 		{&t.CNCIIdle, 5 * time.Minute}, {&t.CNCIRestart, 5 * time.Second}, {&t.Refresh, time.Minute},
+		{&t.Stream, 10 * time.Second},
 	} {
 		if *d.value <= 0 {
 			*d.value = d.usual
@@ -86,7 +90,9 @@ type Controller struct {
 	timing    Timing
 	domain    string
 	maxEvents int
+	address   string
 
+	streams  *streams
 	samples  *samples
 	progress *progress
 	counters counters
@@ -106,8 +112,8 @@ func New(config Config) (*Controller, error) {
 	}
 	c := &Controller{
 		store: config.Store, logger: config.Logger, timing: config.Timing.withDefaults(),
-		domain: config.Domain, maxEvents: config.MaxEvents,
-		samples: newSamples(), progress: newProgress(), refused: map[string]time.Time{},
+		domain: config.Domain, maxEvents: config.MaxEvents, address: config.Address,
+		streams: newStreams(), samples: newSamples(), progress: newProgress(), refused: map[string]time.Time{},
 	}
 	if c.logger == nil {
 		c.logger = slog.New(slog.DiscardHandler)
@@ -166,6 +172,8 @@ func (c *Controller) Receive(ctx context.Context, f ssntp.Frame) {
 		c.receiveStatistics(f)
 	case ssntp.Progress:
 		c.receiveProgress(ctx, f)
+	case ssntp.Undeliverable:
+		c.receiveRefusal(f)
 	case ssntp.TraceReport, ssntp.InvalidFrame, ssntp.NotAuthorized:
 		c.logger.Debug("frame", slog.Any("operand", f.Operand), slog.Any("source", f.Source))
 		return

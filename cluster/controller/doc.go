@@ -13,6 +13,9 @@
 //
 //	Place → scheduler → Placed → node and explanation recorded → Start → node → InstanceState → recorded
 //
+// Logs and commands are streams (package stream) beside all this: OpenLogs and OpenExec tell the instance's node to join, which it does
+// by JoinStream within a deadline. They work on any controller, and end with it.
+//
 // # What is guaranteed
 //
 //   - A create of N instances happens whole or not at all; after a refusal nothing remains.

@@ -30,6 +30,7 @@ type fakeCluster struct {
 	started  map[string]string     // instance/generation → the one node that was told to start it
 	refuse   func(payload.PlacementRequest) *payload.PlacementFailure
 	onStart  func(node string, s payload.Start) (state cluster.State, reason string, retry bool) // zero: it comes up
+	onStream func(node string, o payload.OpenStream)                                             // called beside the others
 	drop     func(n int, f ssntp.Frame, toController bool) bool
 	frames   int
 	seen     []string      // operands, in order
@@ -184,6 +185,10 @@ func (f *fakeCluster) deliver(frame ssntp.Frame) {
 		f.delete(node, decoded[payload.Delete](frame))
 	case ssntp.RequestInventory:
 		f.inventory(node)
+	case ssntp.OpenStream:
+		if f.onStream != nil {
+			go f.onStream(node.id, decoded[payload.OpenStream](frame))
+		}
 	case ssntp.Configure:
 		for _, p := range decoded[payload.Configure](frame).Subnets {
 			node.paths[p.ID] = p
@@ -202,7 +207,7 @@ func decoded[T any](frame ssntp.Frame) T {
 func (f *fakeCluster) undeliverable(frame ssntp.Frame) {
 	b := binary.BigEndian.AppendUint16(nil, uint16(frame.Operand))
 	b = append(b, frame.Destination[:]...)
-	b = append(b, make([]byte, 10)...)
+	b = append(append(b, make([]byte, 10)...), frame.Payload...)
 	f.push(delivery{ssntp.Frame{Operand: ssntp.Undeliverable, Source: f.id, Payload: b}, true})
 }
 

@@ -62,7 +62,7 @@ func (w *world) open(backend store.Backend) {
 		w.t.Fatal(err)
 	}
 	w.db = db
-	if w.c, err = New(Config{Store: db, Timing: w.timing}); err != nil {
+	if w.c, err = New(Config{Store: db, Timing: w.timing, Address: "controller:8889"}); err != nil {
 		w.t.Fatal(err)
 	}
 }

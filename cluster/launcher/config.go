@@ -24,6 +24,8 @@ type Config struct {
 	Drivers []driver.Driver
 	// Network keeps the node's network as wanted.
 	Network network.NodeNetwork
+	// Streams reaches controllers for logs and commands; nil is a node without.
+	Streams StreamDialer
 
 	Hostname string // default os.Hostname
 	Version  string // of the program, for people to read

@@ -10,6 +10,8 @@
 // is done. After a restart the launcher reads the records, asks each driver what it carries, adopts what runs, starts again what
 // was interrupted, finishes deletes, and removes carriers and ports without a record.
 //
+// Logs and commands pass by the owners: a stream (package stream) is served by the instance's driver beside them, and ends with Run.
+//
 // What is guaranteed: commands are idempotent per (instance, generation); a late one changes nothing and is answered with the present
 // state. Whatever the instruction at which the launcher is killed, its successor converges on the newest recorded wish. The first
 // Ready follows a complete Inventory. An engine that is down makes no instance fail: what it carried keeps its last known state until

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ciaocloud/ciao/cluster"
@@ -28,8 +29,9 @@ type Launcher struct {
 	slots   chan struct{}
 	fabric  *fabric
 
-	life  context.Context // of Run: owners are born at any time and end with it
-	group sync.WaitGroup  // of owners and engines
+	life    context.Context // of Run: owners are born at any time and end with it
+	group   sync.WaitGroup  // of owners, engines and streams
+	streams atomic.Int32    // that are open
 
 	mu         sync.Mutex
 	owners     map[string]*owner

@@ -26,6 +26,8 @@ func (l *Launcher) receive(f ssntp.Frame) {
 		err = with(f, l.configure)
 	case ssntp.Certificate:
 		err = with(f, l.link.answered)
+	case ssntp.OpenStream:
+		err = with(f, l.openStream)
 	case ssntp.RequestInventory:
 		l.outbox.requested(f.Source)
 	case ssntp.Undeliverable:

@@ -105,3 +105,29 @@ type Certificate struct {
 	Chain    []byte `cbor:"2,keyasint"` // PEM, leaf first
 	Refused  string `cbor:"3,keyasint,omitempty"`
 }
+
+// OpenStream has the node dial the controller's API and join a stream with an instance (controller → agent, netagent). Exactly one of
+// Logs and Exec is there. A node that cannot do it joins all the same and says why.
+type OpenStream struct {
+	Stream     string `cbor:"1,keyasint"` // id
+	Secret     string `cbor:"2,keyasint"` // proves, once, that the node was told to join
+	Controller string `cbor:"3,keyasint"` // host:port
+	Instance   string `cbor:"4,keyasint"`
+	Logs       *Logs  `cbor:"5,keyasint,omitempty"`
+	Exec       *Exec  `cbor:"6,keyasint,omitempty"`
+}
+
+// Logs reads what an instance printed.
+type Logs struct {
+	Lines  int  `cbor:"1,keyasint"` // the last so many; negative is all
+	Follow bool `cbor:"2,keyasint"` // go on until the instance ends
+}
+
+// Exec executes a command in an instance.
+type Exec struct {
+	Command []string `cbor:"1,keyasint"`
+	Input   bool     `cbor:"2,keyasint,omitempty"` // there may be input
+	TTY     bool     `cbor:"3,keyasint,omitempty"`
+	Width   int      `cbor:"4,keyasint,omitempty"` // of the terminal, in characters; 0 is not known
+	Height  int      `cbor:"5,keyasint,omitempty"`
+}

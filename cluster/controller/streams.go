@@ -1,0 +1,279 @@
+package controller
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/google/uuid"
+
+	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/payload"
+	"github.com/ciaocloud/ciao/cluster/stream"
+	"github.com/ciaocloud/ciao/ssntp"
+)
+
+// MaxStreams is how many logs and commands a tenant may have open at one time.
+const MaxStreams = 64
+
+// maxCommand bounds a command with its arguments, in bytes: it is part of a frame, and of the line of a request.
+const maxCommand = 32 << 10
+
+// LogsRequest is how a log is to be read.
+type LogsRequest struct {
+	Lines  int  // the last so many; negative is all
+	Follow bool // go on until the instance ends
+}
+
+// ExecRequest is a command to be executed.
+type ExecRequest struct {
+	Command []string
+	Input   bool // there may be input
+	TTY     bool
+	Width   int // of the terminal, in characters; 0 is not known
+	Height  int
+}
+
+// OpenLogs asks an instance's node for its log. The caller reads the node's messages, and closes the connection.
+func (c *Controller) OpenLogs(ctx context.Context, scope, ref string, request LogsRequest) (stream.Conn, error) {
+	instance, err := c.Instance(ctx, scope, ref)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case instance.Node == "" || instance.State == cluster.Pending || instance.State == cluster.Scheduled:
+		return nil, fmt.Errorf("%w: instance %s is %s and has printed nothing yet; read its log when it is active", cluster.ErrConflict, instance.Name, instance.State)
+	case instance.State == cluster.Missing:
+		return nil, nodeMissing(instance)
+	}
+	return c.open(ctx, instance, payload.OpenStream{Logs: &payload.Logs{Lines: request.Lines, Follow: request.Follow}})
+}
+
+// OpenExec has an instance's node execute a command. The caller joins the connection with the user's.
+func (c *Controller) OpenExec(ctx context.Context, scope, ref string, request ExecRequest) (stream.Conn, error) {
+	if err := request.validate(); err != nil {
+		return nil, err
+	}
+	instance, err := c.Instance(ctx, scope, ref)
+	switch {
+	case err != nil:
+		return nil, err
+	case instance.State == cluster.Missing:
+		return nil, nodeMissing(instance)
+	case instance.State != cluster.Active:
+		return nil, fmt.Errorf("%w: instance %s is %s, and only an active one executes commands; start it (`ciao start instance`) or wait for it (`ciao wait`)",
+			cluster.ErrConflict, instance.Name, instance.State)
+	}
+	return c.open(ctx, instance, payload.OpenStream{Exec: &payload.Exec{
+		Command: request.Command, Input: request.Input, TTY: request.TTY, Width: request.Width, Height: request.Height,
+	}})
+}
+
+func (r ExecRequest) validate() error {
+	size := 0
+	for _, word := range r.Command {
+		size += len(word) + 1
+	}
+	switch {
+	case len(r.Command) == 0 || r.Command[0] == "":
+		return fmt.Errorf("%w: say which command is to be executed", cluster.ErrInvalid)
+	case size > maxCommand:
+		return fmt.Errorf("%w: a command with its arguments has at most %d bytes; give the rest as its input", cluster.ErrTooLarge, maxCommand)
+	}
+	return nil
+}
+
+func nodeMissing(i cluster.Instance) error {
+	return fmt.Errorf("%w: instance %s is missing: its node has not been heard of; `ciao list events` says since when", cluster.ErrConflict, i.Name)
+}
+
+// streams are those that wait for their node, and how many each tenant has.
+type streams struct {
+	mu      sync.Mutex
+	waiting map[string]*offer
+	open    map[string]int
+}
+
+func newStreams() *streams { return &streams{waiting: map[string]*offer{}, open: map[string]int{}} }
+
+// offer is a stream as it waits for its node.
+type offer struct {
+	id, secret string
+	node       string
+	tenant     string
+	joined     chan stream.Conn
+	failed     chan error    // has room for one
+	over       chan struct{} // closed when the user's side needs the node no more
+}
+
+// fail tells who waits that it is in vain.
+func (o *offer) fail(err error) {
+	select {
+	case o.failed <- err:
+	default: // it knows already
+	}
+}
+
+// open tells the node of a stream and waits until it has joined.
+func (c *Controller) open(ctx context.Context, instance cluster.Instance, open payload.OpenStream) (stream.Conn, error) {
+	if c.address == "" {
+		return nil, fmt.Errorf("%w: nodes cannot reach this controller: an operator must set controller.address in the cluster file", cluster.ErrUnavailable)
+	}
+	o, err := c.streams.offer(instance)
+	if err != nil {
+		return nil, err
+	}
+	open.Stream, open.Secret, open.Controller, open.Instance = o.id, o.secret, c.address, instance.ID
+	conn, err := c.await(ctx, o, open)
+	if err != nil {
+		c.streams.end(o)
+		return nil, err
+	}
+	return &joined{Conn: conn, end: func() { c.streams.end(o) }}, nil
+}
+
+func (c *Controller) await(ctx context.Context, o *offer, open payload.OpenStream) (stream.Conn, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, c.timing.Stream,
+		fmt.Errorf("%w: the instance's node did not answer within %s; `ciao list nodes` (operator) says how it is", cluster.ErrTimeout, c.timing.Stream))
+	defer cancel()
+	if err := c.command(ctx, ssntp.OpenStream, o.node, open); err != nil {
+		return nil, fmt.Errorf("%w: the instance's node cannot be reached: %w; try again", cluster.ErrUnavailable, err)
+	}
+	select {
+	case conn := <-o.joined:
+		return conn, nil
+	case err := <-o.failed:
+		return nil, err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// command sends one frame to a node.
+func (c *Controller) command(ctx context.Context, operand ssntp.Operand, node string, body any) error {
+	destination, err := ssntp.ParseID(node)
+	if err != nil {
+		return err
+	}
+	data, err := payload.Encode(body)
+	if err != nil {
+		return err
+	}
+	if c.link == nil {
+		return errors.New("this controller is not connected to the scheduler")
+	}
+	err = c.link.Send(ctx, ssntp.Frame{Operand: operand, Destination: destination, Payload: data})
+	c.counters.sent(operand, err)
+	return err
+}
+
+// JoinStream lets a node join a stream that was opened for it; accept makes its connection, once it is known that it may. It returns when
+// the stream is over. A node that may not join is told that there is no such stream.
+func (c *Controller) JoinStream(ctx context.Context, node, id, secret string, accept func() (stream.Conn, error)) error {
+	o := c.streams.claim(node, id, secret)
+	if o == nil {
+		return noSuch("stream", id)
+	}
+	conn, err := accept()
+	if err != nil {
+		o.fail(fmt.Errorf("%w: the instance's node did not come through: %w", cluster.ErrUnavailable, err))
+		return err
+	}
+	defer conn.Close()
+	select {
+	case o.joined <- conn:
+	case <-o.over:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	select {
+	case <-o.over:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// offer reserves one of the tenant's streams.
+func (s *streams) offer(instance cluster.Instance) (*offer, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open[instance.Tenant] >= MaxStreams {
+		return nil, fmt.Errorf("%w: the tenant has %d logs and commands open, which is the most; end one first", cluster.ErrOverQuota, MaxStreams)
+	}
+	s.open[instance.Tenant]++
+	o := &offer{
+		id: uuid.NewString(), secret: rand.Text(), node: instance.Node, tenant: instance.Tenant,
+		joined: make(chan stream.Conn), failed: make(chan error, 1), over: make(chan struct{}),
+	}
+	s.waiting[o.id] = o
+	return o, nil
+}
+
+// claim takes a stream out of those that wait: a secret is good once.
+func (s *streams) claim(node, id, secret string) *offer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := s.waiting[id]
+	if o == nil || o.node != node || subtle.ConstantTimeCompare([]byte(o.secret), []byte(secret)) != 1 {
+		return nil
+	}
+	delete(s.waiting, id)
+	return o
+}
+
+// end is called once for each offer.
+func (s *streams) end(o *offer) {
+	close(o.over)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.waiting, o.id)
+	if s.open[o.tenant]--; s.open[o.tenant] == 0 {
+		delete(s.open, o.tenant)
+	}
+}
+
+// refused fails the stream whose command the hub did not pass on.
+func (s *streams) refused(refusal ssntp.Refusal) error {
+	command, err := payload.Decode[payload.OpenStream](refusal.Payload)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if o := s.waiting[command.Stream]; o != nil {
+		o.fail(fmt.Errorf("%w: the instance's node is not connected, or too busy; try again, and see `ciao list nodes` (operator)", cluster.ErrUnavailable))
+	}
+	return nil
+}
+
+// receiveRefusal takes in the hub's word on a frame that it did not pass on.
+func (c *Controller) receiveRefusal(f ssntp.Frame) {
+	refusal, err := ssntp.ParseRefusal(f.Payload)
+	if err == nil && refusal.Operand == ssntp.OpenStream {
+		err = c.streams.refused(refusal)
+	}
+	if err != nil {
+		c.logger.Debug("cannot read a refusal", slog.Any("source", f.Source), slog.Any("error", err))
+	}
+}
+
+// joined is a node's connection whose end is the stream's.
+type joined struct {
+	stream.Conn
+	once sync.Once
+	end  func()
+}
+
+// Close implements stream.Conn.
+func (j *joined) Close() {
+	j.once.Do(func() {
+		j.Conn.Close()
+		j.end()
+	})
+}
