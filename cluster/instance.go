@@ -32,3 +32,6 @@ type Instance struct {
 
 // Host reports whether the instance belongs to the cluster and not to its tenant: tenants neither see nor pay for it.
 func (i Instance) Host() bool { return i.Kind == KindCNCI }
+
+// TerminalSize is the size of a terminal, in characters; zero is not known.
+type TerminalSize struct{ Width, Height int }

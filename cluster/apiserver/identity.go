@@ -14,6 +14,7 @@ import (
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/api"
 	"github.com/ciaocloud/ciao/cluster/controller"
+	"github.com/ciaocloud/ciao/ssntp"
 )
 
 // caller is who calls, by the verified certificate alone.
@@ -21,6 +22,7 @@ type caller struct {
 	name    string
 	admin   bool
 	tenants []string
+	until   time.Time // the certificate is valid
 }
 
 type callerKey struct{}
@@ -31,25 +33,59 @@ func callerOf(ctx context.Context) caller {
 }
 
 // authenticate lets only callers with a valid certificate pass. It judges at every request, not only at the handshake, so that a
-// connection does not outlive the certificate that opened it.
+// connection does not outlive the certificate that opened it; nor does a request.
 func (s *Server) authenticate(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		who, err := s.identify(r.TLS)
 		if err != nil {
-			s.logger.Info("caller refused", "remote", r.RemoteAddr, "why", err)
-			writeProblem(w, &api.Problem{Title: http.StatusText(http.StatusUnauthorized), Status: http.StatusUnauthorized, Code: "not-permitted", Detail: err.Error()})
+			s.refuse(w, r, err)
 			return
 		}
 		start := time.Now()
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, who)))
+		ctx, cancel := context.WithDeadline(context.WithValue(r.Context(), callerKey{}, who), who.until)
+		defer cancel()
+		next.ServeHTTP(w, r.WithContext(ctx))
 		s.logger.Debug("request", "method", r.Method, "path", r.URL.Path, "caller", who.name, "took", time.Since(start))
 	})
 }
 
+// refuse answers who has no right to call at all.
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, why error) {
+	s.logger.Info("caller refused", "remote", r.RemoteAddr, "why", why)
+	writeProblem(w, &api.Problem{Title: http.StatusText(http.StatusUnauthorized), Status: http.StatusUnauthorized, Code: "not-permitted", Detail: why.Error()})
+}
+
 // identify reads the caller from the connection's certificate.
 func (s *Server) identify(connection *tls.ConnectionState) (caller, error) {
+	leaf, err := s.verify(connection)
+	if err != nil {
+		return caller{}, err
+	}
+	if len(leaf.UnknownExtKeyUsage) > 0 || len(leaf.Subject.Organization) == 0 {
+		return caller{}, errors.New("this is the certificate of a daemon, not of a user: an operator's or a tenant's is needed")
+	}
+	who := caller{name: leaf.Subject.CommonName, tenants: leaf.Subject.Organization, until: leaf.NotAfter}
+	who.admin = slices.Equal(leaf.Subject.Organization, []string{api.Admin})
+	return who, nil
+}
+
+// identifyNode reads the id of a node from the connection's certificate, and until when it is valid.
+func (s *Server) identifyNode(connection *tls.ConnectionState) (id string, until time.Time, err error) {
+	leaf, err := s.verify(connection)
+	if err != nil {
+		return "", until, err
+	}
+	identity, err := ssntp.IdentityOf(leaf)
+	if err != nil || identity.Roles&(ssntp.RoleAgent|ssntp.RoleNetAgent) == 0 {
+		return "", until, errors.New("this is for nodes: the certificate of a launcher is needed")
+	}
+	return identity.ID.String(), leaf.NotAfter, nil
+}
+
+// verify finds the connection's certificate to be of the cluster's authority.
+func (s *Server) verify(connection *tls.ConnectionState) (*x509.Certificate, error) {
 	if connection == nil || len(connection.PeerCertificates) == 0 {
-		return caller{}, errors.New("the API needs a client certificate: set CIAO_CLIENT_CERT_FILE to yours")
+		return nil, errors.New("the API needs a client certificate: set CIAO_CLIENT_CERT_FILE to yours")
 	}
 	leaf := connection.PeerCertificates[0]
 	intermediates := x509.NewCertPool()
@@ -60,14 +96,9 @@ func (s *Server) identify(connection *tls.ConnectionState) (caller, error) {
 		Roots: s.config.ClientCAs, Intermediates: intermediates, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	})
 	if err != nil {
-		return caller{}, refusal(leaf, err)
+		return nil, refusal(leaf, err)
 	}
-	if len(leaf.UnknownExtKeyUsage) > 0 || len(leaf.Subject.Organization) == 0 {
-		return caller{}, errors.New("this is the certificate of a daemon, not of a user: an operator's or a tenant's is needed")
-	}
-	who := caller{name: leaf.Subject.CommonName, tenants: leaf.Subject.Organization}
-	who.admin = slices.Equal(leaf.Subject.Organization, []string{api.Admin})
-	return who, nil
+	return leaf, nil
 }
 
 func refusal(leaf *x509.Certificate, err error) error {

@@ -24,6 +24,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/ciaocloud/ciao/cluster/api"
+	"github.com/ciaocloud/ciao/cluster/stream"
 )
 
 // Bounds of a connection.
@@ -50,6 +51,7 @@ type Server struct {
 	config  Config
 	handler http.Handler
 	logger  *slog.Logger
+	carried sync.WaitGroup // requests that have become WebSockets: the HTTP server does not wait for these
 }
 
 // New makes a server that does nothing until Run.
@@ -62,7 +64,10 @@ func New(config Config) *Server {
 	mux := http.NewServeMux()
 	s.register(humago.New(mux, openAPI(config.Version)))
 	mux.Handle("GET /metrics", s.metrics())
-	s.handler = s.authenticate(mux)
+	all := http.NewServeMux()
+	all.HandleFunc("GET "+stream.Path+"{id}", s.joinStream)
+	all.Handle("/", s.authenticate(mux))
+	s.handler = all
 	return s
 }
 
@@ -93,6 +98,7 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 	})
 	err := server.ServeTLS(listener, "", "")
 	stopping.Wait()
+	s.carried.Wait()
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
@@ -133,4 +139,5 @@ func (s *Server) register(a huma.API) {
 	s.registerEvents(a)
 	s.registerWatch(a)
 	s.registerSnapshot(a)
+	s.registerStreams(a)
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/controller"
 	"github.com/ciaocloud/ciao/cluster/store"
+	"github.com/ciaocloud/ciao/cluster/stream"
 )
 
 // UseCases is what the server needs of a *controller.Controller, whose documentation says what each method means. scope is
@@ -32,6 +33,9 @@ type UseCases interface {
 	StopInstance(ctx context.Context, scope, ref string) (cluster.Instance, error)
 	DeleteInstance(ctx context.Context, scope, ref string) (cluster.Instance, error)
 	DeleteInstances(ctx context.Context, scope string, filter controller.InstanceFilter) (count int, err error)
+
+	OpenLogs(ctx context.Context, scope, ref string, request controller.LogsRequest) (stream.Conn, error)
+	JoinStream(ctx context.Context, node, id, secret string, accept func() (stream.Conn, error)) error
 
 	Nodes(ctx context.Context) ([]cluster.Node, error)
 	Node(ctx context.Context, ref string) (cluster.Node, error)

@@ -69,6 +69,7 @@ type Scheduler struct {
 // Controller configures the controller and its API.
 type Controller struct {
 	Listen    string           `yaml:"listen"`
+	Address   string           `yaml:"address"`   // where nodes reach the API, for logs and commands; empty is listen, if that has a host
 	Directory string           `yaml:"directory"` // of the embedded store
 	Store     Store            `yaml:"store"`
 	CNCIIdle  cluster.Duration `yaml:"cnci_idle"`  // a CNCI without instances is removed after this time
@@ -146,6 +147,7 @@ func (c *Cluster) setDefaults() {
 	setDefault(&c.Scheduler.MemoryRatio, 1)
 	setDefault(&c.Scheduler.Listen, ":"+strconv.Itoa(SSNTPPort))
 	setDefault(&c.Controller.Listen, ":"+strconv.Itoa(APIPort))
+	setDefault(&c.Controller.Address, reachable(c.Controller.Listen))
 	setDefault(&c.Controller.Directory, "/var/lib/ciao/controller")
 	if len(c.Controller.Store.Endpoints) > 0 {
 		setDefault(&c.Controller.Store.Prefix, "ciao/"+c.Name)
@@ -160,6 +162,15 @@ func (c *Cluster) setDefaults() {
 	if len(c.Launcher.Roles) == 0 {
 		c.Launcher.Roles = []string{string(cluster.Compute), string(cluster.Network)}
 	}
+}
+
+// reachable is a listening address if others can reach it by the very same, and empty otherwise.
+func reachable(listen string) string {
+	host, _, err := net.SplitHostPort(listen)
+	if ip, _ := netip.ParseAddr(host); err != nil || host == "" || ip.IsUnspecified() {
+		return ""
+	}
+	return listen
 }
 
 func setDefault[T comparable](field *T, value T) {
@@ -212,6 +223,9 @@ func (c *Cluster) validatePaths(problems *cluster.Problems) {
 func (c *Cluster) validateAddresses(problems *cluster.Problems) {
 	checkHostPort(problems, "scheduler.listen", c.Scheduler.Listen)
 	checkHostPort(problems, "controller.listen", c.Controller.Listen)
+	if c.Controller.Address != "" {
+		checkHostPort(problems, "controller.address", c.Controller.Address)
+	}
 	if c.Scheduler.Metrics != "" {
 		checkHostPort(problems, "scheduler.metrics", c.Scheduler.Metrics)
 	}

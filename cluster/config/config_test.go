@@ -35,6 +35,18 @@ func TestMinimalClusterFileGetsDefaults(t *testing.T) {
 	}
 }
 
+func TestControllersAddressIsWhereItListens(t *testing.T) {
+	for listen, want := range map[string]string{
+		"": "", "listen: ':8889'": "", "listen: 0.0.0.0:8889": "", "listen: '[::]:8889'": "",
+		"listen: 198.51.100.1:8889": "198.51.100.1:8889", "listen: ctl:1, address: ctl.example:8889": "ctl.example:8889",
+	} {
+		c, err := Parse("cluster.yaml", []byte(minimal+"controller: {"+listen+"}\n"))
+		if err != nil || c.Controller.Address != want {
+			t.Errorf("%q: address %q, %v, want %q", listen, c.Controller.Address, err, want)
+		}
+	}
+}
+
 func TestFormatIsReadBack(t *testing.T) {
 	want, err := Parse("cluster.yaml", []byte(minimal))
 	if err != nil {

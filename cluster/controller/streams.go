@@ -65,7 +65,7 @@ func (c *Controller) OpenExec(ctx context.Context, scope, ref string, request Ex
 	case instance.State == cluster.Missing:
 		return nil, nodeMissing(instance)
 	case instance.State != cluster.Active:
-		return nil, fmt.Errorf("%w: instance %s is %s, and only an active one executes commands; start it (`ciao start instance`) or wait for it (`ciao wait`)",
+		return nil, fmt.Errorf("%w: instance %s is %s, and only an active one executes commands; start it (`ciao start instance`) or wait for it (`ciao wait instance`)",
 			cluster.ErrConflict, instance.Name, instance.State)
 	}
 	return c.open(ctx, instance, payload.OpenStream{Exec: &payload.Exec{

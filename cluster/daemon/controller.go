@@ -69,7 +69,10 @@ func (e Environment) controller(state store.Store, logger *slog.Logger) (*contro
 	if err != nil {
 		return nil, nil, err
 	}
-	service, err := controller.New(controller.Config{Store: state, Logger: logger, Timing: timing})
+	if e.Config.Controller.Address == "" {
+		logger.Warn("no logs and no commands: controller.listen names no host, so set controller.address in the cluster file to where nodes reach this controller")
+	}
+	service, err := controller.New(controller.Config{Store: state, Logger: logger, Timing: timing, Address: e.Config.Controller.Address})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/ciaocloud/ciao/cluster/driver/container/netplugin"
 	"github.com/ciaocloud/ciao/cluster/launcher"
 	"github.com/ciaocloud/ciao/cluster/network/kernel"
+	"github.com/ciaocloud/ciao/cluster/stream"
 	"github.com/ciaocloud/ciao/ssntp"
 )
 
@@ -49,6 +50,7 @@ func runLauncher(ctx context.Context, e Environment) error {
 	if n.link, err = launcher.NewLink(settings); err != nil {
 		return err
 	}
+	n.streams = stream.Dialer{Roots: settings.Roots, Certificate: settings.Certificate}
 	return n.run(ctx, network, settings.Roles)
 }
 
@@ -71,9 +73,10 @@ func (e Environment) nodeRoles(self ssntp.Identity) (ssntp.Role, error) {
 // node is a launcher being assembled.
 type node struct {
 	Environment
-	id     string
-	link   *launcher.Link
-	logger *slog.Logger
+	id      string
+	link    *launcher.Link
+	streams stream.Dialer
+	logger  *slog.Logger
 }
 
 func (n node) run(ctx context.Context, network *kernel.Node, roles ssntp.Role) error {
@@ -94,7 +97,8 @@ func (n node) run(ctx context.Context, network *kernel.Node, roles ssntp.Role) e
 		drivers = append(drivers, concentrators)
 	}
 	service, err := launcher.New(launcher.Config{
-		Link: n.link, Directory: n.Config.Launcher.Directory, Drivers: slices.Clip(drivers), Network: network, Hostname: n.Config.Launcher.Hostname, Version: n.Version,
+		Link: n.link, Directory: n.Config.Launcher.Directory, Drivers: slices.Clip(drivers), Network: network, Streams: n.streams,
+		Hostname: n.Config.Launcher.Hostname, Version: n.Version,
 		ReserveMemoryMiB: n.Config.Launcher.ReserveMemoryMiB, Overcommit: n.overcommit(), MaxParallelStarts: n.Config.Launcher.MaxParallelStarts,
 		Statistics: time.Duration(n.Config.Launcher.Statistics), TimeScale: n.Config.TimeScale, Logger: n.logger,
 	})

@@ -125,13 +125,10 @@ type Executor interface {
 // Execution is a command with its ends.
 type Execution struct {
 	Command []string
-	TTY     bool        // on a terminal of its own, whose output is all Stdout
-	Size    Size        // of the terminal at the beginning; zero is the carrier's choice
-	Resize  <-chan Size // later sizes; may be nil
-	Stdin   io.Reader   // nil is no input; otherwise it is read until Exec returns, or a little longer
+	TTY     bool                        // on a terminal of its own, whose output is all Stdout
+	Size    cluster.TerminalSize        // of the terminal at the beginning; zero is the carrier's choice
+	Resize  <-chan cluster.TerminalSize // later sizes; may be nil
+	Stdin   io.Reader                   // nil is no input; otherwise it is read until Exec returns, or a little longer
 	Stdout  io.Writer
 	Stderr  io.Writer
 }
-
-// Size is that of a terminal, in characters.
-type Size struct{ Width, Height int }

@@ -97,7 +97,7 @@ func execution(e payload.Exec, ends stream.Ends) driver.Execution {
 		in = ends.Input
 	}
 	return driver.Execution{
-		Command: e.Command, TTY: e.TTY, Size: driver.Size{Width: e.Width, Height: e.Height}, Resize: ends.Sizes,
+		Command: e.Command, TTY: e.TTY, Size: cluster.TerminalSize{Width: e.Width, Height: e.Height}, Resize: ends.Sizes,
 		Stdin: in, Stdout: ends.Output, Stderr: ends.Errors,
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"io"
 	"sync"
 
-	"github.com/ciaocloud/ciao/cluster/driver"
+	"github.com/ciaocloud/ciao/cluster"
 )
 
 // Terminal is what the user's end of a stream reads and writes.
@@ -14,7 +14,7 @@ type Terminal struct {
 	Input  io.Reader // nil is no input; otherwise it may be read once more after the end
 	Output io.Writer
 	Errors io.Writer
-	Sizes  <-chan driver.Size // later sizes; may be nil
+	Sizes  <-chan cluster.TerminalSize // later sizes; may be nil
 }
 
 // Attend is the user's end of a stream: it carries input and sizes to the node and output from it until the end, whose exit code or
@@ -98,7 +98,7 @@ func send(ctx context.Context, conn Conn, from io.Reader, room *credit) error {
 }
 
 // resize tells the node each new size. A connection that does not take it is found broken by who reads it.
-func resize(ctx context.Context, conn Conn, sizes <-chan driver.Size) {
+func resize(ctx context.Context, conn Conn, sizes <-chan cluster.TerminalSize) {
 	for {
 		select {
 		case size := <-sizes:

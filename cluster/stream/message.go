@@ -8,7 +8,6 @@ import (
 	"fmt"
 
 	"github.com/ciaocloud/ciao/cluster"
-	"github.com/ciaocloud/ciao/cluster/driver"
 )
 
 // Channel says what a message carries.
@@ -109,16 +108,16 @@ func ResultIn(m Message) (Result, error) {
 	return result, nil
 }
 
-func resizedTo(size driver.Size) Message {
+func resizedTo(size cluster.TerminalSize) Message {
 	data := binary.BigEndian.AppendUint16(nil, uint16(size.Width))
 	return Message{Resized, binary.BigEndian.AppendUint16(data, uint16(size.Height))}
 }
 
-func sizeIn(m Message) (driver.Size, error) {
+func sizeIn(m Message) (cluster.TerminalSize, error) {
 	if len(m.Data) != 4 {
-		return driver.Size{}, fmt.Errorf("%w: a size of a terminal has %d bytes, not 4", cluster.ErrInvalid, len(m.Data))
+		return cluster.TerminalSize{}, fmt.Errorf("%w: a size of a terminal has %d bytes, not 4", cluster.ErrInvalid, len(m.Data))
 	}
-	return driver.Size{Width: int(binary.BigEndian.Uint16(m.Data)), Height: int(binary.BigEndian.Uint16(m.Data[2:]))}, nil
+	return cluster.TerminalSize{Width: int(binary.BigEndian.Uint16(m.Data)), Height: int(binary.BigEndian.Uint16(m.Data[2:]))}, nil
 }
 
 func taken(n int) Message { return Message{Taken, binary.BigEndian.AppendUint32(nil, uint32(n))} }

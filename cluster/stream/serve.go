@@ -7,7 +7,6 @@ import (
 	"sync"
 
 	"github.com/ciaocloud/ciao/cluster"
-	"github.com/ciaocloud/ciao/cluster/driver"
 )
 
 // Ends are what the node's end of a stream reads and writes. A write waits while the user does not read.
@@ -15,14 +14,14 @@ type Ends struct {
 	Input  io.Reader
 	Output io.Writer
 	Errors io.Writer
-	Sizes  <-chan driver.Size // of the user's terminal; the latest wins
+	Sizes  <-chan cluster.TerminalSize // of the user's terminal; the latest wins
 }
 
 // Serve is the node's end of a stream: it calls run, tells the user the exit code or the error, and closes the connection. run's
 // context ends when the user leaves; Serve then returns why.
 func Serve(ctx context.Context, conn Conn, run func(context.Context, Ends) (exitCode int, err error)) error {
 	ctx, cancel := context.WithCancelCause(ctx)
-	in, sizes := newInput(ctx, conn), make(chan driver.Size, 1)
+	in, sizes := newInput(ctx, conn), make(chan cluster.TerminalSize, 1)
 	var listening sync.WaitGroup
 	listening.Go(func() { cancel(listen(ctx, conn, in, sizes)) })
 	defer listening.Wait()
@@ -40,7 +39,7 @@ func Serve(ctx context.Context, conn Conn, run func(context.Context, Ends) (exit
 }
 
 // listen takes what the user sends until he leaves.
-func listen(ctx context.Context, conn Conn, in *input, sizes chan driver.Size) error {
+func listen(ctx context.Context, conn Conn, in *input, sizes chan cluster.TerminalSize) error {
 	for {
 		m, err := conn.Read(ctx)
 		if err != nil {
@@ -50,7 +49,7 @@ func listen(ctx context.Context, conn Conn, in *input, sizes chan driver.Size) e
 		case Input:
 			err = in.put(m.Data)
 		case Resized:
-			var size driver.Size
+			var size cluster.TerminalSize
 			if size, err = sizeIn(m); err == nil {
 				select {
 				case <-sizes: // it was not looked at: this one is newer

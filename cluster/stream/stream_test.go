@@ -13,7 +13,6 @@ import (
 	"testing/synctest"
 
 	"github.com/ciaocloud/ciao/cluster"
-	"github.com/ciaocloud/ciao/cluster/driver"
 	"github.com/ciaocloud/ciao/cluster/stream"
 	"github.com/ciaocloud/ciao/cluster/stream/streamtest"
 )
@@ -42,15 +41,15 @@ func bubble(t *testing.T, test func(t *testing.T)) { synctest.Test(t, test) }
 func TestCommandHasItsEnds(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		j := join(t.Context(), func(_ context.Context, ends stream.Ends) (int, error) {
-			if size := <-ends.Sizes; size != (driver.Size{Width: 300, Height: 70}) {
+			if size := <-ends.Sizes; size != (cluster.TerminalSize{Width: 300, Height: 70}) {
 				t.Errorf("the terminal is %v", size)
 			}
 			_, err := io.Copy(ends.Output, ends.Input)
 			fmt.Fprint(ends.Errors, "bad")
 			return 7, err
 		})
-		sizes := make(chan driver.Size, 1)
-		sizes <- driver.Size{Width: 300, Height: 70}
+		sizes := make(chan cluster.TerminalSize, 1)
+		sizes <- cluster.TerminalSize{Width: 300, Height: 70}
 		given := strings.Repeat("0123456789", 100_000) // much more than the window
 		var out, errs bytes.Buffer
 		code, err := stream.Attend(t.Context(), j.user, stream.Terminal{Input: strings.NewReader(given), Output: &out, Errors: &errs, Sizes: sizes})

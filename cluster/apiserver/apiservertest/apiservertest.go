@@ -1,5 +1,5 @@
 // Package apiservertest gives tests a real API: a real controller on a store in memory, behind real TLS on loopback, with
-// certificates for an operator, two tenants, a stranger and a daemon. There are no nodes: instances stay pending.
+// certificates for an operator, two tenants, a stranger and a daemon. New has no nodes: instances stay pending; NewCluster has one.
 package apiservertest
 
 import (
@@ -37,35 +37,37 @@ type API struct {
 	t          *testing.T
 }
 
-// New starts an API that ends with the test.
+// New starts an API without nodes that ends with the test.
 func New(t *testing.T) *API {
 	t.Helper()
-	ctx, stop := context.WithCancel(context.Background())
-	state, err := memstore.Open(ctx, controller.Schema(), nil)
+	a := newAPI(t)
+	a.Controller.Attach(nowhere{}, nil)
+	a.background(a.Controller.Run)
+	return a
+}
+
+// newAPI starts an API whose controller does not lead yet.
+func newAPI(t *testing.T) *API {
+	t.Helper()
+	state, err := memstore.Open(context.Background(), controller.Schema(), nil)
 	must(t, err)
-	service, err := controller.New(controller.Config{Store: state})
+	t.Cleanup(func() { must(t, state.Close()) })
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	service, err := controller.New(controller.Config{Store: state, Address: listener.Addr().String()})
 	must(t, err)
 	authority, err := certs.NewAuthority("test", 0)
 	must(t, err)
-	web, err := authority.Issue(certs.Web("127.0.0.1", "localhost"))
-	must(t, err)
+	a := &API{Address: listener.Addr().String(), Controller: service, Authority: authority, directory: t.TempDir(), t: t}
+	web := a.issue(certs.Web("127.0.0.1", "localhost"))
 	server := apiserver.New(apiserver.Config{
 		UseCases: service, Snapshot: snapshots(state), ClientCAs: authority.Pool(), Version: "test",
-		Certificate: func() (tls.Certificate, error) { return *web.TLS(), nil },
+		Certificate: func() (tls.Certificate, error) {
+			pair, err := web()
+			return *pair, err
+		},
 	})
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	service.Attach(nowhere{}, nil)
-	ended := make(chan error, 2)
-	go func() { ended <- server.Run(ctx, listener) }()
-	go func() { ended <- service.Run(ctx) }()
-	t.Cleanup(func() {
-		stop()
-		must(t, <-ended)
-		must(t, <-ended)
-		must(t, state.Close())
-	})
-	a := &API{Address: listener.Addr().String(), Controller: service, Authority: authority, directory: t.TempDir(), t: t}
+	a.background(func(ctx context.Context) error { return server.Run(ctx, listener) })
 	for id, name := range map[string]string{Blue: "blue", Green: "green"} {
 		_, err := service.CreateTenant(t.Context(), controller.TenantRequest{ID: id, Name: name})
 		must(t, err)

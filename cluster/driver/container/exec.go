@@ -73,7 +73,7 @@ func ended(ctx context.Context, err error) error {
 // resize passes sizes of the terminal on until ctx ends. The first is sent again: engines before 23 ignore that of the creation.
 func (d *Driver) resize(ctx context.Context, execution string, e driver.Execution) {
 	for size := e.Size; ; {
-		if size != (driver.Size{}) {
+		if size != (cluster.TerminalSize{}) {
 			err := d.engine.ContainerExecResize(ctx, execution, container.ResizeOptions{Width: uint(size.Width), Height: uint(size.Height)})
 			if err != nil {
 				d.log.Debug("terminal not resized", "error", err)
@@ -98,8 +98,8 @@ func (d *Driver) executed(ctx context.Context, execution, doing string) (int, er
 }
 
 // consoleSize is a size as the engine wants it.
-func consoleSize(size driver.Size) *[2]uint {
-	if size == (driver.Size{}) {
+func consoleSize(size cluster.TerminalSize) *[2]uint {
+	if size == (cluster.TerminalSize{}) {
 		return nil
 	}
 	return &[2]uint{uint(size.Height), uint(size.Width)}

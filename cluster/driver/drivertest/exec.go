@@ -30,7 +30,7 @@ func execute(s *suite) {
 
 	out.Reset()
 	e = execution("tty && exit 3")
-	e.TTY, e.Stdout, e.Size = true, &out, driver.Size{Width: 100, Height: 30}
+	e.TTY, e.Stdout, e.Size = true, &out, cluster.TerminalSize{Width: 100, Height: 30}
 	code, err = executor.Exec(s.ctx, instance.ID, e)
 	if err != nil || code != 3 || !strings.HasPrefix(out.String(), "/dev/") {
 		s.Errorf("on a terminal: code %d, output %q, %v", code, out.String(), err)

@@ -65,7 +65,7 @@ func TestExec(t *testing.T) {
 	} {
 		var out, errs bytes.Buffer
 		code, err := d.Exec(t.Context(), id, driver.Execution{
-			Command: strings.Fields(command), Stdin: strings.NewReader("given"), Stdout: &out, Stderr: &errs, Size: driver.Size{Width: 80, Height: 24},
+			Command: strings.Fields(command), Stdin: strings.NewReader("given"), Stdout: &out, Stderr: &errs, Size: cluster.TerminalSize{Width: 80, Height: 24},
 		})
 		if err != nil || code != want.code || out.String() != want.out || errs.String() != want.errs {
 			t.Errorf("%s: code %d, output %q, errors %q, %v, want %+v", command, code, out.String(), errs.String(), err, want)

@@ -1,0 +1,115 @@
+package apiserver
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/ciaocloud/ciao/cluster/api"
+	"github.com/ciaocloud/ciao/cluster/controller"
+	"github.com/ciaocloud/ciao/cluster/stream"
+)
+
+type readLogs struct {
+	ForTenant
+	Named
+	Tail   int  `query:"tail" default:"-1" minimum:"-1" maximum:"1000000000" doc:"only the last so many lines; -1 is all"`
+	Follow bool `query:"follow" doc:"go on with what is printed until the instance ends"`
+}
+
+func (s *Server) registerStreams(a huma.API) {
+	logs := streaming("read-logs", "/instances/{ref}/logs", "Read what an instance printed, as plain text; an answer that is cut off ended early")
+	logs.Responses = map[string]*huma.Response{"200": {Description: "OK", Content: map[string]*huma.MediaType{logType: {}}}}
+	huma.Register(a, logs, s.logs)
+}
+
+// streaming declares an operation that reaches into an instance.
+func streaming(id, path, summary string) huma.Operation {
+	op := operation(id, http.MethodGet, path, summary, "instances")
+	op.Errors = []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusConflict, http.StatusServiceUnavailable, http.StatusGatewayTimeout}
+	return op
+}
+
+// logType is that of a log: what a program prints need not be text in UTF-8.
+const logType = "text/plain"
+
+func (s *Server) logs(ctx context.Context, in *readLogs) (*huma.StreamResponse, error) {
+	scope, err := s.scope(ctx, in.Tenant)
+	if err != nil {
+		return nil, s.translate(ctx, err)
+	}
+	node, err := s.config.UseCases.OpenLogs(ctx, scope, in.Ref, controller.LogsRequest{Lines: in.Tail, Follow: in.Follow})
+	if err != nil {
+		return nil, s.translate(ctx, err)
+	}
+	return &huma.StreamResponse{Body: func(answer huma.Context) {
+		_, w := humago.Unwrap(answer)
+		s.printLogs(answer.Context(), w, node)
+	}}, nil
+}
+
+// printLogs answers with what the node sends. An error after the first of it can only be told by breaking off.
+func (s *Server) printLogs(ctx context.Context, w http.ResponseWriter, node stream.Conn) {
+	log := &logWriter{ResponseController: http.NewResponseController(w), w: w}
+	_ = log.SetReadDeadline(time.Time{}) // that of the request's body ends a request over HTTP/1.1; over HTTP/2 there is none
+	_, err := stream.Attend(ctx, node, stream.Terminal{Output: log, Errors: log})
+	switch {
+	case err == nil:
+		log.begin()
+	case !log.begun:
+		problem := &api.Problem{}
+		if errors.As(s.translate(ctx, err), &problem) {
+			writeProblem(w, problem)
+		}
+	default:
+		s.logger.Info("log broken off", "caller", callerOf(ctx).name, "error", err)
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// logWriter writes an answer's header before the first of its body.
+type logWriter struct {
+	*http.ResponseController
+	w     http.ResponseWriter
+	begun bool
+}
+
+func (l *logWriter) begin() {
+	if !l.begun {
+		l.begun = true
+		l.w.Header().Set("Content-Type", logType)
+		l.w.WriteHeader(http.StatusOK)
+	}
+}
+
+func (l *logWriter) Write(data []byte) (int, error) {
+	l.begin()
+	n, err := l.w.Write(data)
+	return n, errors.Join(err, l.Flush())
+}
+
+// joinStream lets a node join a stream that was opened for it. It is no use case of a user, so it has its own judgement of callers.
+func (s *Server) joinStream(w http.ResponseWriter, r *http.Request) {
+	s.carried.Add(1)
+	defer s.carried.Done()
+	node, until, err := s.identifyNode(r.TLS)
+	if err != nil {
+		s.refuse(w, r, err)
+		return
+	}
+	ctx, cancel := context.WithDeadline(r.Context(), until)
+	defer cancel()
+	accepted := false
+	err = s.config.UseCases.JoinStream(ctx, node, r.PathValue("id"), stream.SecretOf(r), func() (stream.Conn, error) {
+		accepted = true // it has been answered, well or badly
+		return stream.Accept(w, r)
+	})
+	if err != nil && !accepted {
+		s.logger.Info("node refused", "node", node, "why", err)
+		writeProblem(w, api.ProblemOf(err))
+	}
+}
