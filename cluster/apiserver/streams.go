@@ -3,12 +3,15 @@ package apiserver
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/api"
 	"github.com/ciaocloud/ciao/cluster/controller"
 	"github.com/ciaocloud/ciao/cluster/stream"
@@ -25,6 +28,10 @@ func (s *Server) registerStreams(a huma.API) {
 	logs := streaming("read-logs", "/instances/{ref}/logs", "Read what an instance printed, as plain text; an answer that is cut off ended early")
 	logs.Responses = map[string]*huma.Response{"200": {Description: "OK", Content: map[string]*huma.MediaType{logType: {}}}}
 	huma.Register(a, logs, s.logs)
+	exec := streaming("exec", "/instances/{ref}/exec", "Execute a command in an active instance, over a WebSocket")
+	exec.Description = execDescription
+	exec.DefaultStatus = http.StatusSwitchingProtocols
+	huma.Register(a, exec, s.exec)
 }
 
 // streaming declares an operation that reaches into an instance.
@@ -90,6 +97,54 @@ func (l *logWriter) Write(data []byte) (int, error) {
 	l.begin()
 	n, err := l.w.Write(data)
 	return n, errors.Join(err, l.Flush())
+}
+
+// execDescription is the protocol of package stream, for peers in other languages.
+const execDescription = "The request asks for a WebSocket (RFC 6455) with the subprotocol ciao-stream-1, over HTTP/1.1. " +
+	"Messages are binary: one byte for the channel, then at most 32 KiB of data. From the caller: 0 input (without data: its end), " +
+	"3 the terminal's width and height (two bytes each, big-endian). To the caller: 1 output, 2 error output, " +
+	"4 that many bytes of input were taken (four bytes, big-endian), 5 the end, as JSON: exit_code, or class and detail of an error. " +
+	"At most 128 KiB of input may be sent that were not taken."
+
+type execute struct {
+	ForTenant
+	Named
+	Command []string `query:"command,explode" doc:"the program and its arguments, one parameter for each"`
+	Input   bool     `query:"input" doc:"there may be input; without, the command finds it at its end"`
+	TTY     bool     `query:"tty" doc:"on a terminal, whose output is all output"`
+	Width   int      `query:"width" minimum:"0" maximum:"65535" doc:"of the terminal, in characters; 0 is not known"`
+	Height  int      `query:"height" minimum:"0" maximum:"65535"`
+	Upgrade string   `header:"Upgrade" doc:"websocket"`
+}
+
+// exec joins the user with the node once the node is there: whatever is wrong before is an answer like any other.
+func (s *Server) exec(ctx context.Context, in *execute) (*huma.StreamResponse, error) {
+	scope, err := s.scope(ctx, in.Tenant)
+	if err == nil && !strings.EqualFold(in.Upgrade, "websocket") {
+		err = fmt.Errorf("%w: a command is executed over a WebSocket: ask for one over HTTP/1.1, or use `ciao exec`", cluster.ErrInvalid)
+	}
+	if err != nil {
+		return nil, s.translate(ctx, err)
+	}
+	node, err := s.config.UseCases.OpenExec(ctx, scope, in.Ref, controller.ExecRequest{
+		Command: in.Command, Input: in.Input, TTY: in.TTY, Size: cluster.TerminalSize{Width: in.Width, Height: in.Height},
+	})
+	if err != nil {
+		return nil, s.translate(ctx, err)
+	}
+	return &huma.StreamResponse{Body: func(answer huma.Context) {
+		s.carried.Add(1)
+		defer s.carried.Done()
+		r, w := humago.Unwrap(answer)
+		user, err := stream.Accept(w, r)
+		if err != nil {
+			node.Close()
+			return
+		}
+		if err := stream.Join(answer.Context(), user, node); err != nil {
+			s.logger.Info("command broken off", "caller", callerOf(ctx).name, "error", err)
+		}
+	}}, nil
 }
 
 // joinStream lets a node join a stream that was opened for it. It is no use case of a user, so it has its own judgement of callers.

@@ -51,6 +51,10 @@ var exitCodes = []struct {
 
 // exitCode is this border's one translation of an error.
 func exitCode(err error) int {
+	var ended commandEnded
+	if errors.As(err, &ended) {
+		return int(ended)
+	}
 	for _, class := range exitCodes {
 		if errors.Is(err, class.err) {
 			return class.code
@@ -69,7 +73,8 @@ type session struct {
 func root(version string) *cobra.Command {
 	s := &session{}
 	root := terminal.Group("ciao", "Virtual machines, containers and processes of many tenants, each on its own isolated network",
-		s.create(), s.list(), s.show(), s.start(), s.stop(), s.restart(), s.waitFor(), s.logs(), s.update(), s.delete(), s.store(), simulate(), run(version))
+		s.create(), s.list(), s.show(), s.start(), s.stop(), s.restart(), s.waitFor(), s.logs(), s.exec(), s.update(), s.delete(),
+		s.store(), simulate(), run(version))
 	root.Version = version
 	root.Example = `  eval "$(singlevm env)"                          # which cluster, and as whom
   ciao list workloads

@@ -1,9 +1,13 @@
 package cli_test
 
 import (
+	"bytes"
+	"strings"
 	"testing"
 
 	"github.com/ciaocloud/ciao/cluster/apiserver/apiservertest"
+	"github.com/ciaocloud/ciao/cluster/cli"
+	"github.com/ciaocloud/ciao/terminal"
 )
 
 // startCluster runs a cluster, becomes blue, and creates the active instance web.
@@ -37,4 +41,27 @@ func TestLogs(t *testing.T) {
 	works(t, "create", "workload", file(t, "name: nowhere\nkind: container\nimage: busybox\nrequirements: {hostname: nosuch}\n"))
 	works(t, "create", "instance", "nowhere", "--name", "late")
 	refuses(t, 4, []string{"logs", "late"}, "late is", "printed nothing yet")
+}
+
+func TestExec(t *testing.T) {
+	startCluster(t)
+	if s := ciao(t, "exec", "web", "--", "cat", "-n"); s.code != 0 || s.out != "" {
+		t.Errorf("cat without input: %+v", s)
+	}
+	var out bytes.Buffer
+	code := cli.Run(t.Context(), "1.2.3", []string{"exec", "-i", "web", "--", "cat"}, terminal.Streams{In: strings.NewReader("given"), Out: &out, Err: &out})
+	if code != 0 || out.String() != "given" {
+		t.Errorf("cat: code %d, %q", code, out.String())
+	}
+	if s := ciao(t, "exec", "web", "--", "warn", "--tenant", "x"); s != (said{"", "--tenant x\n", 0}) {
+		t.Errorf("warn: %+v", s)
+	}
+	if s := ciao(t, "exec", "web", "--", "exit", "42"); s != (said{"", "", 42}) {
+		t.Errorf("exit 42: %+v", s)
+	}
+	refuses(t, 2, []string{"exec", "web"}, "COMMAND is missing", "exec INSTANCE -- COMMAND…")
+	refuses(t, 2, []string{"exec", "-t", "web", "--", "true"}, "not a terminal", "--tty")
+	refuses(t, 3, []string{"exec", "wed", "--", "true"}, "did you mean web")
+	works(t, "stop", "instance", "web", "--wait")
+	refuses(t, 4, []string{"exec", "web", "--", "true"}, "web is stopped", "ciao start instance")
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/api"
+	"github.com/ciaocloud/ciao/cluster/stream"
 )
 
 // Bounds of an answer.
@@ -29,6 +30,7 @@ const (
 type Client struct {
 	base   *url.URL
 	http   *http.Client
+	stream *http.Client // for WebSockets, which need HTTP/1.1
 	tenant string
 }
 
@@ -39,7 +41,10 @@ func New(config Config) (*Client, error) {
 		return nil, err
 	}
 	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse } // a controller sends nobody elsewhere
-	return &Client{base: base, http: &http.Client{Transport: transport, CheckRedirect: stay}, tenant: config.Tenant}, nil
+	return &Client{
+		base: base, http: &http.Client{Transport: transport, CheckRedirect: stay},
+		stream: &http.Client{Transport: stream.HTTP1(transport), CheckRedirect: stay}, tenant: config.Tenant,
+	}, nil
 }
 
 // ForTenant is the same client acting for another tenant; empty is the certificate's own, or all for an operator.
@@ -53,7 +58,10 @@ func (c *Client) ForTenant(tenant string) *Client {
 func (c *Client) ActsFor() string { return c.tenant }
 
 // Close gives idle connections back.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
+func (c *Client) Close() {
+	c.http.CloseIdleConnections()
+	c.stream.CloseIdleConnections()
+}
 
 // call sends one request and decodes the answer into answer, which may be nil.
 func (c *Client) call(ctx context.Context, method, path string, query url.Values, body, answer any) error {

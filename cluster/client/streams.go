@@ -6,6 +6,9 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+
+	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/stream"
 )
 
 // Logs is how a log is to be read.
@@ -33,6 +36,36 @@ func (c *Client) Logs(ctx context.Context, ref string, logs Logs, out io.Writer)
 		return c.unusable(err)
 	}
 	return nil
+}
+
+// Execution is a command to be executed in an instance, with its ends.
+type Execution struct {
+	Command []string
+	TTY     bool                        // on a terminal, whose output is all Output
+	Size    cluster.TerminalSize        // of the terminal at the beginning
+	Sizes   <-chan cluster.TerminalSize // later sizes; may be nil
+	Input   io.Reader                   // nil is none; otherwise it may be read once more after Exec has returned
+	Output  io.Writer
+	Errors  io.Writer
+}
+
+// Exec executes a command in an active instance and returns its exit code when it has ended. It has no deadline but that of ctx; whether
+// the command goes on when ctx ends is the affair of what carries the instance.
+func (c *Client) Exec(ctx context.Context, ref string, e Execution) (exitCode int, err error) {
+	query := url.Values{"command": e.Command, "input": {strconv.FormatBool(e.Input != nil)}, "tty": {strconv.FormatBool(e.TTY)},
+		"width": {strconv.Itoa(e.Size.Width)}, "height": {strconv.Itoa(e.Size.Height)}}
+	request, err := c.request(ctx, http.MethodGet, "instances/"+url.PathEscape(ref)+"/exec", query, nil)
+	if err != nil {
+		return 0, err
+	}
+	conn, answer, err := stream.Dial(ctx, c.stream, request.URL.String(), request.Header)
+	switch {
+	case answer != nil:
+		return 0, c.refused(answer)
+	case err != nil:
+		return 0, c.unreachable(ctx, err)
+	}
+	return stream.Attend(ctx, conn, stream.Terminal{Input: e.Input, Output: e.Output, Errors: e.Errors, Sizes: e.Sizes})
 }
 
 // sink tells an error of writing from one of reading.

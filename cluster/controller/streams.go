@@ -34,8 +34,7 @@ type ExecRequest struct {
 	Command []string
 	Input   bool // there may be input
 	TTY     bool
-	Width   int // of the terminal, in characters; 0 is not known
-	Height  int
+	Size    cluster.TerminalSize
 }
 
 // OpenLogs asks an instance's node for its log. The caller reads the node's messages, and closes the connection.
@@ -69,7 +68,7 @@ func (c *Controller) OpenExec(ctx context.Context, scope, ref string, request Ex
 			cluster.ErrConflict, instance.Name, instance.State)
 	}
 	return c.open(ctx, instance, payload.OpenStream{Exec: &payload.Exec{
-		Command: request.Command, Input: request.Input, TTY: request.TTY, Width: request.Width, Height: request.Height,
+		Command: request.Command, Input: request.Input, TTY: request.TTY, Width: request.Size.Width, Height: request.Size.Height,
 	}})
 }
 

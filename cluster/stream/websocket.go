@@ -41,6 +41,9 @@ func Accept(w http.ResponseWriter, r *http.Request) (Conn, error) {
 // refused, with up to 1024 bytes of its body.
 func Dial(ctx context.Context, client *http.Client, url string, header http.Header) (Conn, *http.Response, error) {
 	conn, answer, err := websocket.Dial(ctx, url, &websocket.DialOptions{HTTPClient: client, HTTPHeader: header, Subprotocols: []string{protocol}})
+	if err != nil && answer != nil && answer.StatusCode == http.StatusSwitchingProtocols {
+		answer = nil // it agreed, but in the wrong way
+	}
 	if err != nil {
 		return nil, answer, err
 	}

@@ -91,7 +91,10 @@ func (d *Driver) Exec(ctx context.Context, id string, e driver.Execution) (int, 
 func printSizes(ctx context.Context, e driver.Execution) error {
 	input := make(chan error, 1)
 	go func() {
-		_, err := io.Copy(io.Discard, e.Stdin)
+		var err error
+		if e.Stdin != nil {
+			_, err = io.Copy(io.Discard, e.Stdin)
+		}
 		input <- err
 	}()
 	for size := e.Size; ; {
