@@ -84,6 +84,13 @@ func Suite() bat.Suite {
 			Run:         counts,
 		},
 		{
+			Name:        "LogsAndExec",
+			Summary:     "What an instance prints can be read, and commands can be executed in it.",
+			Description: "Reads the log of an instance that prints and ends, whole and in part, and follows one; executes commands in an active one, with input and on a terminal; tries both on a stopped one, and as another tenant.",
+			Expected:    "Lines, outputs and exit codes are those of the instance and of the commands; a stopped instance has a log and executes nothing; another tenant's is not found.",
+			Run:         logsAndExec,
+		},
+		{
 			Name:        "BadInput",
 			Summary:     "Wrong use of the command line is refused with one sentence and the right exit code.",
 			Description: "Names unknown workloads, instances, tenants and commands, wrong counts, labels, names, templates and states, and an unreachable controller.",

@@ -1,0 +1,65 @@
+package instance
+
+import (
+	"bytes"
+	"context"
+	"strings"
+
+	"github.com/ciaocloud/ciao/bat"
+	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/api"
+	"github.com/ciaocloud/ciao/cluster/client"
+)
+
+func logsAndExec(ctx context.Context, t *bat.T) {
+	tenant := t.Tenant(ctx)
+	logs(ctx, t, tenant)
+	executions(ctx, t, tenant)
+	other := t.Tenant(ctx)
+	t.Ciao(ctx, other.ID, "logs", "counting").Refuses(t, "another tenant's log", 3, "counting")
+	t.Ciao(ctx, other.ID, "exec", "busy", "--", "true").Refuses(t, "a command in another tenant's instance", 3, "busy")
+}
+
+func logs(ctx context.Context, t *bat.T, tenant *bat.Tenant) {
+	tenant.Workload(ctx, t.Cluster.Container("counting", "echo one; echo two >&2; sleep 2; echo three"))
+	created := tenant.Create(ctx, api.CreateInstances{Workload: "counting", Name: "counting"})
+	tenant.Await(ctx, created, bat.LaunchTime, bat.In(cluster.Active, cluster.Exited))
+	followed := t.Ciao(ctx, tenant.ID, "logs", "counting", "--follow").Works(t, "logs --follow")
+	tenant.Await(ctx, created, bat.LaunchTime, bat.In(cluster.Exited))
+	for _, log := range []struct{ what, got, want string }{
+		{"followed to its end", followed.Out, "one\ntwo\nthree\n"},
+		{"the whole log", t.Ciao(ctx, tenant.ID, "logs", "counting").Works(t, "logs").Out, "one\ntwo\nthree\n"},
+		{"the last line", t.Ciao(ctx, tenant.ID, "logs", "counting", "--tail", "1").Works(t, "logs --tail").Out, "three\n"},
+	} {
+		if log.got != log.want {
+			t.Errorf("%s is %q, expected %q", log.what, log.got, log.want)
+		}
+	}
+	t.Ciao(ctx, tenant.ID, "exec", "counting", "--", "true").Refuses(t, "a command in an instance that has ended", 4, "exited")
+}
+
+func executions(ctx context.Context, t *bat.T, tenant *bat.Tenant) {
+	busy := tenant.Sleepers(ctx, "busy")[0]
+	said := t.Ciao(ctx, tenant.ID, "exec", "busy", "--", "sh", "-c", "echo out; echo bad >&2; exit 42")
+	if want := (bat.Said{Out: "out\n", Err: "bad\n", Code: 42}); said != want {
+		t.Errorf("the command gave %+v, expected %+v", said, want)
+	}
+	much := strings.Repeat("0123456789", 300_000)
+	var out bytes.Buffer
+	code, err := tenant.API.Exec(ctx, "busy", client.Execution{Command: []string{"cat"}, Input: strings.NewReader(much), Output: &out, Errors: &out})
+	if err != nil || code != 0 || out.String() != much {
+		t.Errorf("cat gave %d of %d bytes of its input, code %d, %v", out.Len(), len(much), code, err)
+	}
+	out.Reset()
+	code, err = tenant.API.Exec(ctx, "busy", client.Execution{
+		Command: []string{"sh", "-c", "tty; stty size; exit 3"}, TTY: true, Size: cluster.TerminalSize{Width: 111, Height: 33}, Output: &out, Errors: &out,
+	})
+	if err != nil || code != 3 || !strings.HasPrefix(out.String(), "/dev/") || !strings.Contains(out.String(), "33 111") {
+		t.Errorf("on a terminal of 111 by 33 the command printed %q, code %d, %v", out.String(), code, err)
+	}
+	if said := t.Ciao(ctx, tenant.ID, "exec", "busy", "--", "/no/such/command"); said.Code != 126 && said.Code != 127 {
+		t.Errorf("a command that is not there ends with code %d, expected 126 or 127 as in a shell", said.Code)
+	}
+	tenant.Stop(ctx, busy)
+	t.Ciao(ctx, tenant.ID, "exec", "busy", "--", "true").Refuses(t, "a command in a stopped instance", 4, "stopped")
+}
