@@ -10,6 +10,7 @@ import (
 
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/api"
+	"github.com/ciaocloud/ciao/cluster/controller"
 )
 
 // useProblems gives the framework's own errors (bad JSON, unknown keys, values out of range) the form of ours. The framework has
@@ -40,6 +41,9 @@ func (s *Server) translate(ctx context.Context, err error) error {
 		err = cluster.ErrUnavailable
 	}
 	problem := api.ProblemOf(err)
+	if errors.Is(err, controller.ErrChanged) {
+		problem.Status, problem.Title = http.StatusPreconditionFailed, http.StatusText(http.StatusPreconditionFailed)
+	}
 	if problem.Code == "internal" {
 		s.logger.ErrorContext(ctx, "request failed", "caller", callerOf(ctx).name, "error", err)
 	}

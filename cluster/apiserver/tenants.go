@@ -12,6 +12,7 @@ import (
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/api"
 	"github.com/ciaocloud/ciao/cluster/controller"
+	"github.com/ciaocloud/ciao/cluster/store"
 )
 
 type createTenant struct{ Body api.CreateTenant }
@@ -22,11 +23,13 @@ type oneTenant struct{ Named }
 
 type updateTenant struct {
 	Named
+	Matching
 	Body api.UpdateTenant
 }
 
 type updateQuota struct {
 	Named
+	Matching
 	Body api.UpdateQuota
 }
 
@@ -34,11 +37,11 @@ func (s *Server) registerTenants(a huma.API) {
 	const tag = "tenants"
 	handle(s, a, operation("create-tenant", http.MethodPost, "/tenants", "Create a tenant (operator)", tag), s.createTenant)
 	handle(s, a, operation("list-tenants", http.MethodGet, "/tenants", "List the tenants that the caller may act for", tag), s.listTenants)
-	handle(s, a, operation("get-tenant", http.MethodGet, "/tenants/{ref}", "Show a tenant", tag), s.getTenant)
-	handle(s, a, operation("update-tenant", http.MethodPatch, "/tenants/{ref}", "Change a tenant (operator)", tag), s.updateTenant)
+	handleTagged(s, a, operation("get-tenant", http.MethodGet, "/tenants/{ref}", "Show a tenant", tag), s.getTenant)
+	handleTagged(s, a, operation("update-tenant", http.MethodPatch, "/tenants/{ref}", "Change a tenant (operator)", tag), s.updateTenant)
 	handleEmpty(s, a, operation("delete-tenant", http.MethodDelete, "/tenants/{ref}", "Delete a tenant that has no instances (operator)", tag), s.deleteTenant)
-	handle(s, a, operation("get-quota", http.MethodGet, "/tenants/{ref}/quota", "Show what a tenant may hold, and holds", tag), s.getQuota)
-	handle(s, a, operation("update-quota", http.MethodPut, "/tenants/{ref}/quota", "Change what a tenant may hold (operator)", tag), s.updateQuota)
+	handleTagged(s, a, operation("get-quota", http.MethodGet, "/tenants/{ref}/quota", "Show what a tenant may hold, and holds", tag), s.getQuota)
+	handleTagged(s, a, operation("update-quota", http.MethodPut, "/tenants/{ref}/quota", "Change what a tenant may hold (operator)", tag), s.updateQuota)
 }
 
 func (s *Server) createTenant(ctx context.Context, in *createTenant) (api.Tenant, error) {
@@ -74,25 +77,26 @@ func (s *Server) tenantScope(ctx context.Context, name string) (string, error) {
 	return s.scope(ctx, name)
 }
 
-func (s *Server) getTenant(ctx context.Context, in *oneTenant) (api.Tenant, error) {
+func (s *Server) getTenant(ctx context.Context, in *oneTenant) (api.Tenant, store.Revision, error) {
 	scope, err := s.tenantScope(ctx, in.Ref)
 	if err != nil {
-		return api.Tenant{}, err
+		return api.Tenant{}, 0, err
 	}
-	found, _, err := s.config.UseCases.Tenant(ctx, scope, in.Ref)
-	return tenantOf(found), err
+	found, revision, err := s.config.UseCases.Tenant(ctx, scope, in.Ref)
+	return tenantOf(found), revision, err
 }
 
-func (s *Server) updateTenant(ctx context.Context, in *updateTenant) (api.Tenant, error) {
-	if err := operator(ctx); err != nil {
-		return api.Tenant{}, err
+func (s *Server) updateTenant(ctx context.Context, in *updateTenant) (api.Tenant, store.Revision, error) {
+	match, err := in.changeable(ctx)
+	if err != nil {
+		return api.Tenant{}, 0, err
 	}
 	update := controller.TenantUpdate{Name: in.Body.Name, SubnetBits: in.Body.SubnetBits}
 	if in.Body.PrivilegedContainers != nil {
 		update.Permissions = &cluster.Permissions{PrivilegedContainers: *in.Body.PrivilegedContainers}
 	}
-	updated, _, err := s.config.UseCases.UpdateTenant(ctx, in.Ref, update, 0)
-	return tenantOf(updated), err
+	updated, revision, err := s.config.UseCases.UpdateTenant(ctx, in.Ref, update, match)
+	return tenantOf(updated), revision, err
 }
 
 func (s *Server) deleteTenant(ctx context.Context, in *oneTenant) error {
@@ -102,25 +106,26 @@ func (s *Server) deleteTenant(ctx context.Context, in *oneTenant) error {
 	return s.config.UseCases.DeleteTenant(ctx, in.Ref)
 }
 
-func (s *Server) getQuota(ctx context.Context, in *oneTenant) (api.Quota, error) {
+func (s *Server) getQuota(ctx context.Context, in *oneTenant) (api.Quota, store.Revision, error) {
 	scope, err := s.tenantScope(ctx, in.Ref)
 	if err != nil {
-		return api.Quota{}, err
+		return api.Quota{}, 0, err
 	}
-	quota, used, _, err := s.config.UseCases.Quota(ctx, scope, in.Ref)
-	return quotaOf(in.Ref, quota, used), err
+	quota, used, revision, err := s.config.UseCases.Quota(ctx, scope, in.Ref)
+	return quotaOf(in.Ref, quota, used), revision, err
 }
 
-func (s *Server) updateQuota(ctx context.Context, in *updateQuota) (api.Quota, error) {
-	if err := operator(ctx); err != nil {
-		return api.Quota{}, err
+func (s *Server) updateQuota(ctx context.Context, in *updateQuota) (api.Quota, store.Revision, error) {
+	match, err := in.changeable(ctx)
+	if err != nil {
+		return api.Quota{}, 0, err
 	}
 	update, err := quotaUpdate(in.Body.Limits)
 	if err != nil {
-		return api.Quota{}, err
+		return api.Quota{}, 0, err
 	}
-	quota, used, _, err := s.config.UseCases.UpdateQuota(ctx, in.Ref, update, 0)
-	return quotaOf(in.Ref, quota, used), err
+	quota, used, revision, err := s.config.UseCases.UpdateQuota(ctx, in.Ref, update, match)
+	return quotaOf(in.Ref, quota, used), revision, err
 }
 
 func quotaUpdate(limits map[string]string) (controller.QuotaUpdate, error) {

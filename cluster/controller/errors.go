@@ -42,10 +42,13 @@ func (c *Controller) update(ctx context.Context, change func(store.Tx) error) (s
 	return revision, classify(err)
 }
 
+// ErrChanged is of class cluster.ErrConflict: what an update was made for is no longer what is there.
+var ErrChanged = fmt.Errorf("%w: it has changed since you read it; read it again and repeat the change", cluster.ErrConflict)
+
 // checkMatch refuses an update of what has changed since the caller read it.
 func checkMatch(current, match store.Revision) error {
 	if match != 0 && current != match {
-		return fmt.Errorf("%w: it has changed since you read it; read it again and repeat the change", cluster.ErrConflict)
+		return ErrChanged
 	}
 	return nil
 }
