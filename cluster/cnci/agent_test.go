@@ -74,7 +74,8 @@ func state(revision uint64) ssntp.Frame {
 	body, err := payload.Encode(payload.Configure{Concentrator: &payload.Concentrator{
 		Revision: revision, Subnet: "subnet", Tenant: "tenant", Key: 7, Prefix: netip.MustParsePrefix("172.16.0.0/24"), Gateway: netip.MustParseAddr("172.16.0.1"),
 		Domain: fmt.Sprint("r", revision), Nodes: []netip.Addr{netip.MustParseAddr("198.51.100.60")},
-		Hosts: []payload.Host{{Instance: "i", Name: "web", MAC: "02:00:ac:10:00:02", Addresses: []netip.Addr{netip.MustParseAddr("172.16.0.2")}}},
+		Hosts: []payload.Host{{Instance: "i", Name: "web", MAC: "02:00:ac:10:00:02", Addresses: []netip.Addr{netip.MustParseAddr("172.16.0.2")}, Node: netip.MustParseAddr("198.51.100.60")},
+			{Instance: "j", Name: "placeless", MAC: "02:00:ac:10:00:03", Addresses: []netip.Addr{netip.MustParseAddr("172.16.0.3")}}},
 	}})
 	if err != nil {
 		panic(err)
@@ -145,9 +146,11 @@ func TestAgentPassesEverythingOn(t *testing.T) {
 		synctest.Wait()
 		want := network.Concentrator{
 			Subnet: network.Subnet{ID: "subnet", Tenant: "tenant", Key: 7, Prefix: netip.MustParsePrefix("172.16.0.0/24"),
-				Gateway: netip.MustParseAddr("172.16.0.1"), Peers: []netip.Addr{netip.MustParseAddr("198.51.100.60")}},
+				Gateway: netip.MustParseAddr("172.16.0.1"), Peers: []netip.Addr{netip.MustParseAddr("198.51.100.60")},
+				Neighbours: []network.Neighbour{{MAC: "02:00:ac:10:00:02", Node: netip.MustParseAddr("198.51.100.60")}}},
 			Domain: "r1", Blocked: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
-			Hosts: []network.Host{{Name: "web", MAC: "02:00:ac:10:00:02", Addresses: []netip.Addr{netip.MustParseAddr("172.16.0.2")}}},
+			Hosts: []network.Host{{Name: "web", MAC: "02:00:ac:10:00:02", Addresses: []netip.Addr{netip.MustParseAddr("172.16.0.2")}},
+				{Name: "placeless", MAC: "02:00:ac:10:00:03", Addresses: []netip.Addr{netip.MustParseAddr("172.16.0.3")}}},
 		}
 		if diff := cmp.Diff([]network.Concentrator{want}, f.applied, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); diff != "" {
 			t.Errorf("wanted of the network (-want +got):\n%s", diff)

@@ -101,6 +101,9 @@ func (a *Agent) network() network.Concentrator {
 	}
 	for _, host := range w.Hosts {
 		wanted.Hosts = append(wanted.Hosts, network.Host{Name: host.Name, MAC: host.MAC, Addresses: host.Addresses})
+		if host.Node.IsValid() {
+			wanted.Subnet.Neighbours = append(wanted.Subnet.Neighbours, network.Neighbour{MAC: host.MAC, Node: host.Node})
+		}
 	}
 	return wanted
 }

@@ -51,6 +51,7 @@ func (r *reconciler) tendTenant(tenant string) {
 
 // tendNetworks does what the networks that were touched need next.
 func (r *reconciler) tendNetworks(view store.Reader, now time.Time) {
+	news := map[string][]payload.SubnetPaths{}
 	for id, n := range r.networks {
 		if !n.due {
 			continue
@@ -70,8 +71,9 @@ func (r *reconciler) tendNetworks(view store.Reader, now time.Time) {
 			r.retire(view, n, now)
 		}
 		r.configure(view, n, now)
-		r.tellPaths(view, n)
+		r.newPaths(view, n, news)
 	}
+	r.tellPaths(news)
 }
 
 // createCNCI gives a subnet its CNCI, an instance like any other.

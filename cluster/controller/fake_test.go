@@ -213,6 +213,10 @@ func (f *fakeCluster) undeliverable(frame ssntp.Frame) {
 
 func (f *fakeCluster) place(body payload.Place) {
 	var placed payload.Placed
+	load := map[string]int{}
+	for id, node := range f.nodes {
+		load[id] = len(node.instances)
+	}
 	for _, request := range body.Requests {
 		if f.refuse != nil {
 			if failure := f.refuse(request); failure != nil {
@@ -224,7 +228,7 @@ func (f *fakeCluster) place(body payload.Place) {
 		chosen := ""
 		for _, id := range f.order {
 			if node := f.nodes[id]; node.connected && !slices.Contains(request.Avoid, id) && slices.Contains(node.roles, request.Role) &&
-				(chosen == "" || len(node.instances) < len(f.nodes[chosen].instances)) {
+				(chosen == "" || load[id] < load[chosen]) {
 				chosen = id
 			}
 		}
@@ -234,6 +238,7 @@ func (f *fakeCluster) place(body payload.Place) {
 			})
 			continue
 		}
+		load[chosen]++
 		placed.Decisions = append(placed.Decisions, payload.Decision{
 			Instance: request.Instance, Generation: request.Generation, Node: chosen, Explanation: "least instances",
 		})
@@ -249,6 +254,7 @@ func (f *fakeCluster) start(node *fakeNode, s payload.Start) {
 		f.problems = append(f.problems, fmt.Sprintf("%s was started on %s and on %s", key, other, node.id))
 	}
 	f.started[key] = node.id
+	node.paths[s.Network.Subnet.ID] = s.Network.Subnet
 	if s.Kind != cluster.KindCNCI && !s.Network.Subnet.Concentrator.IsValid() {
 		f.problems = append(f.problems, key+" was started before its network was ready")
 	}

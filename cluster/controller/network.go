@@ -12,11 +12,12 @@ import (
 
 // network is the reconciler's picture of one subnet and its CNCI.
 type network struct {
-	subnet cluster.Subnet
-	cnci   cluster.Instance // zero before there is one
-	hosts  map[string]payload.Host
-	at     map[string]string // instance → node, empty before it has one
-	nodes  map[string]int    // node → instances; key empty: those without a node
+	subnet    cluster.Subnet
+	cnci      cluster.Instance // zero before there is one
+	hosts     map[string]payload.Host
+	at        map[string]string // instance → node, empty before it has one
+	nodes     map[string]int    // node → instances; key empty: those without a node
+	locations *locations        // nil: to be made anew
 
 	due     bool      // to be tended
 	changed time.Time // since when the wanted state may differ from what was sent; zero: it does not
@@ -31,7 +32,7 @@ type network struct {
 // wanted is a wanted state of a CNCI on its way.
 type wanted struct {
 	body  payload.Concentrator
-	hosts map[string]bool
+	hosts map[string]netip.Addr // where each is; invalid while that is not known
 	nodes map[netip.Addr]bool
 	sent  time.Time
 	tries int
@@ -53,6 +54,7 @@ func (n *network) clear() {
 // touch notes that the wanted state may have changed.
 func (n *network) touch() {
 	n.due = true
+	n.locations = nil
 	if n.changed.IsZero() {
 		n.changed = time.Now()
 	}
@@ -101,7 +103,10 @@ func (n *network) observeCNCI(i cluster.Instance) {
 
 // serves says whether the CNCI is known to serve an instance on a node with the given addresses.
 func (n *network) serves(instance string, underlay []netip.Addr) bool {
-	if n.applied == nil || !n.cnci.Underlay.IsValid() || !n.applied.hosts[instance] {
+	if n.applied == nil || !n.cnci.Underlay.IsValid() {
+		return false
+	}
+	if _, known := n.applied.hosts[instance]; !known {
 		return false
 	}
 	for _, address := range underlay {
@@ -142,14 +147,16 @@ func (n *network) revision() uint64 {
 
 // build makes the wanted state.
 func (n *network) build(revision uint64, domain string, underlay func(node string) []netip.Addr) *wanted {
-	w := &wanted{hosts: map[string]bool{}, nodes: map[netip.Addr]bool{}}
+	w := &wanted{hosts: map[string]netip.Addr{}, nodes: map[netip.Addr]bool{}}
 	w.body = payload.Concentrator{
 		Revision: max(revision, n.newest+1), Subnet: n.subnet.ID, Tenant: n.subnet.Tenant, Key: n.subnet.Key,
 		Prefix: n.subnet.Prefix, Gateway: n.subnet.Gateway, Domain: domain,
 	}
 	for _, id := range slices.Sorted(maps.Keys(n.hosts)) {
-		w.hosts[id] = true
-		w.body.Hosts = append(w.body.Hosts, n.hosts[id])
+		host := n.hosts[id]
+		host.Node = tunnelEnd(underlay(n.at[id]))
+		w.hosts[id] = host.Node
+		w.body.Hosts = append(w.body.Hosts, host)
 	}
 	for node := range n.nodes {
 		for _, address := range underlay(node) {
@@ -160,7 +167,8 @@ func (n *network) build(revision uint64, domain string, underlay func(node strin
 	return w
 }
 
-// equal says that two wanted states are the same but for their revisions. The hosts of a subnet never change what they are.
+// equal says that two wanted states are the same but for their revisions. A host never changes what it is, but may have
+// another node.
 func (w *wanted) equal(o *wanted) bool {
 	return o != nil && maps.Equal(w.hosts, o.hosts) && maps.Equal(w.nodes, o.nodes)
 }

@@ -57,6 +57,9 @@ func (r *reconciler) hear(node string) {
 	p.heard, p.lost, p.missing = true, noTime, false
 	r.deadlines.set(subject{ofNode, node}, noTime)
 	r.wakeNode(node, true)
+	for _, n := range r.networks {
+		n.due = n.due || n.nodes[node] > 0 // what changed while it was away it has not been told
+	}
 	r.order(ssntp.RequestInventory, node, nil) // its own may have been lost
 }
 

@@ -87,19 +87,23 @@ func (f *fabric) ready() (network.NodeFacts, bool) {
 }
 
 func samePaths(a, b payload.SubnetPaths) bool {
-	peers := slices.Equal(a.Peers, b.Peers)
-	a.Peers, b.Peers = nil, nil
-	return peers && a.ID == b.ID && a.Tenant == b.Tenant && a.Key == b.Key && a.Prefix == b.Prefix &&
+	return slices.Equal(a.Peers, b.Peers) && slices.Equal(a.Neighbours, b.Neighbours) && a.ID == b.ID && a.Tenant == b.Tenant && a.Key == b.Key && a.Prefix == b.Prefix &&
 		a.Gateway == b.Gateway && a.Concentrator == b.Concentrator && a.Domain == b.Domain
 }
 
-// wantedSubnet is a subnet as the kernel is to have it; the node is not its own peer.
+// wantedSubnet is a subnet as the kernel is to have it; the node is not its own peer, nor has it neighbours on itself.
 func wantedSubnet(paths payload.SubnetPaths, own netip.Addr) network.Subnet {
 	peers := slices.DeleteFunc(slices.Clone(paths.Peers), func(peer netip.Addr) bool { return peer == own })
-	return network.Subnet{
+	wanted := network.Subnet{
 		ID: paths.ID, Tenant: paths.Tenant, Key: paths.Key, Prefix: paths.Prefix,
 		Gateway: paths.Gateway, Concentrator: paths.Concentrator, Peers: peers,
 	}
+	for _, neighbour := range paths.Neighbours {
+		if neighbour.Node != own {
+			wanted.Neighbours = append(wanted.Neighbours, network.Neighbour(neighbour))
+		}
+	}
+	return wanted
 }
 
 func validMAC(text string) bool {

@@ -33,6 +33,13 @@ type Subnet struct {
 	Gateway      netip.Addr
 	Concentrator netip.Addr   // the CNCI on the underlay; invalid while it has none
 	Peers        []netip.Addr // other nodes on the underlay that have the subnet
+	Neighbours   []Neighbour  // instances on those nodes; frames for any other MAC but the gateway's go to all of Peers
+}
+
+// Neighbour is an instance on another node: frames for it go straight there.
+type Neighbour struct {
+	MAC  string
+	Node netip.Addr // on the underlay
 }
 
 // PortKind says what takes the port.

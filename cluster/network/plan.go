@@ -77,10 +77,10 @@ func changeTable(have, want Table) TableChange {
 		return change
 	}
 	for i, set := range want.Sets {
-		if add := missing(set.Elements, have.Sets[i].Elements); len(add) > 0 {
+		if add := missing(set.Elements, have.Sets[i].Elements, cmp.Compare[string]); len(add) > 0 {
 			change.Add = append(change.Add, SetElements{set.Name, add})
 		}
-		if del := missing(have.Sets[i].Elements, set.Elements); len(del) > 0 {
+		if del := missing(have.Sets[i].Elements, set.Elements, cmp.Compare[string]); len(del) > 0 {
 			change.Del = append(change.Del, SetElements{set.Name, del})
 		}
 	}
@@ -135,32 +135,25 @@ func planAddresses(current, wanted Image) (steps []Step) {
 	order := func(a, b Address) int {
 		return cmp.Or(cmp.Compare(a.Link, b.Link), a.Prefix.Addr().Compare(b.Prefix.Addr()), cmp.Compare(a.Prefix.Bits(), b.Prefix.Bits()))
 	}
-	for _, address := range slices.SortedFunc(maps.Keys(current.Addresses), order) {
-		if !wanted.Addresses[address] {
-			steps = append(steps, DelAddress{address})
-		}
+	for _, address := range missing(current.Addresses, wanted.Addresses, order) {
+		steps = append(steps, DelAddress{address})
 	}
-	for _, address := range slices.SortedFunc(maps.Keys(wanted.Addresses), order) {
-		if !current.Addresses[address] {
-			steps = append(steps, AddAddress{address})
-		}
+	for _, address := range missing(wanted.Addresses, current.Addresses, order) {
+		steps = append(steps, AddAddress{address})
 	}
 	return steps
 }
 
+// planForwards removes first: for a MAC that has moved, the kernel would keep the entry that is there.
 func planForwards(current, wanted Image) (steps []Step) {
 	order := func(a, b Forward) int {
 		return cmp.Or(cmp.Compare(a.Link, b.Link), cmp.Compare(a.MAC, b.MAC), a.To.Compare(b.To))
 	}
-	for _, forward := range slices.SortedFunc(maps.Keys(current.Forwards), order) {
-		if !wanted.Forwards[forward] {
-			steps = append(steps, DelForward{forward})
-		}
+	for _, forward := range missing(current.Forwards, wanted.Forwards, order) {
+		steps = append(steps, DelForward{forward})
 	}
-	for _, forward := range slices.SortedFunc(maps.Keys(wanted.Forwards), order) {
-		if !current.Forwards[forward] {
-			steps = append(steps, AddForward{forward})
-		}
+	for _, forward := range missing(wanted.Forwards, current.Forwards, order) {
+		steps = append(steps, AddForward{forward})
 	}
 	return steps
 }
@@ -179,14 +172,14 @@ func sortedTables(tables map[TableID]Table) []TableID {
 	})
 }
 
-// missing is what of want is not in have, sorted.
-func missing(want, have map[string]bool) []string {
-	var names []string
-	for name := range want {
-		if !have[name] {
-			names = append(names, name)
+// missing is what of want is not in have, in order.
+func missing[K comparable](want, have map[K]bool, order func(a, b K) int) []K {
+	var rest []K
+	for key := range want {
+		if !have[key] {
+			rest = append(rest, key)
 		}
 	}
-	slices.Sort(names)
-	return names
+	slices.SortFunc(rest, order)
+	return rest
 }

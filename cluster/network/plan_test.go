@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/network"
@@ -20,6 +21,15 @@ func subnet(id string, key uint32, peers ...string) network.Subnet {
 		Concentrator: netip.MustParseAddr("198.51.100.70")}
 	for _, peer := range peers {
 		s.Peers = append(s.Peers, netip.MustParseAddr(peer))
+	}
+	return s
+}
+
+// neighbours puts hosts of a subnet, by the last byte of their addresses, on the node at a peer.
+func neighbours(s network.Subnet, peer string, hosts ...byte) network.Subnet {
+	for _, host := range hosts {
+		mac := network.MACOf(netip.AddrFrom4([4]byte{172, 16, 0, host})).String()
+		s.Neighbours = append(s.Neighbours, network.Neighbour{MAC: mac, Node: netip.MustParseAddr(peer)})
 	}
 	return s
 }
@@ -95,6 +105,19 @@ link set port-a master bridge-blue`},
 		{"another node gets the subnet", one, nodeImage(t, []network.Subnet{subnet("red", 1, "198.51.100.61")}, port("a", "red", "172.16.0.2")), `
 nft add element ip ciao peers { 198.51.100.61 }
 fdb add 00:00:00:00:00:00 dev vxlan-red dst 198.51.100.61`},
+		{"instances start on another node", nodeImage(t, []network.Subnet{subnet("red", 1, "198.51.100.61")}),
+			nodeImage(t, []network.Subnet{neighbours(subnet("red", 1, "198.51.100.61"), "198.51.100.61", 4, 3)}), `
+fdb add 02:00:ac:10:00:03 dev vxlan-red dst 198.51.100.61
+fdb add 02:00:ac:10:00:04 dev vxlan-red dst 198.51.100.61`},
+		{"an instance moves between other nodes", nodeImage(t, []network.Subnet{neighbours(subnet("red", 1, "198.51.100.61", "198.51.100.62"), "198.51.100.61", 3)}),
+			nodeImage(t, []network.Subnet{neighbours(subnet("red", 1, "198.51.100.61", "198.51.100.62"), "198.51.100.62", 3)}), `
+fdb del 02:00:ac:10:00:03 dev vxlan-red dst 198.51.100.61
+fdb add 02:00:ac:10:00:03 dev vxlan-red dst 198.51.100.62`},
+		{"the last instance of another node goes", nodeImage(t, []network.Subnet{neighbours(subnet("red", 1, "198.51.100.61"), "198.51.100.61", 3)}),
+			nodeImage(t, []network.Subnet{subnet("red", 1)}), `
+nft delete element ip ciao peers { 198.51.100.61 }
+fdb del 00:00:00:00:00:00 dev vxlan-red dst 198.51.100.61
+fdb del 02:00:ac:10:00:03 dev vxlan-red dst 198.51.100.61`},
 		{"a port has vanished with its engine end", without(one, network.NodeEnd("a")), one, `
 link add port-a type veth peer engine-a address 02:00:ac:10:00:02 mtu 1450
 link set port-a alias ciao/test/instance/a
@@ -165,6 +188,12 @@ func TestPlanMovesTheUnderlay(t *testing.T) {
 
 func printedAs(wanted network.Image) string { return networktest.Print(wanted) }
 
+func oneNeighbour(mac string, node netip.Addr) network.Node {
+	red := subnet("red", 1)
+	red.Neighbours = []network.Neighbour{{MAC: mac, Node: node}}
+	return network.Node{Subnets: []network.Subnet{red}}
+}
+
 func TestNodeImageRefuses(t *testing.T) {
 	red := subnet("red", 1)
 	for _, c := range []struct {
@@ -177,6 +206,10 @@ func TestNodeImageRefuses(t *testing.T) {
 		{"key too large", network.Node{Subnets: []network.Subnet{subnet("red", 1<<24)}}, "subnets[0].key"},
 		{"multicast MAC", network.Node{Subnets: []network.Subnet{red}, Ports: []network.Port{{Instance: "a", Subnet: "red", Kind: network.Veth, MAC: "01:00:5e:00:00:01"}}}, "ports[0].mac"},
 		{"MAC in another form", network.Node{Subnets: []network.Subnet{red}, Ports: []network.Port{{Instance: "a", Subnet: "red", Kind: network.Veth, MAC: "02-00-AC-10-00-02"}}}, "ports[0].mac"},
+		{"a neighbour's multicast MAC", oneNeighbour("01:00:5e:00:00:01", red.Concentrator), "subnets[0].neighbours[0].mac"},
+		{"the MAC of all others", oneNeighbour(network.FloodMAC, red.Concentrator), "subnets[0].neighbours[0].mac"},
+		{"a neighbour without a node", oneNeighbour("02:00:ac:10:00:03", netip.Addr{}), "subnets[0].neighbours[0].node"},
+		{"a neighbour at two nodes", network.Node{Subnets: []network.Subnet{neighbours(neighbours(red, "198.51.100.61", 3), "198.51.100.62", 3)}}, "subnets[0].neighbours[1].mac"},
 		{"unknown kind", network.Node{Subnets: []network.Subnet{red}, Ports: []network.Port{{Instance: "a", Subnet: "red", Kind: "wire", MAC: "02:00:ac:10:00:02"}}}, "ports[0].kind"},
 		{"two ports of one instance", network.Node{Subnets: []network.Subnet{red}, Ports: []network.Port{port("a", "red", "172.16.0.2"), port("a", "red", "172.16.0.3")}}, "ports[1].instance"},
 	} {
@@ -186,6 +219,23 @@ func TestNodeImageRefuses(t *testing.T) {
 				t.Errorf("error %v, want one of class invalid at %s", err, c.path)
 			}
 		})
+	}
+}
+
+// A CNCI sends its answers to the node of the host that asked.
+func TestConcentratorImageForwardsToItsHosts(t *testing.T) {
+	red := neighbours(subnet("red", 1, "198.51.100.61"), "198.51.100.61", 3)
+	image, err := network.ConcentratorImage(site, network.Concentrator{Subnet: red, Domain: "red.ciao"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	peer := netip.MustParseAddr("198.51.100.61")
+	want := map[network.Forward]bool{
+		{Link: network.VXLANName("red"), MAC: network.FloodMAC, To: peer}:    true,
+		{Link: network.VXLANName("red"), MAC: "02:00:ac:10:00:03", To: peer}: true,
+	}
+	if diff := cmp.Diff(want, image.Forwards, cmpopts.EquateComparable(network.Forward{})); diff != "" {
+		t.Errorf("entries (-want +got):\n%s", diff)
 	}
 }
 

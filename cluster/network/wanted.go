@@ -107,6 +107,9 @@ func (i *Image) addSubnet(site Site, subnet Subnet) {
 	tunnel := Link{Name: VXLANName(subnet.ID), Kind: LinkVXLAN, Alias: mark, MTU: site.MTU - Overhead, Up: true,
 		Master: bridge.Name, Key: subnet.Key, Local: site.Underlay.Addr()}
 	i.Links[tunnel.Name] = tunnel
+	for _, neighbour := range subnet.Neighbours {
+		i.Forwards[Forward{tunnel.Name, neighbour.MAC, neighbour.Node}] = true
+	}
 }
 
 func (i *Image) addPort(site Site, port Port) {
@@ -173,6 +176,26 @@ func checkSubnet(problems *cluster.Problems, path string, subnet Subnet) {
 		if !peer.Is4() {
 			problems.Add(fmt.Sprintf("%s.peers[%d]", path, i), "must be an IPv4 address")
 		}
+	}
+	checkNeighbours(problems, path, subnet.Neighbours)
+}
+
+// checkNeighbours wants each MAC once: the kernel has one place for it, and would keep either of two.
+func checkNeighbours(problems *cluster.Problems, path string, neighbours []Neighbour) {
+	macs := make(map[string]bool, len(neighbours))
+	for i, neighbour := range neighbours {
+		path := fmt.Sprintf("%s.neighbours[%d]", path, i)
+		checkMAC(problems, path, neighbour.MAC)
+		if neighbour.MAC == FloodMAC {
+			problems.Add(path+".mac", "must not be %s, which stands for all others", FloodMAC)
+		}
+		if !neighbour.Node.Is4() {
+			problems.Add(path+".node", "must be an IPv4 address")
+		}
+		if macs[neighbour.MAC] {
+			problems.Add(path+".mac", "%s is at another node, too: name each MAC once", neighbour.MAC)
+		}
+		macs[neighbour.MAC] = true
 	}
 }
 

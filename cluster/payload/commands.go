@@ -54,6 +54,13 @@ type SubnetPaths struct {
 	Concentrator netip.Addr   `cbor:"6,keyasint,omitempty"` // the CNCI on the underlay; invalid while it has none
 	Peers        []netip.Addr `cbor:"7,keyasint,omitempty"` // other nodes on the underlay
 	Domain       string       `cbor:"8,keyasint"`           // DNS domain of the tenant's instances
+	Neighbours   []Neighbour  `cbor:"9,keyasint,omitempty"` // the instances on other nodes, in the order of their MACs
+}
+
+// Neighbour is where the frames for an instance of the subnet go.
+type Neighbour struct {
+	MAC  string     `cbor:"1,keyasint"`
+	Node netip.Addr `cbor:"2,keyasint"` // its node on the underlay
 }
 
 // Stop wants an instance stopped, its disk and addresses kept (controller → agent, netagent).
@@ -97,6 +104,7 @@ type Host struct {
 	Name      string       `cbor:"2,keyasint"`
 	MAC       string       `cbor:"3,keyasint"`
 	Addresses []netip.Addr `cbor:"4,keyasint"`
+	Node      netip.Addr   `cbor:"5,keyasint,omitempty"` // its node on the underlay; invalid while it has none
 }
 
 // Certificate answers a CertificateRequest (controller → netagent).

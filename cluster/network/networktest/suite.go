@@ -36,10 +36,15 @@ func images(t *testing.T) map[string]network.Image {
 		return network.Port{Instance: fmt.Sprint("instance-", number), Subnet: subnet, Kind: kind, MAC: network.MACOf(address).String(), Addresses: []netip.Addr{address}}
 	}
 	peer := netip.MustParseAddr("198.51.100.61")
+	with := func(s network.Subnet, node netip.Addr) network.Subnet { // a neighbour there
+		s.Neighbours = []network.Neighbour{{MAC: "02:00:ac:10:00:09", Node: node}}
+		return s
+	}
 	wanted := map[string]network.Node{
 		"no subnet":    {},
 		"one subnet":   {Subnets: []network.Subnet{subnet("red", 7)}, Ports: []network.Port{port(2, network.Veth, "red")}},
-		"two subnets":  {Subnets: []network.Subnet{subnet("red", 7, peer), subnet("blue", 8)}, Ports: []network.Port{port(2, network.Veth, "blue"), port(3, network.Veth, "red"), port(4, network.Tap, "blue")}},
+		"two subnets":  {Subnets: []network.Subnet{with(subnet("red", 7, peer), peer), subnet("blue", 8)}, Ports: []network.Port{port(2, network.Veth, "blue"), port(3, network.Veth, "red"), port(4, network.Tap, "blue")}},
+		"a move":       {Subnets: []network.Subnet{with(subnet("red", 7, peer, peer.Next()), peer.Next())}, Ports: []network.Port{port(3, network.Veth, "red")}},
 		"another key":  {Subnets: []network.Subnet{subnet("red", 9)}, Ports: []network.Port{port(2, network.Veth, "red")}},
 		"another kind": {Subnets: []network.Subnet{subnet("red", 7)}, Ports: []network.Port{port(2, network.Tap, "red")}},
 	}
@@ -51,7 +56,7 @@ func images(t *testing.T) map[string]network.Image {
 		}
 		all[name] = image
 	}
-	gateway := network.Concentrator{Subnet: subnet("red", 7, peer), Domain: "red.ciao", Blocked: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}
+	gateway := network.Concentrator{Subnet: with(subnet("red", 7, peer), peer), Domain: "red.ciao", Blocked: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}
 	image, err := network.ConcentratorImage(site, gateway)
 	if err != nil {
 		t.Fatal(err)
@@ -112,7 +117,7 @@ func (d *dying) Execute(ctx context.Context, steps []network.Step) error {
 
 func testCrashes(t *testing.T, kernel network.Kernel) {
 	all := images(t)
-	for _, way := range [][2]string{{"nothing", "two subnets"}, {"two subnets", "another key"}, {"two subnets", "nothing"}, {"one subnet", "another kind"}} {
+	for _, way := range [][2]string{{"nothing", "two subnets"}, {"two subnets", "another key"}, {"two subnets", "a move"}, {"two subnets", "nothing"}, {"one subnet", "another kind"}} {
 		converge(t, kernel, all[way[0]])
 		for steps := 0; ; steps++ {
 			err := network.NewConverger(&dying{kernel, steps}).Apply(t.Context(), all[way[1]])
