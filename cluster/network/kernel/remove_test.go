@@ -46,7 +46,7 @@ func (m *machine) dump() string {
 }
 
 func TestRemoveLeavesNothing(t *testing.T) {
-	m := &machine{t: t, host: networktest.NewHost(t), engine: networktest.NewSpace(t), cluster: fmt.Sprintf("t%x", time.Now().UnixNano()&0xffffffff)}
+	m := newHost(t)
 	before := m.dump()
 	m.start()
 	red := m.tenant("red", 4001)
@@ -138,7 +138,7 @@ func manyPorts(count int) network.Node {
 
 // A launcher is killed at any moment of its work; its successor goes on from there, and removes all.
 func TestSuccessorOfAKilledLauncher(t *testing.T) {
-	m := &machine{t: t, host: networktest.NewHost(t), engine: networktest.NewSpace(t), cluster: fmt.Sprintf("t%x", time.Now().UnixNano()&0xffffffff)}
+	m := newHost(t)
 	before := m.dump()
 	path := func(s *networktest.Space) string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), s.File().Fd()) }
 	for round := range 8 {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -14,9 +15,10 @@ import (
 	"github.com/ciaocloud/ciao/cluster/network/networktest"
 )
 
-// machine is a host with one node and its CNCIs.
+// machine is a host with one node and its CNCIs; other nodes may be beside it.
 type machine struct {
 	t       *testing.T
+	name    string
 	host    *networktest.Host
 	engine  *networktest.Space
 	cluster string
@@ -28,9 +30,29 @@ type machine struct {
 
 func newMachine(t *testing.T) *machine {
 	t.Helper()
-	m := &machine{t: t, host: networktest.NewHost(t), engine: networktest.NewSpace(t), cluster: fmt.Sprintf("t%x", time.Now().UnixNano()&0xffffffff)}
+	m := newHost(t)
 	m.start()
 	return m
+}
+
+// newHost is a machine before its node's network is made.
+func newHost(t *testing.T) *machine {
+	t.Helper()
+	return &machine{t: t, name: "node-1", host: networktest.NewHost(t), engine: networktest.NewSpace(t), cluster: fmt.Sprintf("t%x", time.Now().UnixNano()&0xffffffff)}
+}
+
+// beside is another node on the same host.
+func (m *machine) beside(name string) *machine {
+	m.t.Helper()
+	other := &machine{t: m.t, name: name, host: m.host, engine: networktest.NewSpace(m.t), cluster: m.cluster}
+	other.start()
+	return other
+}
+
+// launch is what a launcher works with; a new one after each restart.
+func (m *machine) launch() *kernel.Node {
+	return kernel.NewNode(kernel.NodeConfig{Cluster: m.cluster, Node: m.name, Parent: networktest.Parent, Host: m.host.Path(), Engine: m.engine.Path(),
+		Log: slog.New(slog.NewTextHandler(m.t.Output(), nil))})
 }
 
 // start makes the node's network, and removes it all after the test.
@@ -38,8 +60,8 @@ func (m *machine) start() {
 	m.t.Helper()
 	t := m.t
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	m.node = kernel.NewNode(kernel.NodeConfig{Cluster: m.cluster, Node: "node-1", Parent: networktest.Parent, Host: m.host.Path(), Engine: m.engine.Path(), Log: log})
-	m.spaces = kernel.NewSpaces(kernel.SpacesConfig{Cluster: m.cluster, Node: "node-1", Parent: networktest.Parent, Host: m.host.Path(), Log: log})
+	m.node = m.launch()
+	m.spaces = kernel.NewSpaces(kernel.SpacesConfig{Cluster: m.cluster, Node: m.name, Parent: networktest.Parent, Host: m.host.Path(), Log: log})
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
@@ -77,7 +99,7 @@ type tenant struct {
 	subnet       network.Subnet
 	concentrator *kernel.Concentrator
 	gateway      *networktest.Space // the CNCI's namespace
-	wanted       network.Concentrator
+	wanted       *network.Concentrator
 	underlay     netip.Addr
 }
 
@@ -93,13 +115,56 @@ func (m *machine) tenant(name string, key uint32) *tenant {
 	t := &tenant{machine: m, name: name, gateway: networktest.OpenSpace(m.t, path)}
 	t.subnet = network.Subnet{ID: "subnet-" + name, Tenant: name, Key: key, Prefix: privateRange, Gateway: netip.MustParseAddr("172.16.0.1")}
 	t.concentrator = t.agent()
-	t.wanted = network.Concentrator{Subnet: t.subnet, Domain: name + ".ciao"}
+	t.wanted = &network.Concentrator{Subnet: t.subnet, Domain: name + ".ciao"}
 	t.wanted.Subnet.Peers = []netip.Addr{m.facts.Underlay}
 	t.configure()
 	t.subnet.Concentrator = t.underlay
 	m.wanted.Subnets = append(m.wanted.Subnets, t.subnet)
 	m.apply()
 	return t
+}
+
+// on gives another node the tenant's subnet, with the same CNCI.
+func (t *tenant) on(m *machine) *tenant {
+	t.t.Helper()
+	site := *t
+	site.machine = m
+	m.wanted.Subnets = append(m.wanted.Subnets, t.subnet)
+	return &site
+}
+
+// spread tells the nodes that have a tenant's subnet, and its CNCI, where everything is, as the controller does.
+func spread(sites ...*tenant) {
+	sites[0].t.Helper()
+	all := &sites[0].wanted.Subnet
+	all.Peers, all.Neighbours = nil, nil
+	for _, site := range sites {
+		all.Peers = append(all.Peers, site.facts.Underlay)
+		all.Neighbours = append(all.Neighbours, site.instances()...)
+		wanted := site.machine.wanted.Subnets
+		subnet := &wanted[slices.IndexFunc(wanted, func(s network.Subnet) bool { return s.ID == site.subnet.ID })]
+		subnet.Peers, subnet.Neighbours = nil, nil
+		for _, other := range sites {
+			if other != site {
+				subnet.Peers = append(subnet.Peers, other.facts.Underlay)
+				subnet.Neighbours = append(subnet.Neighbours, other.instances()...)
+			}
+		}
+	}
+	sites[0].configure()
+	for _, site := range sites {
+		site.apply()
+	}
+}
+
+// instances are the tenant's on the node, as others see them.
+func (t *tenant) instances() (all []network.Neighbour) {
+	for _, port := range t.machine.wanted.Ports {
+		if port.Subnet == t.subnet.ID {
+			all = append(all, network.Neighbour{MAC: port.MAC, Node: t.facts.Underlay})
+		}
+	}
+	return all
 }
 
 // agent is what the CNCI's agent works with; a new one after each restart.
@@ -111,7 +176,7 @@ func (t *tenant) configure() {
 	t.t.Helper()
 	ctx, cancel := context.WithTimeout(t.t.Context(), 30*time.Second)
 	defer cancel()
-	facts, err := t.concentrator.Apply(ctx, t.wanted)
+	facts, err := t.concentrator.Apply(ctx, *t.wanted)
 	if err != nil {
 		t.t.Fatal(err)
 	}
