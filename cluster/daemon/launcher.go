@@ -44,13 +44,13 @@ func runLauncher(ctx context.Context, e Environment) error {
 	if err != nil {
 		return err
 	}
+	n.streams = stream.Dialer{Roots: settings.Roots, Certificate: settings.Certificate}
 	if e.Config.Network.Isolated {
-		settings.Dial = network.Dial
+		settings.Dial, n.streams.Transport = network.Dial, network.Dial
 	}
 	if n.link, err = launcher.NewLink(settings); err != nil {
 		return err
 	}
-	n.streams = stream.Dialer{Roots: settings.Roots, Certificate: settings.Certificate}
 	return n.run(ctx, network, settings.Roles)
 }
 
@@ -127,13 +127,17 @@ func (n node) network() (*kernel.Node, error) {
 	return kernel.NewNode(settings), nil
 }
 
-// control are the schedulers, as a namespace without a resolver of names reaches them.
+// control are the schedulers and the API, as a namespace without a resolver of names reaches them.
 func (n node) control() ([]netip.AddrPort, error) {
 	var control []netip.AddrPort
-	for _, address := range n.Config.Scheduler.Addresses {
+	addresses := slices.Clone(n.Config.Scheduler.Addresses)
+	if n.Config.Controller.Address != "" {
+		addresses = append(addresses, n.Config.Controller.Address)
+	}
+	for _, address := range addresses {
 		place, err := netip.ParseAddrPort(address)
 		if err != nil {
-			return nil, fmt.Errorf("%w: with network.isolated, scheduler.addresses must have IP addresses with ports, not %q", cluster.ErrInvalid, address)
+			return nil, fmt.Errorf("%w: with network.isolated, scheduler.addresses and controller.address must be IP addresses with ports, not %q", cluster.ErrInvalid, address)
 		}
 		control = append(control, place)
 	}

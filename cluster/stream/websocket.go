@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 
 	"github.com/coder/websocket"
@@ -120,14 +121,20 @@ func SecretOf(r *http.Request) string {
 type Dialer struct {
 	Roots       *x509.CertPool                   // that the controller's certificate must lead to
 	Certificate func() (*tls.Certificate, error) // the node's own; asked each time, so that it can be renewed
+	// Transport opens the TCP connection to an address (host:port); nil dials as the process does.
+	Transport func(ctx context.Context, address string) (net.Conn, error)
 }
 
 // Dial joins the stream that the controller at address (host:port) has opened for this node.
 func (d Dialer) Dial(ctx context.Context, address, id, secret string) (Conn, error) {
-	client := &http.Client{Transport: HTTP1(&http.Transport{TLSClientConfig: &tls.Config{
+	transport := &http.Transport{TLSClientConfig: &tls.Config{
 		MinVersion: tls.VersionTLS13, RootCAs: d.Roots,
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return d.Certificate() },
-	}})}
+	}}
+	if d.Transport != nil {
+		transport.DialContext = func(ctx context.Context, _, address string) (net.Conn, error) { return d.Transport(ctx, address) }
+	}
+	client := &http.Client{Transport: HTTP1(transport)}
 	conn, _, err := Dial(ctx, client, "https://"+address+Path+id, http.Header{"Authorization": {secretPrefix + secret}})
 	if err != nil {
 		return nil, fmt.Errorf("%w: reach the controller at %s for a stream: %w", cluster.ErrUnavailable, address, err)
