@@ -36,7 +36,8 @@ type Node struct {
 	Allocated Resources    `json:"allocated"` // sum of what its instances asked for
 	Underlay  []netip.Addr `json:"underlay,omitempty"`
 	Version   string       `json:"version,omitempty"`
-	Instances int          `json:"instances"` // all that are placed on it, without CNCIs
-	Running   int          `json:"running"`   // those that are active
+	Evacuated bool         `json:"evacuated,omitempty"` // an operator wants it empty: what it has goes elsewhere, and nothing new comes
+	Instances int          `json:"instances"`           // all that are placed on it, without CNCIs
+	Running   int          `json:"running"`             // those that are active
 	Seen      time.Time    `json:"seen"`
 }

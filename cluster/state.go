@@ -40,12 +40,12 @@ var transitions = map[State][]State{
 	Pending:   {Scheduled, Failed, Deleting, Stopped},
 	Scheduled: {Starting, Active, Exited, Failed, Missing, Stopping, Deleting, Pending},
 	Starting:  {Active, Exited, Failed, Missing, Stopping, Deleting, Pending},
-	Active:    {Stopping, Exited, Failed, Missing, Deleting, Starting},
-	Stopping:  {Stopped, Exited, Failed, Missing, Deleting},
+	Active:    {Stopping, Exited, Failed, Missing, Deleting, Starting, Pending},
+	Stopping:  {Stopped, Exited, Failed, Missing, Deleting, Pending},
 	Stopped:   {Pending, Scheduled, Starting, Active, Missing, Deleting},
 	Exited:    {Pending, Scheduled, Starting, Active, Stopped, Missing, Deleting},
 	Failed:    {Pending, Scheduled, Starting, Active, Stopped, Deleting},
-	Missing:   {Scheduled, Starting, Active, Stopping, Stopped, Exited, Failed, Deleting},
+	Missing:   {Scheduled, Starting, Active, Stopping, Stopped, Exited, Failed, Deleting, Pending},
 	Deleting:  {Gone},
 }
 

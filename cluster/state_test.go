@@ -42,7 +42,9 @@ func TestTransitions(t *testing.T) {
 		{Starting, Active, true},
 		{Starting, Pending, true},
 		{Active, Exited, true},
-		{Active, Pending, false},
+		{Active, Pending, true}, // when its node is evacuated
+		{Exited, Active, true},
+		{Pending, Stopping, false},
 		{Active, Stopped, false},
 		{Stopping, Stopped, true},
 		{Stopped, Scheduled, true},

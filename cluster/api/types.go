@@ -152,6 +152,7 @@ type Node struct {
 	MemoryMiB          int64              `json:"memory_mib"`
 	MemoryMiBAllocated int64              `json:"memory_mib_allocated"`
 	Load               float64            `json:"load" doc:"one-minute load average; -1 is unknown"`
+	Evacuated          bool               `json:"evacuated" doc:"an operator wants it empty"`
 	Instances          int                `json:"instances" doc:"tenants' instances that are placed on it"`
 	Running            int                `json:"running" doc:"those that are active"`
 	Underlay           []netip.Addr       `json:"underlay" nullable:"false"`

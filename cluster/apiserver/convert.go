@@ -74,7 +74,7 @@ func (s *Server) nodeOf(n cluster.Node) api.Node {
 	return api.Node{
 		ID: n.ID, Hostname: n.Hostname, Roles: list(n.Roles), State: n.State, Kinds: list(n.Kinds), VCPUs: vcpus(n.Capacity.CPU),
 		VCPUsAllocated: vcpus(n.Allocated.CPU), MemoryMiB: n.Capacity.MemoryMiB, MemoryMiBAllocated: n.Allocated.MemoryMiB, Load: load,
-		Instances: n.Instances, Running: n.Running, Underlay: list(n.Underlay), Version: n.Version, Seen: n.Seen,
+		Evacuated: n.Evacuated, Instances: n.Instances, Running: n.Running, Underlay: list(n.Underlay), Version: n.Version, Seen: n.Seen,
 	}
 }
 

@@ -15,6 +15,11 @@ type listNodes struct {
 
 type oneNode struct{ Named }
 
+type evacuateNode struct {
+	oneNode
+	Lost bool `query:"lost" doc:"it is gone for good: start its instances elsewhere although it cannot say that they do not run"`
+}
+
 type listCNCIs struct{ ForTenant }
 
 type oneCNCI struct {
@@ -25,6 +30,13 @@ type oneCNCI struct {
 func (s *Server) registerNodes(a huma.API) {
 	handle(s, a, operation("list-nodes", http.MethodGet, "/nodes", "List the nodes (operator)", "nodes"), s.listNodes)
 	handle(s, a, operation("get-node", http.MethodGet, "/nodes/{ref}", "Show a node (operator)", "nodes"), s.getNode)
+	evacuate := operation("evacuate-node", http.MethodPost, "/nodes/{ref}/evacuate", "Move everything off a node, and nothing new onto it (operator)", "nodes")
+	evacuate.DefaultStatus = http.StatusOK
+	handle(s, a, evacuate, s.evacuateNode)
+	restore := operation("restore-node", http.MethodPost, "/nodes/{ref}/restore", "Let an evacuated node take instances again (operator)", "nodes")
+	restore.DefaultStatus = http.StatusOK
+	handle(s, a, restore, s.restoreNode)
+	handleEmpty(s, a, operation("delete-node", http.MethodDelete, "/nodes/{ref}", "Forget a node that is not connected and has nothing (operator)", "nodes"), s.deleteNode)
 	handle(s, a, operation("list-cncis", http.MethodGet, "/cncis", "List the CNCIs of the tenant's subnets", "cncis"), s.listCNCIs)
 	handle(s, a, operation("get-cnci", http.MethodGet, "/cncis/{ref}", "Show a CNCI", "cncis"), s.getCNCI)
 }
@@ -76,4 +88,27 @@ func (s *Server) getCNCI(ctx context.Context, in *oneCNCI) (api.CNCI, error) {
 	}
 	found, err := s.config.UseCases.CNCI(ctx, scope, in.Ref)
 	return cnciOf(found), err
+}
+
+func (s *Server) evacuateNode(ctx context.Context, in *evacuateNode) (api.Node, error) {
+	if err := operator(ctx); err != nil {
+		return api.Node{}, err
+	}
+	found, err := s.config.UseCases.EvacuateNode(ctx, in.Ref, in.Lost)
+	return s.nodeOf(found), err
+}
+
+func (s *Server) restoreNode(ctx context.Context, in *oneNode) (api.Node, error) {
+	if err := operator(ctx); err != nil {
+		return api.Node{}, err
+	}
+	found, err := s.config.UseCases.RestoreNode(ctx, in.Ref)
+	return s.nodeOf(found), err
+}
+
+func (s *Server) deleteNode(ctx context.Context, in *oneNode) error {
+	if err := operator(ctx); err != nil {
+		return err
+	}
+	return s.config.UseCases.DeleteNode(ctx, in.Ref)
 }

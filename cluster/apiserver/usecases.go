@@ -40,6 +40,9 @@ type UseCases interface {
 
 	Nodes(ctx context.Context) ([]cluster.Node, error)
 	Node(ctx context.Context, ref string) (cluster.Node, error)
+	EvacuateNode(ctx context.Context, ref string, lost bool) (cluster.Node, error)
+	RestoreNode(ctx context.Context, ref string) (cluster.Node, error)
+	DeleteNode(ctx context.Context, ref string) error
 	NodeStatistics(node string) (cluster.NodeStatistics, bool)
 
 	CNCIs(ctx context.Context, scope string) ([]controller.CNCI, error)

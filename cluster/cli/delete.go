@@ -12,10 +12,11 @@ import (
 )
 
 func (s *session) delete() *cobra.Command {
-	group := terminal.Group("delete", "Delete instances, workloads, tenants and events",
+	group := terminal.Group("delete", "Delete instances, workloads, tenants, nodes and events",
 		s.deleteInstance(),
 		s.deleteOne(workloads, "Delete a workload that no instance uses", (*client.Client).DeleteWorkload),
 		s.deleteOne(tenants, "Delete a tenant that has no instances (operator)", (*client.Client).DeleteTenant),
+		s.deleteOne(nodes, "Forget a node that is not connected and has nothing (operator)", (*client.Client).DeleteNode),
 		&cobra.Command{
 			Use: "events", Short: "Forget all events (operator)", Args: terminal.Arguments(),
 			RunE: s.operator(func(ctx context.Context, c *client.Client, _ []string, streams terminal.Streams) error {

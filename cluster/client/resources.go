@@ -126,6 +126,25 @@ func (c *Client) Node(ctx context.Context, ref string) (api.Node, error) {
 	return get[api.Node](ctx, c, "nodes/"+url.PathEscape(ref), nil)
 }
 
+// EvacuateNode moves everything off a node and nothing new onto it; lost says that the node is gone for good.
+func (c *Client) EvacuateNode(ctx context.Context, ref string, lost bool) (api.Node, error) {
+	query := url.Values{}
+	if lost {
+		query.Set("lost", "true")
+	}
+	return exchange[api.Node](ctx, c, http.MethodPost, "nodes/"+url.PathEscape(ref)+"/evacuate", query, nil)
+}
+
+// RestoreNode lets an evacuated node take instances again.
+func (c *Client) RestoreNode(ctx context.Context, ref string) (api.Node, error) {
+	return exchange[api.Node](ctx, c, http.MethodPost, "nodes/"+url.PathEscape(ref)+"/restore", nil, nil)
+}
+
+// DeleteNode forgets a node that is not connected and has nothing.
+func (c *Client) DeleteNode(ctx context.Context, ref string) error {
+	return c.call(ctx, http.MethodDelete, "nodes/"+url.PathEscape(ref), nil, nil, nil)
+}
+
 // CNCIs lists the CNCIs of the tenant's subnets.
 func (c *Client) CNCIs(ctx context.Context) ([]api.CNCI, error) {
 	return all[api.CNCI](ctx, c, "cncis", nil)

@@ -56,6 +56,7 @@ type surroundings struct {
 	linked   bool      // the scheduler can be reached
 	lost     time.Time // since when its node has not been heard of; zero: it is connected
 	deaf     bool      // its node is known not to be connected: commands would go nowhere
+	leaving  bool      // its node is being evacuated and takes nothing new
 	ready    bool      // its subnet's CNCI serves it and its node
 	obstacle string    // why not
 }
@@ -65,6 +66,11 @@ const unansweredTries = 3
 // decide says what an instance needs next. It is pure; every time that it rests it says until when.
 func decide(i cluster.Instance, m memory, s surroundings, t Timing, now time.Time) decision {
 	d := decider{i, m, s, t, now}
+	if s.leaving {
+		if next, leaves := d.leave(); leaves {
+			return next
+		}
+	}
 	switch i.State {
 	case cluster.Pending:
 		return d.pending()
@@ -170,6 +176,22 @@ func (d decider) bound(next decision) decision {
 		return d.mark(cluster.Missing, fmt.Sprintf("node %s has not been heard of since %s", d.i.Node, d.s.lost.UTC().Format(time.RFC3339)))
 	}
 	return next
+}
+
+// leave is for instances on a node that is being evacuated: what runs is stopped in its own time, and what is left there of any is
+// withdrawn, so that it may go elsewhere. false says that the instance leaves by what its state asks for anyway.
+func (d decider) leave() (next decision, leaves bool) {
+	reason := fmt.Sprintf("node %s is being evacuated", d.i.Node)
+	wanted := d.i.Desired == cluster.WantActive
+	switch d.i.State {
+	case cluster.Scheduled, cluster.Starting:
+		return d.mark(cluster.Pending, reason), wanted
+	case cluster.Active:
+		return d.mark(cluster.Stopping, reason), wanted
+	case cluster.Stopped, cluster.Exited, cluster.Failed:
+		return d.command(withdraw, d.t.Answer, "give it up"), d.i.Node != ""
+	}
+	return decision{}, false
 }
 
 // before makes a rest end at t at the latest.

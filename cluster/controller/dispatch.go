@@ -55,6 +55,7 @@ func request(i cluster.Instance, m *memory) payload.PlacementRequest {
 func (r *reconciler) surroundings(view store.Reader, i cluster.Instance) surroundings {
 	s := surroundings{linked: r.linked}
 	s.lost, s.deaf = r.silence(i.Node)
+	s.leaving = i.Node != "" && r.peer(i.Node).leaving()
 	if i.State == cluster.Scheduled {
 		s.ready, s.obstacle = r.readiness(view, i)
 	}

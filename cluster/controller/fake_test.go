@@ -48,6 +48,7 @@ type fakeNode struct {
 	roles     []cluster.NodeRole
 	underlay  netip.Addr
 	connected bool
+	closed    bool // in maintenance
 	instances map[string]*fakeInstance
 	graves    map[string]uint64
 	paths     map[string]payload.SubnetPaths
@@ -185,6 +186,12 @@ func (f *fakeCluster) deliver(frame ssntp.Frame) {
 		f.delete(node, decoded[payload.Delete](frame))
 	case ssntp.RequestInventory:
 		f.inventory(node)
+	case ssntp.Evacuate:
+		node.closed = true
+		f.tell(node.id, ssntp.Maintenance, f.status(node))
+	case ssntp.Restore:
+		node.closed = false
+		f.tell(node.id, ssntp.Ready, f.status(node))
 	case ssntp.OpenStream:
 		if f.onStream != nil {
 			go f.onStream(node.id, decoded[payload.OpenStream](frame))
@@ -227,7 +234,7 @@ func (f *fakeCluster) place(body payload.Place) {
 		}
 		chosen := ""
 		for _, id := range f.order {
-			if node := f.nodes[id]; node.connected && !slices.Contains(request.Avoid, id) && slices.Contains(node.roles, request.Role) &&
+			if node := f.nodes[id]; node.connected && !node.closed && !slices.Contains(request.Avoid, id) && slices.Contains(node.roles, request.Role) &&
 				(chosen == "" || load[id] < load[chosen]) {
 				chosen = id
 			}
@@ -354,6 +361,9 @@ func (f *fakeCluster) status(node *fakeNode) payload.NodeStatus {
 
 func (f *fakeCluster) inventory(node *fakeNode) {
 	body := payload.Inventory{State: cluster.NodeReady, Node: f.status(node)}
+	if node.closed {
+		body.State = cluster.NodeMaintenance
+	}
 	var reports []payload.InstanceReport
 	for _, i := range node.instances {
 		reports = append(reports, i.InstanceReport)

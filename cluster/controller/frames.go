@@ -146,7 +146,7 @@ func (r *reconciler) report(node string, report payload.InstanceReport) {
 			}
 			return func() { r.expel(node, report) }, nil
 		}
-		after, verdict := record(before, node, report, time.Now().UTC())
+		after, verdict := record(before, node, report, r.peer(node).leaving(), time.Now().UTC())
 		switch verdict {
 		case stray:
 			return func() { r.expel(node, report) }, nil

@@ -37,7 +37,10 @@ func (r *reconciler) observe(ctx context.Context, batch store.Batch) {
 		r.observeInstance(row.Old, row.New, row.Deleted)
 	}
 	for row := range nodes.Changes(batch) {
-		if !row.Deleted {
+		if row.Deleted {
+			delete(r.peers, row.Key)
+			r.deadlines.set(subject{ofNode, row.Key}, noTime)
+		} else {
 			r.observeNode(row.New)
 		}
 	}

@@ -21,7 +21,13 @@ type peer struct {
 	parts    map[int][]payload.InstanceReport
 	paths    map[string]payload.SubnetPaths // what it was last told of its subnets
 	underlay []netip.Addr
+
+	evacuated bool              // by its row: an operator wants it empty
+	state     cluster.NodeState // by its row
 }
+
+// leaving says that what the node has is to leave it. Only a node that takes nothing new is left, or what leaves could come back.
+func (p *peer) leaving() bool { return p.evacuated && p.state == cluster.NodeMaintenance }
 
 func (r *reconciler) peer(node string) *peer {
 	p := r.peers[node]
@@ -61,6 +67,7 @@ func (r *reconciler) hear(node string) {
 		n.due = n.due || n.nodes[node] > 0 // what changed while it was away it has not been told
 	}
 	r.order(ssntp.RequestInventory, node, nil) // its own may have been lost
+	r.tendNode(node)
 }
 
 // lose notes that a node is not connected.
@@ -115,6 +122,12 @@ func (r *reconciler) expireNode(node string) {
 // observeNode keeps what readiness and paths need of a node's row.
 func (r *reconciler) observeNode(n cluster.Node) {
 	p := r.peer(n.ID)
+	before := p.leaving()
+	p.evacuated, p.state = n.Evacuated, n.State
+	r.tendNode(n.ID)
+	if p.leaving() != before {
+		r.wakeNode(n.ID, false)
+	}
 	if slices.Equal(p.underlay, n.Underlay) {
 		return
 	}
@@ -124,6 +137,18 @@ func (r *reconciler) observeNode(n cluster.Node) {
 			network.touch()
 			r.wakeHosts(network)
 		}
+	}
+}
+
+// tendNode tells a node whether it may take something new, until it says so itself.
+func (r *reconciler) tendNode(node string) {
+	p := r.peer(node)
+	switch {
+	case !p.heard || !r.linked:
+	case p.evacuated && p.state != cluster.NodeMaintenance:
+		r.order(ssntp.Evacuate, node, nil)
+	case !p.evacuated && p.state == cluster.NodeMaintenance:
+		r.order(ssntp.Restore, node, nil)
 	}
 }
 
@@ -205,6 +230,7 @@ func (r *reconciler) refresh() {
 	}
 	for node, p := range r.peers {
 		r.order(ssntp.RequestInventory, node, nil)
+		r.tendNode(node)
 		p.paths = map[string]payload.SubnetPaths{}
 	}
 	for _, n := range r.networks {

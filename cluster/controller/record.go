@@ -2,6 +2,7 @@ package controller
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -20,14 +21,16 @@ const (
 	stray                  // the reporting node should not have it
 )
 
-// record applies a node's report to an instance. It is pure. What is not of the instance's node or generation changes nothing.
-func record(i cluster.Instance, node string, report payload.InstanceReport, now time.Time) (cluster.Instance, verdict) {
+// record applies a node's report to an instance. It is pure. leaving says that the node is being evacuated. What is not of the instance's node or generation changes nothing.
+func record(i cluster.Instance, node string, report payload.InstanceReport, leaving bool, now time.Time) (cluster.Instance, verdict) {
 	gone := report.State == cluster.Gone
 	switch {
-	case i.Node != node && gone, report.Generation < i.Generation:
+	case i.Node != node && gone:
 		return i, nothing
-	case i.Node != node:
+	case i.Node != node: // a node that was lost and is back may have one that runs elsewhere now
 		return i, stray
+	case report.Generation < i.Generation:
+		return i, nothing
 	}
 	before := i
 	i.Generation = report.Generation // a higher one: the store has lost a start, the node has not
@@ -37,8 +40,11 @@ func record(i cluster.Instance, node string, report payload.InstanceReport, now 
 	case i.State == cluster.Deleting:
 		return i, nothing
 	case i.State == cluster.Pending && gone: // withdrawn from the node that refused it: a new attempt elsewhere
-		i.Node = ""
+		release(&i)
 		i.Generation++
+		return i, changed
+	case ended(i.State) && gone && leaving:
+		release(&i)
 		return i, changed
 	case i.State == cluster.Pending:
 		return i, nothing
@@ -62,9 +68,17 @@ func record(i cluster.Instance, node string, report payload.InstanceReport, now 
 	return i, changed
 }
 
+// release takes an instance from its node, which has nothing of it any more. A CNCI gets another address elsewhere.
+func release(i *cluster.Instance) {
+	i.Node, i.Bound, i.Underlay = "", false, netip.Addr{}
+}
+
 // reported is the state that a report leads an instance to; false when it says nothing new.
 func reported(i cluster.Instance, report payload.InstanceReport) (cluster.State, bool) {
 	wanted := i.Desired == cluster.WantActive
+	if wanted && i.State == cluster.Stopping { // it leaves its node
+		return cluster.Pending, ended(report.State) || report.State == cluster.Gone
+	}
 	switch report.State {
 	case cluster.Scheduled, cluster.Starting:
 		return cluster.Starting, i.State != cluster.Stopping

@@ -58,7 +58,7 @@ func TestRecord(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			i := cluster.Instance{State: test.state, Desired: test.desired, Bound: test.bound, Node: "n1", Generation: 2}
-			got, verdict := record(i, test.node, test.report, time.Now())
+			got, verdict := record(i, test.node, test.report, false, time.Now())
 			if verdict != test.verdict || got.State != test.want {
 				t.Errorf("verdict %d, state %s; want %d, %s", verdict, got.State, test.verdict, test.want)
 			}
@@ -82,7 +82,7 @@ func TestRecordKeepsToTheStateTable(t *testing.T) {
 		report := payload.InstanceReport{
 			Generation: uint64(1 + random.IntN(3)), State: states[random.IntN(len(states))], Retry: random.IntN(2) == 0,
 		}
-		got, verdict := record(i, []string{"n1", "n2"}[random.IntN(2)], report, time.Now())
+		got, verdict := record(i, []string{"n1", "n2"}[random.IntN(2)], report, false, time.Now())
 		if !i.State.May(got.State) {
 			t.Fatalf("%+v became %s by %+v", i, got.State, report)
 		}

@@ -44,8 +44,11 @@ func (l *Launcher) reports() []payload.InstanceReport {
 func (l *Launcher) sendStatus(ctx context.Context) error {
 	state, status := l.status()
 	operand := ssntp.Ready
-	if state == cluster.NodeFull {
+	switch state {
+	case cluster.NodeFull:
 		operand = ssntp.Full
+	case cluster.NodeMaintenance:
+		operand = ssntp.Maintenance
 	}
 	l.mu.Lock()
 	l.told = told{state: state, allocated: status.Allocated, underlay: l.underlay()}
@@ -76,7 +79,7 @@ func (l *Launcher) tellChanges(urgent bool) {
 	}
 }
 
-// status is what the node is: full when not even the smallest instance fits, and while a part of it does not work.
+// status is what the node is: in maintenance by an operator's wish, full when not even the smallest instance fits, and while a part of it does not work.
 func (l *Launcher) status() (cluster.NodeState, payload.NodeStatus) {
 	facts, networked := l.fabric.ready()
 	l.mu.Lock()
@@ -87,6 +90,9 @@ func (l *Launcher) status() (cluster.NodeState, payload.NodeStatus) {
 	}
 	if facts.Underlay.IsValid() {
 		status.Underlay = append(status.Underlay, facts.Underlay)
+	}
+	if l.maintenance {
+		return cluster.NodeMaintenance, status
 	}
 	smallest := cluster.Resources{CPU: 1, MemoryMiB: cluster.MinMemoryMiB}
 	room := smallest.Fits(l.config.Overcommit.Of(l.config.Capacity).Sub(status.Allocated))

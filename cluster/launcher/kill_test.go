@@ -83,7 +83,7 @@ func (n *fileNetwork) Apply(ctx context.Context, wanted network.Node) (network.N
 	}
 	data, err := json.Marshal(ports)
 	if err == nil {
-		err = os.WriteFile(n.file, data, 0o600)
+		err = writeFile(n.file, data, false) // seen whole or not at all, as links are
 	}
 	if err != nil {
 		return network.NodeFacts{}, err

@@ -39,6 +39,8 @@ type Launcher struct {
 	graves     *graves
 	unreadable map[string]bool // directories that are left alone
 	told       told
+
+	maintenance bool // an operator wants the node empty; see maintenance.go
 }
 
 // New checks the configuration and probes what it leaves open. It changes nothing on the machine.
@@ -74,6 +76,9 @@ func (l *Launcher) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, release()) }()
 	if l.fabric, err = newFabric(l.config.Network, filepath.Join(l.config.Directory, "subnets.json"),
 		l.config.scaled(deadlines[connect]), l.logger); err != nil {
+		return err
+	}
+	if l.maintenance, err = readMaintenance(l.config.Directory); err != nil {
 		return err
 	}
 	life, end := context.WithCancel(ctx)

@@ -22,6 +22,10 @@ func (l *Launcher) receive(f ssntp.Frame) {
 		err = with(f, func(d payload.Delete) {
 			l.command(d.Instance, wish{want: cluster.WantDeleted, generation: d.Generation})
 		})
+	case ssntp.Evacuate:
+		err = l.setMaintenance(true)
+	case ssntp.Restore:
+		err = l.setMaintenance(false)
 	case ssntp.Configure:
 		err = with(f, l.configure)
 	case ssntp.Certificate:

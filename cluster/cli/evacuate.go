@@ -1,0 +1,82 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/api"
+	"github.com/ciaocloud/ciao/cluster/client"
+	"github.com/ciaocloud/ciao/terminal"
+)
+
+func (s *session) evacuate() *cobra.Command {
+	var lost bool
+	var wait waitFlags
+	command := s.printing(&cobra.Command{
+		Use: "evacuate NODE", Short: "Move everything off a node, and nothing new onto it, until it is restored (operator)",
+		Args: terminal.Arguments(nodes.argument), ValidArgsFunction: s.complete(nodes),
+		RunE: s.operator(func(ctx context.Context, c *client.Client, args []string, streams terminal.Streams) error {
+			node, err := c.EvacuateNode(ctx, args[0], lost)
+			if err != nil {
+				return nodes.hint(ctx, c, args[0], err)
+			}
+			if wait.wait {
+				if node, err = wait.untilEmpty(ctx, c, streams, node.ID); err != nil {
+					return err
+				}
+			}
+			return terminal.Show(streams.Out, s.output, node, nodeColumns)
+		}),
+	})
+	command.Flags().BoolVar(&lost, "lost", false, "the node is gone for good: start its instances elsewhere although it cannot say that they do not run")
+	wait.add(command.Flags())
+	return command
+}
+
+func (s *session) restore() *cobra.Command {
+	return s.printing(&cobra.Command{
+		Use: "restore NODE", Short: "Let an evacuated node take instances again (operator)",
+		Args: terminal.Arguments(nodes.argument), ValidArgsFunction: s.complete(nodes),
+		RunE: s.operator(func(ctx context.Context, c *client.Client, args []string, streams terminal.Streams) error {
+			node, err := c.RestoreNode(ctx, args[0])
+			if err != nil {
+				return nodes.hint(ctx, c, args[0], err)
+			}
+			return terminal.Show(streams.Out, s.output, node, nodeColumns)
+		}),
+	})
+}
+
+// lookAgain is how often a node is looked at while it empties.
+const lookAgain = 100 * time.Millisecond
+
+// untilEmpty waits until nothing is recorded on a node, instances of the cluster itself included.
+func (w *waitFlags) untilEmpty(ctx context.Context, c *client.Client, streams terminal.Streams, id string) (api.Node, error) {
+	ctx, cancel := context.WithTimeout(ctx, w.timeout)
+	defer cancel()
+	live := terminal.Interactive(streams.Err)
+	for {
+		node, err := c.Node(ctx, id)
+		if err != nil && ctx.Err() == nil {
+			return api.Node{}, err
+		}
+		if err == nil && node.Instances == 0 && node.VCPUsAllocated == 0 && node.MemoryMiBAllocated == 0 {
+			if live {
+				fmt.Fprint(streams.Err, "\r\x1b[K")
+			}
+			return node, nil
+		}
+		if err == nil && live {
+			fmt.Fprintf(streams.Err, "\r\x1b[Kwaiting for %s to leave %s", plural(node.Instances, "instance"), node.Hostname)
+		}
+		select {
+		case <-ctx.Done():
+			return api.Node{}, fmt.Errorf("%w: node %s is not empty yet; `ciao list events` tells more", cluster.ErrTimeout, id)
+		case <-time.After(lookAgain):
+		}
+	}
+}
