@@ -83,7 +83,10 @@ func (n *fileNetwork) Apply(ctx context.Context, wanted network.Node) (network.N
 	}
 	data, err := json.Marshal(ports)
 	if err == nil {
-		err = writeFile(n.file, data, false) // seen whole or not at all, as links are
+		err = os.WriteFile(n.file+".new", data, 0o600)
+	}
+	if err == nil {
+		err = os.Rename(n.file+".new", n.file) // seen whole or not at all, as links are
 	}
 	if err != nil {
 		return network.NodeFacts{}, err
