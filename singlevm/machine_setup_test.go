@@ -147,7 +147,7 @@ func (m *machine) carriers(instances []api.Instance) map[string]string {
 	m.Helper()
 	found := make(map[string]string)
 	for _, instance := range instances {
-		out, err := exec.Command("docker", "inspect", "-f", "{{.Id}} {{.State.StartedAt}}", container.Name(instance.ID)).CombinedOutput()
+		out, err := exec.Command("docker", "inspect", "-f", "{{.Id}} {{.State.StartedAt}}", container.Name(instance.Node, instance.ID)).CombinedOutput()
 		if err != nil {
 			m.Fatalf("look at the container of %s: %v: %s", instance.Name, err, out)
 		}

@@ -192,7 +192,7 @@ func (s *Setup) launchers() ([]supervise.Daemon, error) {
 	return daemons, nil
 }
 
-// nodesReady says which node is not ready.
+// nodesReady says which node does not work; one that an operator has evacuated does.
 func (s *Setup) nodesReady(ctx context.Context) error {
 	all, err := s.nodes()
 	if err != nil {
@@ -207,7 +207,7 @@ func (s *Setup) nodesReady(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if states[id] != cluster.NodeReady {
+		if states[id] != cluster.NodeReady && states[id] != cluster.NodeMaintenance {
 			return fmt.Errorf("node %d is %s, not ready", n.number, stateText(states[id]))
 		}
 	}

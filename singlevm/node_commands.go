@@ -30,8 +30,8 @@ var nodeColumns = []terminal.Column[NodeStatus]{
 }
 
 func (c *commands) node() *cobra.Command {
-	group := terminal.Group("node", "Break nodes and make them whole, and add some, to see what the cluster does",
-		c.nodeList(), c.nodeAdd(),
+	group := terminal.Group("node", "Break nodes and make them whole, add and remove them, to see what the cluster does",
+		c.nodeList(), c.nodeAdd(), c.nodeRemove(),
 		c.nodeFault("stop", "Pull a node's plug: launcher, CNCIs and containers end at once, its network goes", stopped),
 		c.nodeFault("freeze", "Let everything of a node stand still", frozen),
 		c.nodeFault("partition", "Let no packet of a node through", partitioned),
@@ -77,6 +77,19 @@ func (c *commands) nodeAdd() *cobra.Command {
 			return nil
 		}),
 	}
+}
+
+func (c *commands) nodeRemove() *cobra.Command {
+	var force bool
+	command := c.onNode("remove", "Take a node away for good: what it has goes to others first", func(ctx context.Context, s *Setup, number int) error {
+		if err := s.RemoveNode(ctx, number, force); err != nil {
+			return err
+		}
+		s.progress.say("Node %d is gone.", number)
+		return nil
+	})
+	command.Flags().BoolVar(&force, "force", false, "pull its plug first: what it has is started elsewhere as that of a lost node")
+	return command
 }
 
 func (c *commands) nodeFault(name, short string, wanted fault) *cobra.Command {

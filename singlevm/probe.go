@@ -88,7 +88,7 @@ func verdict(instance string, checks []probing, output string) error {
 func (p prober) output(ctx context.Context, instance api.Instance, line string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	made, err := p.engine.ContainerExecCreate(ctx, container.Name(instance.ID), engine.ExecOptions{Cmd: []string{"sh", "-c", line}, AttachStdout: true, AttachStderr: true})
+	made, err := p.engine.ContainerExecCreate(ctx, container.Name(instance.Node, instance.ID), engine.ExecOptions{Cmd: []string{"sh", "-c", line}, AttachStdout: true, AttachStderr: true})
 	if err != nil {
 		return "", fmt.Errorf("run a command in %s: %w", instance.Name, err)
 	}
@@ -113,8 +113,8 @@ func (p prober) output(ctx context.Context, instance api.Instance, line string) 
 }
 
 // exists says whether the engine has the instance's container.
-func (p prober) exists(ctx context.Context, instance string) (bool, error) {
-	_, err := p.engine.ContainerInspect(ctx, container.Name(instance))
+func (p prober) exists(ctx context.Context, instance api.Instance) (bool, error) {
+	_, err := p.engine.ContainerInspect(ctx, container.Name(instance.Node, instance.ID))
 	if errdefs.IsNotFound(err) {
 		return false, nil
 	}

@@ -260,7 +260,7 @@ func (p *proof) deleteAll(ctx context.Context) error {
 
 func (p *proof) nothingIsLeft(ctx context.Context) error {
 	for _, instance := range append(slices.Clone(p.blues), p.greens...) {
-		if left, err := p.probe.exists(ctx, instance.ID); err != nil || left {
+		if left, err := p.probe.exists(ctx, instance); err != nil || left {
 			return errors.Join(err, fmt.Errorf("the engine still has the container of %s", instance.Name))
 		}
 	}

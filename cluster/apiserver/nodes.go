@@ -16,7 +16,7 @@ type listNodes struct {
 type oneNode struct{ Named }
 
 type evacuateNode struct {
-	oneNode
+	Named
 	Lost bool `query:"lost" doc:"it is gone for good: start its instances elsewhere although it cannot say that they do not run"`
 }
 

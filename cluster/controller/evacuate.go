@@ -136,8 +136,7 @@ func (c *Controller) abandon(ctx context.Context, node string) error {
 				chosen = append(chosen, i)
 			}
 			for _, i := range chosen {
-				abandonInstance(&i, time.Now().UTC())
-				if err := instances.Put(tx, i); err != nil {
+				if err := abandonInstance(tx, i, time.Now().UTC()); err != nil {
 					return err
 				}
 			}
@@ -150,16 +149,21 @@ func (c *Controller) abandon(ctx context.Context, node string) error {
 	return nil
 }
 
-// abandonInstance takes an instance from a lost node. A new generation makes everything that the node may still say of it old.
-func abandonInstance(i *cluster.Instance, now time.Time) {
+// abandonInstance takes an instance from a lost node. A new generation makes everything that the node may still say of it old. Subnets
+// get new CNCIs: the agent of a lost one may still run, and two of them must not share an identity.
+func abandonInstance(tx store.Tx, i cluster.Instance, now time.Time) error {
+	if i.Host() {
+		return removeCNCI(tx, i)
+	}
 	node := i.Node
-	release(i)
+	release(&i)
 	switch {
 	case ended(i.State) || i.State == cluster.Deleting:
 	case i.Desired == cluster.WantActive:
 		i.Generation++
-		enter(i, cluster.Pending, "node "+node+" was lost", now)
+		enter(&i, cluster.Pending, "node "+node+" was lost", now)
 	default:
-		enter(i, cluster.Stopped, "node "+node+" was lost", now)
+		enter(&i, cluster.Stopped, "node "+node+" was lost", now)
 	}
+	return instances.Put(tx, i)
 }

@@ -64,7 +64,7 @@ func (d *Driver) make(ctx context.Context, instance driver.Instance, subnet stri
 		defer done()
 		call, cancel := context.WithTimeout(d.life, slowCall)
 		defer cancel()
-		_, err := d.engine.ContainerCreate(call, config, host, networks, nil, Name(instance.ID))
+		_, err := d.engine.ContainerCreate(call, config, host, networks, nil, d.name(instance.ID))
 		result <- err
 	})
 	select {
@@ -82,7 +82,7 @@ func (d *Driver) adopt(ctx context.Context, instance driver.Instance, subnet str
 		return false, err
 	}
 	if !d.owns(found.Config.Labels) {
-		return true, fmt.Errorf("instance %s: a container named %s is there already and is not of this node; remove it: %w", instance.Name, Name(instance.ID), cluster.ErrExists)
+		return true, fmt.Errorf("instance %s: a container named %s is there already and is not of this node; remove it: %w", instance.Name, d.name(instance.ID), cluster.ErrExists)
 	}
 	switch generation := generationOf(found); {
 	case generation == instance.Generation && (found.State.Running || hasEndpoint(found)):

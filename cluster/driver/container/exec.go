@@ -21,7 +21,7 @@ func (d *Driver) Exec(ctx context.Context, id string, e driver.Execution) (int, 
 	}
 	doing := "execute a command in instance " + id
 	options := container.ExecOptions{Cmd: e.Command, Tty: e.TTY, AttachStdin: e.Stdin != nil, AttachStdout: true, AttachStderr: !e.TTY, ConsoleSize: consoleSize(e.Size)}
-	made, err := d.engine.ContainerExecCreate(ctx, Name(id), options)
+	made, err := d.engine.ContainerExecCreate(ctx, d.name(id), options)
 	switch {
 	case cerrdefs.IsNotFound(err):
 		return 0, fmt.Errorf("%s: it has no container here: %w", doing, cluster.ErrNotFound)

@@ -32,7 +32,7 @@ func (d *Driver) forestall(ctx context.Context, image, id string) error {
 		if err != nil || known {
 			return err
 		}
-		_, err = d.engine.ContainerCreate(ctx, &container.Config{Image: image, Labels: labels}, nil, nil, nil, Name(id))
+		_, err = d.engine.ContainerCreate(ctx, &container.Config{Image: image, Labels: labels}, nil, nil, nil, d.name(id))
 		if !cerrdefs.IsConflict(err) { // a conflict is with the container that will be known in a moment, or never
 			return err
 		}

@@ -16,8 +16,11 @@ const (
 	LabelSubnet     = "ciao.subnet"
 )
 
-// Name is the name of an instance's container.
-func Name(instance string) string { return "ciao-" + instance }
+// Name is the name of an instance's container on a node. It has the node in it, for an instance may go elsewhere while what is left of it
+// on a lost node is still there, and several nodes may share one engine.
+func Name(node, instance string) string { return "ciao-" + instance + "-" + node[:min(8, len(node))] }
+
+func (d *Driver) name(instance string) string { return Name(d.config.Node, instance) }
 
 // mine matches what this node made.
 func (d *Driver) mine() filters.Args {

@@ -44,7 +44,7 @@ func (d *Driver) start(ctx context.Context, id string) error {
 	defer leave()
 	ctx, cancel := context.WithTimeout(ctx, slowCall)
 	defer cancel()
-	err = d.engine.ContainerStart(ctx, Name(id), container.StartOptions{})
+	err = d.engine.ContainerStart(ctx, d.name(id), container.StartOptions{})
 	if err == nil || cerrdefs.IsNotFound(err) {
 		return err
 	}
@@ -59,7 +59,7 @@ func (d *Driver) start(ctx context.Context, id string) error {
 	if !was || ending != nil {
 		return errors.Join(err, ending)
 	}
-	return d.engine.ContainerStart(ctx, Name(id), container.StartOptions{})
+	return d.engine.ContainerStart(ctx, d.name(id), container.StartOptions{})
 }
 
 // Stop sends the image's stop signal, SIGTERM if it has none, and SIGKILL when the grace time, rounded up to seconds, is over.
@@ -71,7 +71,7 @@ func (d *Driver) Stop(ctx context.Context, id string, grace time.Duration) error
 	ctx, cancel := context.WithTimeout(ctx, grace+slowCall)
 	defer cancel()
 	defer d.seen.asked(id)()
-	err := d.engine.ContainerStop(ctx, Name(id), container.StopOptions{Timeout: &wait})
+	err := d.engine.ContainerStop(ctx, d.name(id), container.StopOptions{Timeout: &wait})
 	if cerrdefs.IsNotFound(err) {
 		return nil
 	}

@@ -22,7 +22,7 @@ func (d *Driver) Logs(ctx context.Context, id string, lines int, follow bool, w 
 	if lines >= 0 {
 		tail = strconv.Itoa(lines)
 	}
-	stream, err := d.engine.ContainerLogs(ctx, Name(id), container.LogsOptions{ShowStdout: true, ShowStderr: true, Tail: tail, Follow: follow})
+	stream, err := d.engine.ContainerLogs(ctx, d.name(id), container.LogsOptions{ShowStdout: true, ShowStderr: true, Tail: tail, Follow: follow})
 	if cerrdefs.IsNotFound(err) {
 		return fmt.Errorf("logs of instance %s: it has no container here: %w", id, cluster.ErrNotFound)
 	}

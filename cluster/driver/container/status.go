@@ -72,7 +72,7 @@ func (d *Driver) inspect(ctx context.Context, id string) (found container.Inspec
 	}
 	ctx, cancel := context.WithTimeout(ctx, quickCall)
 	defer cancel()
-	found, err = d.engine.ContainerInspect(ctx, Name(id))
+	found, err = d.engine.ContainerInspect(ctx, d.name(id))
 	if cerrdefs.IsNotFound(err) {
 		return found, false, nil
 	}
