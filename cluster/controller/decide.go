@@ -53,12 +53,13 @@ type command struct {
 
 // surroundings are what an instance's next step depends on beside itself.
 type surroundings struct {
-	linked   bool      // the scheduler can be reached
-	lost     time.Time // since when its node has not been heard of; zero: it is connected
-	deaf     bool      // its node is known not to be connected: commands would go nowhere
-	leaving  bool      // its node is being evacuated and takes nothing new
-	ready    bool      // its subnet's CNCI serves it and its node
-	obstacle string    // why not
+	linked   bool          // the scheduler can be reached
+	behind   time.Duration // what has been heard in this last time may not be known yet
+	lost     time.Time     // since when its node has not been heard of; zero: it is connected
+	deaf     bool          // its node is known not to be connected: commands would go nowhere
+	leaving  bool          // its node is being evacuated and takes nothing new
+	ready    bool          // its subnet's CNCI serves it and its node
+	obstacle string        // why not
 }
 
 const unansweredTries = 3
@@ -113,7 +114,7 @@ func (d decider) command(a action, interval time.Duration, what string) decision
 	if last.action != a || last.generation != d.i.Generation || last.node != d.i.Node {
 		return decision{action: a}
 	}
-	if due := last.sent.Add(interval * time.Duration(min(last.tries, 6))); d.now.Before(due) {
+	if due := last.sent.Add(interval * time.Duration(min(last.tries, 6))); d.now.Add(-d.s.behind).Before(due) {
 		return decision{wake: due}
 	}
 	if last.tries >= unansweredTries && a != place && d.i.State != cluster.Starting {

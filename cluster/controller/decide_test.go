@@ -61,6 +61,7 @@ func TestDecide(t *testing.T) {
 		{name: "network never ready without a link", i: instance(cluster.Scheduled, active, node), m: memory{isolated: ago(time.Minute)}, wake: now},
 		{name: "start sent", i: instance(cluster.Scheduled, active, node), m: sent(start, time.Second, 1), s: ready, wake: in(4 * time.Second)},
 		{name: "start unanswered", i: instance(cluster.Scheduled, active, node), m: sent(start, 5*time.Second, 1), s: ready, action: start},
+		{name: "start whose answer may wait", i: instance(cluster.Scheduled, active, node), m: sent(start, 5*time.Second, 1), s: surroundings{linked: true, ready: true, behind: time.Second}, wake: now},
 		{name: "start unanswered often", i: instance(cluster.Scheduled, active, node), m: sent(start, 15*time.Second, 3), s: ready, action: mark, state: cluster.Scheduled, reason: "has not answered"},
 		{name: "stop before it was started", i: instance(cluster.Scheduled, stopped, node), s: up, action: mark, state: cluster.Stopping},
 		{name: "node lost before the start", i: instance(cluster.Scheduled, active, node), m: memory{isolated: now}, s: lost, wake: in(20 * time.Second)},

@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/ciaocloud/ciao/cluster/payload"
 	"github.com/ciaocloud/ciao/ssntp"
@@ -14,6 +15,7 @@ type message struct {
 	resumed bool
 	frame   ssntp.Frame
 	report  *payload.InstanceReport // the frame's, when it is one
+	came    time.Time
 }
 
 type linkChange int
@@ -75,6 +77,7 @@ func (b *mailbox) put(m message) bool {
 	defer b.mu.Unlock()
 	about, replaces, passes := m.about()
 	if number, found := b.newest[about]; found && replaces && number >= b.taken {
+		m.came = b.waiting[number-b.taken].came
 		b.waiting[number-b.taken] = m
 		return true
 	}
@@ -87,8 +90,19 @@ func (b *mailbox) put(m message) bool {
 	if replaces {
 		b.newest[about] = b.taken + uint64(len(b.waiting))
 	}
+	m.came = time.Now()
 	b.waiting = append(b.waiting, m)
 	return true
+}
+
+// behind is for how long the oldest message has been waiting; zero when none is.
+func (b *mailbox) behind(now time.Time) time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.waiting) == 0 {
+		return 0
+	}
+	return max(0, now.Sub(b.waiting[0].came))
 }
 
 // take returns the next message; false when none waits.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -90,6 +91,30 @@ func TestMailboxAfterTaking(t *testing.T) {
 	if diff := cmp.Diff([]string{"1 b active", "1 a active"}, b.all()); diff != "" {
 		t.Error(diff)
 	}
+}
+
+// A mailbox is behind by the age of what waits longest, also when a newer word has taken its place.
+func TestMailboxKnowsHowFarBehindItIs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newMailbox()
+		behind := func(want time.Duration) {
+			t.Helper()
+			if got := b.behind(time.Now()); got != want {
+				t.Errorf("it is %s behind, want %s", got, want)
+			}
+		}
+		behind(0)
+		b.post(t.Context(), reportOf(1, "a", cluster.Starting))
+		time.Sleep(time.Second)
+		b.post(t.Context(), reportOf(1, "b", cluster.Starting))
+		b.post(t.Context(), reportOf(1, "a", cluster.Active))
+		time.Sleep(time.Second)
+		behind(2 * time.Second)
+		b.take()
+		behind(time.Second)
+		b.take()
+		behind(0)
+	})
 }
 
 // A full mailbox holds its senders back until there is room, or it is closed.

@@ -33,9 +33,10 @@ type reconciler struct {
 	folded    map[string]bool   // batches to unfold
 	dirty     map[string]bool   // instances to decide
 	deadlines *deadlines
-	roomier   bool    // a node may have more room than before
-	edits     []edit  // to be committed next
-	orders    []order // to be sent next
+	behind    time.Duration // by which messages wait: an answer that is overdue may be among them
+	roomier   bool          // a node may have more room than before
+	edits     []edit        // to be committed next
+	orders    []order       // to be sent next
 }
 
 func newReconciler(c *Controller, link Link, box *mailbox) *reconciler {
@@ -117,7 +118,8 @@ func (r *reconciler) act(ctx context.Context) error {
 	if err := r.commit(ctx); err != nil {
 		return err
 	}
-	for _, s := range r.deadlines.due(now) {
+	r.behind = r.box.behind(now)
+	for _, s := range r.deadlines.due(now.Add(-r.behind)) {
 		r.expire(s, now)
 	}
 	if err := r.unfoldOnce(ctx); err != nil {
