@@ -44,6 +44,7 @@ func simulate() *cobra.Command {
 	flags.TextVar(&config.StartDelay, "start-delay", simulation.Delay{}, "how long an instance takes to start: 1ms, or from 1ms to 1s as 1ms-1s")
 	flags.Float64Var(&config.Failures, "failures", 0, "share of starts that fail, from 0 to 1; such an instance goes to another node")
 	flags.Uint64Var(&config.Seed, "seed", 1, "decides delays and failures")
+	flags.Float64Var(&config.TimeScale, "time-scale", 1, "multiplies the daemons' deadlines, for a machine that has much else to do")
 	flags.BoolVar(&config.Memory, "memory", false, "keep the store in memory, not in an embedded etcd")
 	flags.BoolVar(&verbose, "verbose", false, "log what the daemons say")
 	output.Flags(flags)

@@ -22,7 +22,9 @@ type Config struct {
 	Failures float64
 	Seed     uint64 // of delays and failures
 	// Memory has the store keep its state in memory, not in an embedded etcd.
-	Memory    bool
+	Memory bool
+	// TimeScale multiplies every deadline of the daemons; default 1. More is for a machine that has much else to do.
+	TimeScale float64
 	Patience  time.Duration // how long instances may take in all; default 10 minutes
 	Directory string        // for temporary files; default os.TempDir
 	Logger    *slog.Logger  // of all parts; nil logs nothing
@@ -63,6 +65,7 @@ func (c Config) withDefaults() Config {
 	c.Nodes = cmp.Or(c.Nodes, 2)
 	c.Instances = cmp.Or(c.Instances, 4)
 	c.Tenants = cmp.Or(c.Tenants, 1)
+	c.TimeScale = cmp.Or(c.TimeScale, 1)
 	c.Patience = cmp.Or(c.Patience, 10*time.Minute)
 	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 	return c
@@ -83,6 +86,9 @@ func (c Config) validate() error {
 	}
 	if c.Failures < 0 || c.Failures >= 1 {
 		problems.Add("failures", "%g must be a share, from 0 to less than 1", c.Failures)
+	}
+	if c.TimeScale < 0 {
+		problems.Add("time-scale", "%g must be above 0", c.TimeScale)
 	}
 	if most := descriptors(); c.Nodes > 0 && c.Tenants > 0 && c.descriptors() > most {
 		problems.Add("nodes", "%d nodes need %d open files and this process may have %d: raise `ulimit -n`, or simulate fewer", c.Nodes, c.descriptors(), most)

@@ -45,9 +45,12 @@ func (s *simulation) source(id ssntp.ID, roles ssntp.Role, names ...string) (fun
 func (s *simulation) link(id ssntp.ID, roles ssntp.Role, handler ssntp.Handler) (ssntp.ClientConfig, error) {
 	certificate, err := s.source(id, roles)
 	return ssntp.ClientConfig{
-		Addresses: []string{s.scheduler}, Certificate: certificate, Roots: s.authority.Pool(), Handler: handler, Logger: s.logger,
+		Addresses: []string{s.scheduler}, Certificate: certificate, Roots: s.authority.Pool(), Handler: handler,
+		Limits: s.limits(), Logger: s.logger,
 	}, err
 }
+
+func (s *simulation) limits() ssntp.Limits { return ssntp.Limits{}.Scale(s.config.TimeScale) }
 
 func (s *simulation) startScheduler(ctx context.Context) error {
 	certificate, err := s.source(ssntp.NewID(), ssntp.RoleScheduler, loopback)
@@ -55,7 +58,8 @@ func (s *simulation) startScheduler(ctx context.Context) error {
 		return err
 	}
 	service, err := scheduler.New(scheduler.Config{
-		Server: ssntp.ServerConfig{Certificate: certificate, Roots: s.authority.Pool(), Logger: s.logger}, Logger: s.logger,
+		Server:    ssntp.ServerConfig{Certificate: certificate, Roots: s.authority.Pool(), Limits: s.limits(), Logger: s.logger},
+		TimeScale: s.config.TimeScale, Logger: s.logger,
 	})
 	if err != nil {
 		return err
@@ -73,7 +77,7 @@ func (s *simulation) startController(ctx context.Context) (err error) {
 	if s.store, err = s.openStore(ctx); err != nil {
 		return err
 	}
-	if s.controller, err = controller.New(controller.Config{Store: s.store, Logger: s.logger}); err != nil {
+	if s.controller, err = controller.New(controller.Config{Store: s.store, Logger: s.logger, Timing: controller.Timing{Scale: s.config.TimeScale}}); err != nil {
 		return err
 	}
 	settings, err := s.link(ssntp.NewID(), ssntp.RoleController, s.controller)

@@ -104,8 +104,10 @@ func (s *simulation) follow(ctx context.Context, changes <-chan controller.Chang
 			return context.Cause(ctx)
 		case change, open := <-changes:
 			switch {
+			case !open && ctx.Err() != nil:
+				return context.Cause(ctx)
 			case !open:
-				return fmt.Errorf("%w: the store has closed", cluster.ErrUnavailable)
+				return fmt.Errorf("%w: the store gave up: %w", cluster.ErrUnavailable, s.store.Err())
 			case change.Kind == controller.ChangeResync:
 				list, _, err := s.controller.Instances(ctx, controller.Operator, controller.InstanceFilter{})
 				if err != nil {

@@ -84,8 +84,8 @@ func (s *simulation) startNode(ctx context.Context, number, slots int, roles ssn
 	made, err := launcher.New(launcher.Config{
 		Link: link, Directory: filepath.Join(s.volatile, fmt.Sprint(number)), Network: &nodeNetwork{s.underlay.next()},
 		Drivers: []driver.Driver{s.driver(ctx, roles)}, Hostname: fmt.Sprintf("node-%d", number),
-		Capacity: cluster.Resources{CPU: size.CPU * cluster.CPU(slots), MemoryMiB: size.MemoryMiB * int64(slots), DiskMiB: 1 << 20},
-		Logger:   s.logger,
+		Capacity:  cluster.Resources{CPU: size.CPU * cluster.CPU(slots), MemoryMiB: size.MemoryMiB * int64(slots), DiskMiB: 1 << 20},
+		TimeScale: s.config.TimeScale, Logger: s.logger,
 	})
 	if err != nil {
 		return err

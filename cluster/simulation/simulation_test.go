@@ -67,6 +67,7 @@ func TestBadConfig(t *testing.T) {
 		"fewer than tenants":     {Instances: 3, Tenants: 4},
 		"too many of one tenant": {Instances: 10_001},
 		"all starts fail":        {Failures: 1},
+		"time goes back":         {TimeScale: -1},
 	} {
 		if _, err := simulation.Run(t.Context(), config); !errors.Is(err, cluster.ErrInvalid) {
 			t.Errorf("%s: %v", name, err)
