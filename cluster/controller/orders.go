@@ -3,7 +3,6 @@ package controller
 import (
 	"context"
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/ciaocloud/ciao/cluster/payload"
@@ -18,10 +17,14 @@ type order struct {
 }
 
 func (r *reconciler) order(operand ssntp.Operand, destination string, body any) {
-	if body == nil && slices.Contains(r.orders, order{operand: operand, destination: destination}) {
-		return // many instances of a node may ask for the same inventory
+	o := order{operand, destination, body}
+	if body == nil {
+		if r.asked[o] {
+			return // many instances of a node may ask for the same inventory
+		}
+		r.asked[o] = true
 	}
-	r.orders = append(r.orders, order{operand, destination, body})
+	r.orders = append(r.orders, o)
 }
 
 // maxRequestsPerPlace keeps a Place well within a frame.
@@ -43,6 +46,7 @@ const sendTimeout = time.Second
 func (r *reconciler) send(ctx context.Context) {
 	orders := r.orders
 	r.orders = nil
+	clear(r.asked)
 	if len(orders) == 0 {
 		return
 	}

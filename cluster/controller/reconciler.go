@@ -33,10 +33,11 @@ type reconciler struct {
 	folded    map[string]bool   // batches to unfold
 	dirty     map[string]bool   // instances to decide
 	deadlines *deadlines
-	behind    time.Duration // by which messages wait: an answer that is overdue may be among them
-	roomier   bool          // a node may have more room than before
-	edits     []edit        // to be committed next
-	orders    []order       // to be sent next
+	behind    time.Duration  // by which messages wait: an answer that is overdue may be among them
+	roomier   bool           // a node may have more room than before
+	edits     []edit         // to be committed next
+	orders    []order        // to be sent next
+	asked     map[order]bool // those of them without a body
 }
 
 func newReconciler(c *Controller, link Link, box *mailbox) *reconciler {
@@ -44,7 +45,7 @@ func newReconciler(c *Controller, link Link, box *mailbox) *reconciler {
 		c: c, store: c.store, link: link, box: box, timing: c.timing, log: c.logger,
 		linked: c.linked.Load(), since: time.Now(),
 		memories: map[string]*memory{}, peers: map[string]*peer{}, networks: map[string]*network{}, cncis: map[string]string{},
-		folded: map[string]bool{}, dirty: map[string]bool{}, deadlines: newDeadlines(),
+		folded: map[string]bool{}, dirty: map[string]bool{}, deadlines: newDeadlines(), asked: map[order]bool{},
 	}
 }
 
