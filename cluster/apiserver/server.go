@@ -138,6 +138,6 @@ func (s *Server) register(a huma.API) {
 	s.registerNodes(a)
 	s.registerEvents(a)
 	s.registerWatch(a)
-	s.registerSnapshot(a)
+	s.registerStore(a)
 	s.registerStreams(a)
 }

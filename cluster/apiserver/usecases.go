@@ -53,6 +53,8 @@ type UseCases interface {
 
 	Watch(ctx context.Context, scope string, kinds ...controller.ChangeKind) <-chan controller.Change
 	Counters() controller.Counters
+
+	SettleStore(ctx context.Context) error
 }
 
 var _ UseCases = (*controller.Controller)(nil)

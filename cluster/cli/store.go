@@ -38,7 +38,7 @@ var savedStoreColumns = []column[savedStore]{
 // store works on the cluster's state as a whole. A running controller is asked for it; without one the store itself is opened, as the
 // cluster file says, on the controller's machine and as its user.
 func (s *session) store() *cobra.Command {
-	return terminal.Group("store", "Back up, check and restore the cluster's state (operator)", s.backupStore(), s.checkStore(), s.restoreStore())
+	return terminal.Group("store", "Back up, check and restore the cluster's state (operator)", s.backupStore(), s.checkStore(), s.restoreStore(), s.settleStore())
 }
 
 func (s *session) backupStore() *cobra.Command {
@@ -112,13 +112,22 @@ func (s *session) restoreStore() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(command.ErrOrStderr(), "restored to %s; start the controller\n", e.StoreName())
+			fmt.Fprintf(command.ErrOrStderr(), "restored to %s; start the controller, see `ciao list events --admin`, and end with `ciao store settle`\n", e.StoreName())
 			return s.showStore(command.OutOrStdout(), args[0], found)
 		})
 	}
 	command.Flags().BoolVar(&force, "force", false, "replace what the store holds, and take the backup of a cluster of another name")
 	configFlag(command, &config)
 	return s.printing(command)
+}
+
+func (s *session) settleStore() *cobra.Command {
+	return &cobra.Command{
+		Use: "settle", Short: "After a restore, have nodes delete what the restored store does not know", Args: terminal.Arguments(),
+		RunE: s.operator(func(ctx context.Context, c *client.Client, _ []string, _ terminal.Streams) error {
+			return c.SettleStore(ctx)
+		}),
+	}
 }
 
 // onStore does what the controller's machine is needed for.

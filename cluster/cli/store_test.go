@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -24,14 +25,16 @@ func clusterFile(t *testing.T, name string) (file, directory string) {
 	return file, filepath.Join(directory, "etcd")
 }
 
-// rowLines are the rows of a backup, without its head and end.
+// rowLines are the rows of a backup, without its head and end and the mark of a restore.
 func rowLines(t *testing.T, name string) string {
 	t.Helper()
 	data, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	lines := bytes.SplitAfter(bytes.TrimSuffix(data, []byte("\n")), []byte("\n"))
+	lines := slices.DeleteFunc(bytes.SplitAfter(bytes.TrimSuffix(data, []byte("\n")), []byte("\n")), func(line []byte) bool {
+		return bytes.Contains(line, []byte(`"restorations/`)) // the mark of a restore
+	})
 	return string(bytes.Join(lines[1:len(lines)-1], nil))
 }
 
@@ -59,7 +62,9 @@ func TestBackupOfARunningController(t *testing.T) {
 	}
 	refuses(t, 4, []string{"store", "backup", name}, "is there already", "name a new file")
 	refuses(t, 3, []string{"store", "backup", "/no/such/folder/b"}, "/no/such/folder")
+	refuses(t, 4, []string{"store", "settle"}, "has not been restored")
 	t.Setenv(client.EnvAdminCert, "")
+	refuses(t, 5, []string{"store", "settle"}, client.EnvAdminCert)
 	refuses(t, 5, []string{"store", "backup", filepath.Join(t.TempDir(), "x")}, client.EnvAdminCert)
 	t.Setenv(client.EnvAdminCert, a.Operator())
 	t.Setenv(client.EnvController, "127.0.0.1:1")

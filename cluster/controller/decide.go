@@ -60,6 +60,7 @@ type surroundings struct {
 	leaving  bool          // its node is being evacuated and takes nothing new
 	ready    bool          // its subnet's CNCI serves it and its node
 	obstacle string        // why not
+	settling time.Time     // until when nothing may be placed
 }
 
 const unansweredTries = 3
@@ -137,6 +138,9 @@ func (d decider) pending() decision {
 		return d.mark(cluster.Failed, d.m.refusal)
 	case d.m.refusal != "" && d.i.Reason != d.m.refusal:
 		return d.mark(cluster.Pending, d.m.refusal)
+	}
+	if d.now.Before(d.s.settling) {
+		return decision{wake: d.s.settling}
 	}
 	if again := d.m.refusedAt.Add(d.t.PlaceAgain); d.m.refusal != "" && d.now.Before(again) {
 		return decision{wake: again}

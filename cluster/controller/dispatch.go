@@ -53,7 +53,7 @@ func request(i cluster.Instance, m *memory) payload.PlacementRequest {
 }
 
 func (r *reconciler) surroundings(view store.Reader, i cluster.Instance) surroundings {
-	s := surroundings{linked: r.linked, behind: r.behind}
+	s := surroundings{linked: r.linked, behind: r.behind, settling: r.placeable()}
 	s.lost, s.deaf = r.silence(i.Node)
 	s.leaving = i.Node != "" && r.peer(i.Node).leaving()
 	if i.State == cluster.Scheduled {

@@ -29,5 +29,8 @@
 //     only when no node holds it any more.
 //   - No step depends on a message having arrived: every command is repeated until a report shows its effect, and after a restart
 //     everything goes on from the store.
+//   - A store that was restored from a backup is behind its nodes. Until [Controller.SettleStore], what only nodes know is stopped and
+//     kept, not deleted, and nothing is placed before the nodes have had time to report. That a generation is started on
+//     one node only cannot be promised across a restore; a second copy is stopped as soon as its node reports it.
 //   - Things of another tenant do not exist: they are answered with cluster.ErrNotFound.
 package controller

@@ -62,6 +62,7 @@ func (r *reconciler) receiveFrame(ctx context.Context, m message) {
 		r.hear(source)
 		if m.report != nil {
 			r.report(source, *m.report)
+			r.buried(source, *m.report)
 		}
 	case ssntp.Inventory:
 		r.hear(source)
@@ -144,12 +145,16 @@ func (r *reconciler) report(node string, report payload.InstanceReport) {
 			if report.State == cluster.Gone || r.unborn(tx, report.Instance) {
 				return nil, nil
 			}
-			return func() { r.expel(node, report) }, nil
+			return r.hold(tx, node, report)
 		}
-		after, verdict := record(before, node, report, r.peer(node).leaving(), time.Now().UTC())
+		now, known := time.Now().UTC(), before
+		if outrun(before, report) && restorations.Has(tx, lastRestoration) {
+			known = adopt(before, node, now)
+		}
+		after, verdict := record(known, node, report, r.peer(node).leaving(), now)
 		switch verdict {
 		case stray:
-			return func() { r.expel(node, report) }, nil
+			return r.hold(tx, node, report)
 		case removed:
 			return nil, removeInstance(tx, before)
 		case changed:

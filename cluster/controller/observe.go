@@ -49,6 +49,7 @@ func (r *reconciler) observe(ctx context.Context, batch store.Batch) {
 			r.tendTenant(row.Key)
 		}
 	}
+	r.observeRestorations(batch)
 }
 
 // resync builds what follows from the store anew; what was learnt from messages stays.
@@ -78,6 +79,7 @@ func (r *reconciler) resync(view store.Reader) {
 		r.observeInstance(cluster.Instance{}, instance, false)
 	}
 	if !r.begun {
+		r.beginRestored(view)
 		r.refresh()
 		r.watchSilence()
 	}

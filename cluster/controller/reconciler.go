@@ -25,13 +25,15 @@ type reconciler struct {
 	since    time.Time // when it began to lead
 	revision store.Revision
 	begun    bool // the first resync has been read
+	restored bool // the store is a restored one that is not settled
 
 	memories  map[string]*memory // by instance
 	peers     map[string]*peer   // by node
 	networks  map[string]*network
-	cncis     map[string]string // instance id of a CNCI → subnet
-	folded    map[string]bool   // batches to unfold
-	dirty     map[string]bool   // instances to decide
+	cncis     map[string]string    // instance id of a CNCI → subnet
+	folded    map[string]bool      // batches to unfold
+	dirty     map[string]bool      // instances to decide
+	held      map[string]time.Time // instances that a restored store does not know and nodes keep → when their stop was last sent
 	deadlines *deadlines
 	behind    time.Duration  // by which messages wait: an answer that is overdue may be among them
 	roomier   bool           // a node may have more room than before
@@ -45,13 +47,13 @@ func newReconciler(c *Controller, link Link, box *mailbox) *reconciler {
 		c: c, store: c.store, link: link, box: box, timing: c.timing, log: c.logger,
 		linked: c.linked.Load(), since: time.Now(),
 		memories: map[string]*memory{}, peers: map[string]*peer{}, networks: map[string]*network{}, cncis: map[string]string{},
-		folded: map[string]bool{}, dirty: map[string]bool{}, deadlines: newDeadlines(), asked: map[order]bool{},
+		folded: map[string]bool{}, dirty: map[string]bool{}, held: map[string]time.Time{}, deadlines: newDeadlines(), asked: map[order]bool{},
 	}
 }
 
 // watched are the tables that the reconciler follows.
 func watched() []string {
-	return []string{instances.Name(), batches.Name(), subnets.Name(), nodes.Name(), tenants.Name()}
+	return []string{instances.Name(), batches.Name(), subnets.Name(), nodes.Name(), tenants.Name(), restorations.Name()}
 }
 
 // run is the loop: take what has come, record it in as few transactions as possible, decide, act.

@@ -68,7 +68,7 @@ var (
 // Schema is what a store for a controller must be opened with.
 func Schema() store.Schema {
 	return store.Schema{Tables: []store.AnyTable{
-		tenants, usages, claims, workloads, instances, batches, subnets, nodes, events,
+		tenants, usages, claims, workloads, instances, batches, subnets, nodes, events, restorations,
 	}}
 }
 

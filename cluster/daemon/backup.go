@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/controller"
@@ -164,7 +165,7 @@ func (e Environment) read(ctx context.Context, use func(write func(io.Writer) er
 	return errors.Join(err, b.Close())
 }
 
-// RestoreStore makes a backup all that the store holds, wholly or not at all. No controller may run. It wants force to replace what a store
+// RestoreStore makes a backup all that the store holds, wholly or not at all, with a mark that the controller heeds. No controller may run. It wants force to replace what a store
 // holds, and to restore the backup of a cluster of another name.
 func (e Environment) RestoreStore(ctx context.Context, name string, force bool) (Saved, error) {
 	file, err := os.Open(name)
@@ -187,7 +188,7 @@ func (e Environment) RestoreStore(ctx context.Context, name string, force bool) 
 	if err != nil {
 		return found, err
 	}
-	return found, e.replace(ctx, b.Rows(), force)
+	return found, e.replace(ctx, controller.MarkRestored(b.Rows(), time.Now(), found.Time), force)
 }
 
 func (e Environment) replace(ctx context.Context, rows iter.Seq2[store.RawRow, error], force bool) error {

@@ -52,3 +52,8 @@ func relay(w io.Writer, r io.Reader, alive func()) error {
 		}
 	}
 }
+
+// SettleStore ends the care for what a restored store does not know: nodes delete it.
+func (c *Client) SettleStore(ctx context.Context) error {
+	return c.call(ctx, http.MethodPost, "store/settle", nil, nil, nil)
+}

@@ -14,7 +14,9 @@ type Snapshot func(context.Context) (write func(io.Writer) error, err error)
 // backupType is the media type of a backup: lines of JSON.
 const backupType = "application/x-ndjson"
 
-func (s *Server) registerSnapshot(a huma.API) {
+func (s *Server) registerStore(a huma.API) {
+	handleEmpty(s, a, operation("settle-store", http.MethodPost, "/store/settle",
+		"End the care for what a restored store does not know: nodes delete it (operator)", "store"), s.settleStore)
 	op := operation("get-snapshot", http.MethodGet, "/store/snapshot", "Back the whole store up (operator)", "store")
 	op.Description = "A backup holds all that the cluster knows, of every tenant. Its last line has a checksum: an answer without it broke off."
 	op.Errors = []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusServiceUnavailable}
@@ -22,6 +24,13 @@ func (s *Server) registerSnapshot(a huma.API) {
 		Description: "the backup", Content: map[string]*huma.MediaType{backupType: {Schema: &huma.Schema{Type: huma.TypeString}}},
 	}}
 	huma.Register(a, op, s.snapshot)
+}
+
+func (s *Server) settleStore(ctx context.Context, _ *struct{}) error {
+	if err := operator(ctx); err != nil {
+		return err
+	}
+	return s.config.UseCases.SettleStore(ctx)
 }
 
 func (s *Server) snapshot(ctx context.Context, _ *struct{}) (*huma.StreamResponse, error) {
