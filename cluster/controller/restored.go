@@ -28,18 +28,26 @@ const lastRestoration = "last"
 
 var restorations = store.NewTable("restorations", func(r restoration) string { return r.Key })
 
-// MarkRestored adds to the rows of a backup, made at a time, that a store of them is restored now.
+// MarkRestored adds to the rows of a backup, made at a time, that a store of them is restored now. They stay in order of their paths.
 func MarkRestored(rows iter.Seq2[store.RawRow, error], now, of time.Time) iter.Seq2[store.RawRow, error] {
-	row := store.RawRow{Path: restorations.Name() + "/" + lastRestoration}
+	value, err := json.Marshal(restoration{lastRestoration, now.UTC(), of.UTC()})
+	mark := store.RawRow{Path: restorations.Name() + "/" + lastRestoration, Value: value}
 	return func(yield func(store.RawRow, error) bool) {
-		for r, err := range rows {
-			if r.Path != row.Path && !yield(r, err) {
+		marked := false
+		for r, rowErr := range rows {
+			if rowErr == nil && !marked && r.Path >= mark.Path {
+				marked = true
+				if !yield(mark, err) {
+					return
+				}
+			}
+			if r.Path != mark.Path && !yield(r, rowErr) {
 				return
 			}
 		}
-		value, err := json.Marshal(restoration{lastRestoration, now.UTC(), of.UTC()})
-		row.Value = value
-		yield(row, err)
+		if !marked {
+			yield(mark, err)
+		}
 	}
 }
 

@@ -1,0 +1,230 @@
+package controller
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/store"
+	"github.com/ciaocloud/ciao/cluster/store/backup"
+	"github.com/ciaocloud/ciao/cluster/store/memstore"
+)
+
+// Backups of stores as each schema had them, with rows in every table. That of the present schema is made by -update as long as no
+// released program has the schema; the others stay as they are for ever, and every later program must open them.
+const kept = "testdata/store-%d.backup"
+
+var update = flag.Bool("update", false, "write the backup of the present schema")
+
+func latestSchema() int { return len(Schema().Migrations) }
+
+// makeStore writes the backup of the present schema.
+func makeStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.open(w.memory.Backend())
+		w.lead()
+		w.fake.addNode(1)
+		w.prepare()
+		w.create(2, "web")
+		w.untilState(cluster.Active, 2)
+		if _, err := w.c.StopInstance(w.ctx, w.tenant.ID, "web-2"); err != nil {
+			t.Fatal(err)
+		}
+		w.untilState(cluster.Stopped, 1)
+		w.stop()
+		<-w.done
+		w.create(2, "later") // stays a batch: nobody unfolds it
+		s, err := w.db.Snapshot(w.ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Rows = MarkRestored(s.Rows, time.Now(), time.Now())
+		var out bytes.Buffer
+		if _, err := backup.Write(&out, "lab", time.Now(), s); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(fmt.Sprintf(kept, latestSchema()), out.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		w.db.Close()
+	})
+}
+
+// TestStoresOfAllSchemasOpen restores the kept backup of every schema that there ever was, and opens it as a controller does.
+func TestStoresOfAllSchemasOpen(t *testing.T) {
+	if *update {
+		makeStore(t)
+	}
+	for number := range latestSchema() + 1 {
+		name := fmt.Sprintf(kept, number)
+		t.Run(name, func(t *testing.T) {
+			memory, rows := restored(t, name)
+			db, err := memory.Open(t.Context(), Schema(), slog.New(slog.DiscardHandler))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer db.Close()
+			err = db.View(t.Context(), func(r store.Reader) error {
+				counts := map[string]int{}
+				for path := range rows {
+					table, _, _ := strings.Cut(path, "/")
+					counts[table]++
+				}
+				for _, table := range Schema().Tables {
+					if counts[table.Name()] == 0 && number == latestSchema() {
+						t.Errorf("it has no row of table %s: make it anew with -update", table.Name())
+					}
+				}
+				checkStored(t, r, rows)
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkKept(t, db)
+		})
+	}
+}
+
+// restored restores a backup into memory and returns its rows, migrated to the present schema.
+func restored(t *testing.T, name string) (*memstore.Memory, map[string][]byte) {
+	t.Helper()
+	file, err := os.Open(name)
+	if err != nil {
+		t.Fatalf("%v: every schema needs its backup: make it with -update", err)
+	}
+	defer file.Close()
+	b, err := backup.NewReader(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	memory := memstore.New()
+	if _, err := store.Replace(t.Context(), memory.Backend(), b.Rows(), false); err != nil {
+		t.Fatal(err)
+	}
+	db, err := memory.Open(t.Context(), Schema(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	s, err := db.Snapshot(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := map[string][]byte{}
+	for row, err := range s.Rows {
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows[row.Path] = row.Value
+	}
+	return memory, rows
+}
+
+// checkStored wants every row to be read whole: what the program does not take from a stored row is lost when it writes the row again.
+func checkStored(t *testing.T, r store.Reader, rows map[string][]byte) {
+	t.Helper()
+	read := map[string]any{}
+	take(read, r, tenants, func(v cluster.Tenant) string { return v.ID })
+	take(read, r, usages, func(v usageRow) string { return v.Tenant })
+	take(read, r, claims, func(v claim) string { return v.Key })
+	take(read, r, workloads, func(v cluster.Workload) string { return v.ID })
+	take(read, r, instances, func(v cluster.Instance) string { return v.ID })
+	take(read, r, batches, func(v cluster.Batch) string { return v.ID })
+	take(read, r, subnets, func(v cluster.Subnet) string { return v.ID })
+	take(read, r, nodes, func(v cluster.Node) string { return v.ID })
+	take(read, r, events, func(v cluster.Event) string { return v.ID })
+	take(read, r, restorations, func(v restoration) string { return v.Key })
+	for _, path := range slices.Sorted(maps.Keys(rows)) {
+		if strings.HasPrefix(path, "_/") {
+			continue
+		}
+		again, err := json.Marshal(read[path])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, lost := range losses(path, generic(t, rows[path]), generic(t, again)) {
+			t.Errorf("%s is not read as it was stored: a field that was renamed, dropped or changed needs a migration", lost)
+		}
+	}
+}
+
+// losses are the places of what is stored and not read; what is read beside it is a field that was added.
+func losses(at string, stored, read any) (lost []string) {
+	switch stored := stored.(type) {
+	case map[string]any:
+		fields, _ := read.(map[string]any)
+		for _, name := range slices.Sorted(maps.Keys(stored)) {
+			lost = append(lost, losses(at+"."+name, stored[name], fields[name])...)
+		}
+		return lost
+	case []any:
+		items, _ := read.([]any)
+		for i, item := range stored {
+			if i >= len(items) {
+				return append(lost, fmt.Sprintf("%s[%d]", at, i))
+			}
+			lost = append(lost, losses(fmt.Sprintf("%s[%d]", at, i), item, items[i])...)
+		}
+		return lost
+	}
+	if !cmp.Equal(stored, read) {
+		lost = append(lost, at)
+	}
+	return lost
+}
+
+func take[T any](read map[string]any, r store.Reader, table *store.Table[T], key func(T) string) {
+	for v := range table.All(r) {
+		read[table.Name()+"/"+key(v)] = v
+	}
+}
+
+func generic(t *testing.T, data []byte) (v any) {
+	t.Helper()
+	if err := json.Unmarshal(data, &v); err != nil {
+		t.Fatalf("%v in %s", err, data)
+	}
+	return v
+}
+
+// checkKept looks at the story that every kept backup tells.
+func checkKept(t *testing.T, db *store.DB) {
+	t.Helper()
+	c, err := New(Config{Store: db})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, _, err := c.Instances(t.Context(), Operator, InstanceFilter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	states := map[string]cluster.State{}
+	for _, i := range all {
+		states[i.Name] = i.State
+	}
+	want := map[string]cluster.State{"web-1": cluster.Active, "web-2": cluster.Stopped, "later-1": cluster.Pending, "later-2": cluster.Pending}
+	if diff := cmp.Diff(want, states); diff != "" {
+		t.Errorf("instances (-want +got): %s", diff)
+	}
+	tenant, _, err := c.Tenant(t.Context(), Operator, "red")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.View(t.Context(), func(r store.Reader) error { checkTenant(t, r, tenant); return nil }); err != nil {
+		t.Fatal(err)
+	}
+}
