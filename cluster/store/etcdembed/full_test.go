@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -173,4 +174,38 @@ func TestDiskFullToTheBrim(t *testing.T) {
 	}
 	free()
 	s.check(t, dir)
+}
+
+// TestRestoreOnAFullDisk: a backup for which there is no room, at the beginning or in the middle, leaves the store as it was.
+func TestRestoreOnAFullDisk(t *testing.T) {
+	disk := smallDisk(t, 320<<20)
+	dir := filepath.Join(disk, "data")
+	restore(t, dir, "before", false)
+	fill := strings.Repeat("x", 500_000)
+	large := func(yield func(store.RawRow, error) bool) {
+		for i := range 400 {
+			row := store.RawRow{Path: fmt.Sprintf("counters/%04d", i), Value: fmt.Appendf(nil, `{"ID":"%04d","Fill":"%s"}`, i, fill)}
+			if !yield(row, nil) {
+				return
+			}
+		}
+	}
+	try := func(when string) {
+		_, err := etcdembed.Restore(t.Context(), config(t, dir), large, true)
+		t.Logf("%s: %v", when, err)
+		if !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "free some space") {
+			t.Errorf("%s: %v", when, err)
+		}
+	}
+	try("in the middle")
+	free := occupy(t, disk, 20<<20)
+	try("at the beginning")
+	free()
+	if ids := holds(t, dir); len(ids) != 1 || ids[0] != "before" {
+		t.Errorf("the store holds %v", ids)
+	}
+	if left := names(t, dir); !slices.Equal(left, []string{"established", "etcd", "lock"}) {
+		t.Errorf("left: %v", left)
+	}
+	restore(t, dir, "after", true)
 }
