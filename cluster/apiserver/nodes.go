@@ -3,13 +3,17 @@ package apiserver
 import (
 	"context"
 	"net/http"
+	"slices"
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/api"
+	"github.com/ciaocloud/ciao/cluster/controller"
 )
 
 type listNodes struct {
+	Page
 	Role string `query:"role" enum:"compute,network" doc:"only nodes with this role"`
 }
 
@@ -20,7 +24,10 @@ type evacuateNode struct {
 	Lost bool `query:"lost" doc:"it is gone for good: start its instances elsewhere although it cannot say that they do not run"`
 }
 
-type listCNCIs struct{ ForTenant }
+type listCNCIs struct {
+	ForTenant
+	Page
+}
 
 type oneCNCI struct {
 	ForTenant
@@ -49,16 +56,11 @@ func (s *Server) listNodes(ctx context.Context, in *listNodes) (api.List[api.Nod
 	if err != nil {
 		return api.List[api.Node]{}, err
 	}
-	items := []api.Node{}
-	for _, node := range found {
-		for _, role := range node.Roles {
-			if in.Role == "" || in.Role == string(role) {
-				items = append(items, s.nodeOf(node))
-				break
-			}
-		}
+	if in.Role != "" {
+		found = slices.DeleteFunc(found, func(n cluster.Node) bool { return !slices.Contains(n.Roles, cluster.NodeRole(in.Role)) })
 	}
-	return api.List[api.Node]{Items: items}, nil
+	found, next := controller.Paged(found, controller.Page(in.Page), func(n cluster.Node) string { return n.ID })
+	return api.List[api.Node]{Items: each(found, s.nodeOf), Next: next}, nil
 }
 
 func (s *Server) getNode(ctx context.Context, in *oneNode) (api.Node, error) {
@@ -78,7 +80,8 @@ func (s *Server) listCNCIs(ctx context.Context, in *listCNCIs) (api.List[api.CNC
 		return api.List[api.CNCI]{}, err
 	}
 	found, err := s.config.UseCases.CNCIs(ctx, scope)
-	return api.List[api.CNCI]{Items: each(found, cnciOf)}, err
+	found, next := controller.Paged(found, controller.Page(in.Page), func(c controller.CNCI) string { return c.ID })
+	return api.List[api.CNCI]{Items: each(found, cnciOf), Next: next}, err
 }
 
 func (s *Server) getCNCI(ctx context.Context, in *oneCNCI) (api.CNCI, error) {

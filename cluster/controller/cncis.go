@@ -3,13 +3,14 @@ package controller
 import (
 	"context"
 	"iter"
+	"slices"
 
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/ipam"
 	"github.com/ciaocloud/ciao/cluster/store"
 )
 
-// CNCIs lists the CNCIs of a scope's subnets.
+// CNCIs lists the CNCIs of a scope's subnets, in order of ids.
 func (c *Controller) CNCIs(ctx context.Context, scope string) (list []CNCI, err error) {
 	err = c.view(ctx, func(r store.Reader) error {
 		for subnet := range scopedSubnets(r, scope) {
@@ -19,6 +20,7 @@ func (c *Controller) CNCIs(ctx context.Context, scope string) (list []CNCI, err 
 		}
 		return nil
 	})
+	slices.SortFunc(list, func(a, b CNCI) int { return compareText(a.ID, b.ID) })
 	return list, err
 }
 

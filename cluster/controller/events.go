@@ -41,7 +41,7 @@ func (c *Controller) Events(ctx context.Context, scope string, filter EventFilte
 				list = append(list, event)
 			}
 		}
-		list, next = page(list, filter.Page, func(e cluster.Event) string { return e.ID })
+		list, next = Paged(list, filter.Page, func(e cluster.Event) string { return e.ID })
 		return nil
 	})
 	return list, next, err

@@ -14,7 +14,7 @@ import (
 func (c *Controller) Instances(ctx context.Context, scope string, filter InstanceFilter) (list []cluster.Instance, next string, err error) {
 	err = c.view(ctx, func(r store.Reader) error {
 		list = selectInstances(r, scope, filter)
-		list, next = page(list, filter.Page, func(i cluster.Instance) string { return i.ID })
+		list, next = Paged(list, filter.Page, func(i cluster.Instance) string { return i.ID })
 		return nil
 	})
 	return list, next, err

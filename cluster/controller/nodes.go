@@ -8,7 +8,7 @@ import (
 	"github.com/ciaocloud/ciao/cluster/store"
 )
 
-// Nodes lists all nodes that ever joined, also those that are missing.
+// Nodes lists all nodes that ever joined, also those that are missing, in order of ids.
 func (c *Controller) Nodes(ctx context.Context) (list []cluster.Node, err error) {
 	err = c.view(ctx, func(r store.Reader) error {
 		for node := range nodes.All(r) {

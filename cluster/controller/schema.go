@@ -95,8 +95,8 @@ func instanceNames(i cluster.Instance) []string {
 	return []string{i.Name, i.Tenant + "/" + i.Name}
 }
 
-// page cuts a list that is in order of ids.
-func page[T any](all []T, p Page, id func(T) string) (items []T, next string) {
+// Paged cuts a list that is in order of ids; next is empty when nothing follows.
+func Paged[T any](all []T, p Page, id func(T) string) (items []T, next string) {
 	if p.After != "" {
 		start, found := slices.BinarySearchFunc(all, p.After, func(item T, after string) int {
 			return compareText(id(item), after)

@@ -78,7 +78,7 @@ func (c *Controller) Tenants(ctx context.Context, scope string, p Page) (list []
 			list = []cluster.Tenant{tenant}
 			return err
 		}
-		list, next = page(slices.Collect(tenants.All(r)), p, func(t cluster.Tenant) string { return t.ID })
+		list, next = Paged(slices.Collect(tenants.All(r)), p, func(t cluster.Tenant) string { return t.ID })
 		return nil
 	})
 	return list, next, err

@@ -86,7 +86,7 @@ func (c *Controller) Workloads(ctx context.Context, scope string, p Page) (list 
 			list = slices.AppendSeq(slices.Collect(workloads.By(r, byTenant, scope)), workloads.By(r, byTenant, ownerKey("")))
 			slices.SortFunc(list, func(a, b cluster.Workload) int { return compareText(a.ID, b.ID) })
 		}
-		list, next = page(list, p, func(w cluster.Workload) string { return w.ID })
+		list, next = Paged(list, p, func(w cluster.Workload) string { return w.ID })
 		return nil
 	})
 	return list, next, err
