@@ -47,6 +47,21 @@ type CreateInstances struct {
 	Labels   map[string]string `json:"labels,omitempty" maxProperties:"64"`
 }
 
+// InstanceUsage is what an active instance uses, as its node last sampled it.
+type InstanceUsage struct {
+	ID            string    `json:"id" doc:"of the instance"`
+	Name          string    `json:"name"`
+	Tenant        string    `json:"tenant"`
+	Node          string    `json:"node"`
+	VCPUs         float64   `json:"vcpus" doc:"that it asked for"`
+	VCPUsUsed     float64   `json:"vcpus_used" doc:"since the sample before"`
+	MemoryMiB     int64     `json:"memory_mib" doc:"that it asked for"`
+	MemoryMiBUsed int64     `json:"memory_mib_used" doc:"-1 is unknown"`
+	DiskMiBUsed   int64     `json:"disk_mib_used" doc:"-1 is unknown"`
+	Pids          int64     `json:"pids" doc:"processes and threads; -1 is unknown"`
+	Time          time.Time `json:"time" doc:"of the sample"`
+}
+
 // Workload is the recipe of instances.
 type Workload struct {
 	ID           string                `json:"id" doc:"UUID"`

@@ -18,6 +18,14 @@ func instanceOf(i cluster.Instance, workload string) api.Instance {
 	}
 }
 
+func usageOf(u controller.InstanceUsage) api.InstanceUsage {
+	asked := u.Instance.Spec.Requirements
+	return api.InstanceUsage{
+		ID: u.Instance.ID, Name: u.Instance.Name, Tenant: u.Instance.Tenant, Node: u.Instance.Node, VCPUs: vcpus(asked.VCPUs), VCPUsUsed: u.Sample.CPU,
+		MemoryMiB: asked.MemoryMiB, MemoryMiBUsed: u.Sample.MemoryMiB, DiskMiBUsed: u.Sample.DiskMiB, Pids: u.Sample.Pids, Time: u.Time,
+	}
+}
+
 func workloadOf(w cluster.Workload) api.Workload {
 	return api.Workload{
 		ID: w.ID, Name: w.Name, Tenant: w.Tenant, Visibility: w.Visibility, Kind: w.Spec.Kind, Description: w.Spec.Description,

@@ -32,6 +32,11 @@ type listInstances struct {
 	Chosen
 }
 
+type listUsage struct {
+	ForTenant
+	Page
+}
+
 type deleteInstances struct {
 	ForTenant
 	Chosen
@@ -47,6 +52,7 @@ func (s *Server) registerInstances(a huma.API) {
 	handle(s, a, operation("create-instances", http.MethodPost, "/instances", "Create instances of a workload, all or none", tag), s.createInstances)
 	handle(s, a, operation("list-instances", http.MethodGet, "/instances", "List instances", tag), s.listInstances)
 	handle(s, a, operation("delete-instances", http.MethodDelete, "/instances", "Delete all chosen instances", tag), s.deleteInstances)
+	handle(s, a, operation("list-usage", http.MethodGet, "/usage", "List what active instances use", tag), s.listUsage)
 	handle(s, a, operation("get-instance", http.MethodGet, "/instances/{ref}", "Show an instance", tag), s.one(s.config.UseCases.Instance))
 	handle(s, a, operation("delete-instance", http.MethodDelete, "/instances/{ref}", "Delete an instance", tag), s.one(s.config.UseCases.DeleteInstance))
 	start := operation("start-instance", http.MethodPost, "/instances/{ref}/start", "Start a stopped, exited or failed instance", tag)
@@ -82,6 +88,15 @@ func (s *Server) listInstances(ctx context.Context, in *listInstances) (api.List
 		return api.List[api.Instance]{}, err
 	}
 	return api.List[api.Instance]{Items: s.instances(ctx, scope, found), Next: next}, nil
+}
+
+func (s *Server) listUsage(ctx context.Context, in *listUsage) (api.List[api.InstanceUsage], error) {
+	scope, err := s.scope(ctx, in.Tenant)
+	if err != nil {
+		return api.List[api.InstanceUsage]{}, err
+	}
+	found, next, err := s.config.UseCases.InstanceUsages(ctx, scope, controller.Page(in.Page))
+	return api.List[api.InstanceUsage]{Items: each(found, usageOf), Next: next}, err
 }
 
 // deleteInstances needs a tenant even from an operator: "all" must never mean everybody's by omission.

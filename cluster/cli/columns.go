@@ -64,6 +64,21 @@ var workloadColumns = []column[api.Workload]{
 
 var workloadList = terminal.Choose(workloadColumns, "name", "kind", "visibility", "image", "vcpus", "memory", "id", "description")
 
+var usageColumns = []column[api.InstanceUsage]{
+	{Title: "name", Value: func(u api.InstanceUsage) string { return u.Name }},
+	{Title: "vcpus", Value: func(u api.InstanceUsage) string { return load(u.VCPUsUsed) + "/" + decimal(u.VCPUs) }},
+	{Title: "memory", Value: func(u api.InstanceUsage) string { return amount(u.MemoryMiBUsed) + "/" + mib(u.MemoryMiB) }},
+	{Title: "processes", Value: func(u api.InstanceUsage) string { return amount(u.Pids) }},
+	{Title: "sampled", Value: func(u api.InstanceUsage) string { return age(u.Time) }},
+	{Title: "id", Value: func(u api.InstanceUsage) string { return u.ID }},
+	{Title: "node", Value: func(u api.InstanceUsage) string { return u.Node }},
+}
+
+// usageColumnsOfAll are for instances of several tenants.
+var usageColumnsOfAll = append([]column[api.InstanceUsage]{
+	{Title: "tenant", Value: func(u api.InstanceUsage) string { return u.Tenant }},
+}, usageColumns...)
+
 var nodeColumns = []column[api.Node]{
 	{Title: "hostname", Value: func(n api.Node) string { return n.Hostname }},
 	{Title: "state", Value: func(n api.Node) string { return string(n.State) }},

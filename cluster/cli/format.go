@@ -61,6 +61,14 @@ func load(f float64) string {
 	return strconv.FormatFloat(f, 'f', 2, 64)
 }
 
+// amount is ? when it is unknown.
+func amount(n int64) string {
+	if n < 0 {
+		return "?"
+	}
+	return strconv.FormatInt(n, 10)
+}
+
 func mib(n int64) string { return strconv.FormatInt(n, 10) + " MiB" }
 
 func clock(t time.Time) string {

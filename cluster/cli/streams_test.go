@@ -2,11 +2,14 @@ package cli_test
 
 import (
 	"bytes"
+	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ciaocloud/ciao/cluster/apiserver/apiservertest"
 	"github.com/ciaocloud/ciao/cluster/cli"
+	"github.com/ciaocloud/ciao/cluster/client"
 	"github.com/ciaocloud/ciao/terminal"
 )
 
@@ -41,6 +44,32 @@ func TestLogs(t *testing.T) {
 	works(t, "create", "workload", file(t, "name: nowhere\nkind: container\nimage: busybox\nrequirements: {hostname: nosuch}\n"))
 	works(t, "create", "instance", "nowhere", "--name", "late")
 	refuses(t, 4, []string{"logs", "late"}, "late is", "printed nothing yet")
+}
+
+func TestTop(t *testing.T) {
+	startCluster(t)
+	works(t, "create", "instance", "idle", "--name", "big", "--wait")
+	for deadline := time.Now().Add(30 * time.Second); strings.Count(works(t, "top"), "\n") < 3; { // its node sees them a little later
+		if time.Now().After(deadline) {
+			t.Fatal("two active instances are not sampled")
+		}
+	}
+	if table := works(t, "top"); !strings.HasPrefix(table, "NAME") || !strings.Contains(table, "0.10/1 ") || !strings.Contains(table, "12/128 MiB") {
+		t.Errorf("the table is\n%s", table)
+	}
+	usage := decode[list](t, works(t, "top", "-o", "json"))
+	if item := usage.Items[0]; item["name"] != "big" || item["vcpus_used"] != 0.1 || item["disk_mib_used"] != -1.0 || item["tenant"] != apiservertest.Blue {
+		t.Errorf("the first is %v", item)
+	}
+	works(t, "stop", "instance", "big", "--wait")
+	if left := works(t, "top", "-f", "{{.name}}"); left != "web\n" {
+		t.Errorf("after a stop: %q", left)
+	}
+	t.Setenv(client.EnvTenant, "green")
+	t.Setenv(client.EnvClientCert, os.Getenv(client.EnvAdminCert))
+	if other := works(t, "top", "-f", "{{.name}}"); other != "" {
+		t.Errorf("another tenant sees %q", other)
+	}
 }
 
 func TestExec(t *testing.T) {

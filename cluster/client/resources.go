@@ -40,6 +40,11 @@ func (c *Client) Instance(ctx context.Context, ref string) (api.Instance, error)
 	return get[api.Instance](ctx, c, "instances/"+url.PathEscape(ref), nil)
 }
 
+// Usage lists what active instances use.
+func (c *Client) Usage(ctx context.Context) ([]api.InstanceUsage, error) {
+	return all[api.InstanceUsage](ctx, c, "usage", nil)
+}
+
 // StartInstance starts a stopped, exited or failed instance.
 func (c *Client) StartInstance(ctx context.Context, ref string) (api.Instance, error) {
 	return exchange[api.Instance](ctx, c, http.MethodPost, "instances/"+url.PathEscape(ref)+"/start", nil, nil)

@@ -62,13 +62,3 @@ func (c *Controller) counted(r store.Reader, node cluster.Node) cluster.Node {
 func (c *Controller) NodeStatistics(node string) (cluster.NodeStatistics, bool) {
 	return c.samples.node(node)
 }
-
-// InstanceStatistics is the latest sample of an instance; false when there is none.
-func (c *Controller) InstanceStatistics(ctx context.Context, scope, ref string) (cluster.InstanceStatistics, bool, error) {
-	instance, err := c.Instance(ctx, scope, ref)
-	if err != nil {
-		return cluster.InstanceStatistics{}, false, err
-	}
-	sample, ok := c.samples.instance(instance.Node, instance.ID)
-	return sample, ok, nil
-}

@@ -44,13 +44,3 @@ func (s *samples) node(node string) (cluster.NodeStatistics, bool) {
 	sample, ok := s.latest[node]
 	return sample, ok
 }
-
-func (s *samples) instance(node, id string) (cluster.InstanceStatistics, bool) {
-	sample, _ := s.node(node)
-	for _, instance := range sample.Instances {
-		if instance.Instance == id {
-			return instance, true
-		}
-	}
-	return cluster.InstanceStatistics{}, false
-}

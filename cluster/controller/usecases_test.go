@@ -121,7 +121,6 @@ func TestTenantsCannotSeeEachOther(t *testing.T) {
 			"stop":             func() error { _, err := w.c.StopInstance(w.ctx, blue, mine.ID); return err },
 			"start":            func() error { _, err := w.c.StartInstance(w.ctx, blue, mine.ID); return err },
 			"delete":           func() error { _, err := w.c.DeleteInstance(w.ctx, blue, mine.ID); return err },
-			"statistics":       func() error { _, _, err := w.c.InstanceStatistics(w.ctx, blue, mine.ID); return err },
 			"workload":         func() error { _, err := w.c.Workload(w.ctx, blue, private.ID); return err },
 			"workload by name": func() error { _, err := w.c.Workload(w.ctx, blue, "mine"); return err },
 			"delete workload":  func() error { return w.c.DeleteWorkload(w.ctx, blue, private.ID) },

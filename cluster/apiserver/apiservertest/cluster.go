@@ -71,8 +71,8 @@ func (a *API) launch(hub string) {
 	concentrators := simulate.New(simulate.NewEngine(simulate.Config{Kind: cluster.KindCNCI}))
 	service, err := launcher.New(launcher.Config{
 		Link: link, Directory: a.t.TempDir(), Network: silentNetwork{}, Hostname: "simulated", Version: "test",
-		Drivers: []driver.Driver{simulate.New(simulate.NewEngine(simulate.Config{})), agents{Driver: concentrators, api: a, hub: hub}},
-		Streams: stream.Dialer{Roots: a.Authority.Pool(), Certificate: certificate},
+		Drivers:    []driver.Driver{simulate.New(simulate.NewEngine(simulate.Config{})), agents{Driver: concentrators, api: a, hub: hub}},
+		Statistics: 50 * time.Millisecond, Streams: stream.Dialer{Roots: a.Authority.Pool(), Certificate: certificate},
 	})
 	must(a.t, err)
 	a.background(service.Run)
