@@ -73,7 +73,7 @@ func (s *Server) printLogs(ctx context.Context, w http.ResponseWriter, node stre
 			writeProblem(w, problem)
 		}
 	default:
-		s.logger.Info("log broken off", "caller", callerOf(ctx).name, "error", err)
+		s.logger.Debug("log broken off", "caller", callerOf(ctx).name, "error", err)
 		panic(http.ErrAbortHandler)
 	}
 }
@@ -142,7 +142,7 @@ func (s *Server) exec(ctx context.Context, in *execute) (*huma.StreamResponse, e
 			return
 		}
 		if err := stream.Join(answer.Context(), user, node); err != nil {
-			s.logger.Info("command broken off", "caller", callerOf(ctx).name, "error", err)
+			s.logger.Debug("command broken off", "caller", callerOf(ctx).name, "error", err)
 		}
 	}}, nil
 }

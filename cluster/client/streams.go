@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/url"
@@ -65,7 +66,11 @@ func (c *Client) Exec(ctx context.Context, ref string, e Execution) (exitCode in
 	case err != nil:
 		return 0, c.unreachable(ctx, err)
 	}
-	return stream.Attend(ctx, conn, stream.Terminal{Input: e.Input, Output: e.Output, Errors: e.Errors, Sizes: e.Sizes})
+	exitCode, err = stream.Attend(ctx, conn, stream.Terminal{Input: e.Input, Output: e.Output, Errors: e.Errors, Sizes: e.Sizes})
+	if errors.Is(err, stream.ErrLeft) {
+		err = failed(cluster.ErrUnavailable, "the connection to the controller at %s broke; the command may still go on in the instance", c.base.Host)
+	}
+	return exitCode, err
 }
 
 // sink tells an error of writing from one of reading.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/ciaocloud/ciao/cluster"
 )
@@ -35,9 +36,12 @@ type Message struct {
 	Data    []byte // MaxData at most
 }
 
+// ErrLeft is of class cluster.ErrUnavailable: the other side of a connection is not there any more.
+var ErrLeft = fmt.Errorf("%w: the other side left the stream", cluster.ErrUnavailable)
+
 // Conn carries messages between two parties. One goroutine at a time reads; many may write and close.
 type Conn interface {
-	// Read waits for a message. Its error is of class cluster.ErrUnavailable when the other side left. The end of ctx ends the
+	// Read waits for a message. Its error is ErrLeft when the other side left. The end of ctx ends the
 	// connection, too.
 	Read(ctx context.Context) (Message, error)
 	// Write waits until there is room for a message.
@@ -61,15 +65,15 @@ func resultOf(code int, err error) Result {
 	if err == nil {
 		return Result{ExitCode: code}
 	}
-	detail := err.Error()
-	result := Result{Class: cluster.ErrUnavailable.Error(), Detail: detail[:min(len(detail), maxDetail)]}
-	for _, class := range cluster.Classes() {
-		if errors.Is(err, class) {
-			result.Class = class.Error()
+	class := cluster.ErrUnavailable
+	for _, c := range cluster.Classes() {
+		if errors.Is(err, c) {
+			class = c
 			break
 		}
 	}
-	return result
+	detail := strings.TrimPrefix(err.Error(), class.Error()+": ") // the class is told beside it
+	return Result{Class: class.Error(), Detail: strings.ToValidUTF8(detail[:min(len(detail), maxDetail)], "")}
 }
 
 // Err is the error that the other side had, of its class; nil is none.

@@ -65,10 +65,10 @@ func TestCommandHasItsEnds(t *testing.T) {
 func TestErrorsKeepTheirClassAndWords(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		j := join(t.Context(), func(context.Context, stream.Ends) (int, error) {
-			return 0, fmt.Errorf("instance web: %w: it does not run; start it first", cluster.ErrConflict)
+			return 0, fmt.Errorf("%w: instance web does not run; start it first", cluster.ErrConflict)
 		})
 		_, err := stream.Attend(t.Context(), j.user, stream.Terminal{})
-		if !errors.Is(err, cluster.ErrConflict) || err.Error() != "instance web: conflict: it does not run; start it first" {
+		if !errors.Is(err, cluster.ErrConflict) || err.Error() != "instance web does not run; start it first" {
 			t.Errorf("the user is told %v", err)
 		}
 	})

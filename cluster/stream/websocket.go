@@ -97,9 +97,9 @@ func (s socket) Close() {
 func left(err error) error {
 	var closed websocket.CloseError
 	if errors.As(err, &closed) && closed.Reason != "" {
-		return fmt.Errorf("%w: the other side ended the stream: %s", cluster.ErrUnavailable, closed.Reason)
+		return fmt.Errorf("%w: %s", ErrLeft, closed.Reason)
 	}
-	return fmt.Errorf("%w: the other side left the stream: %w", cluster.ErrUnavailable, err)
+	return fmt.Errorf("%w: %w", ErrLeft, err)
 }
 
 // Path is where a controller waits for nodes; the id of the stream follows.

@@ -3,11 +3,9 @@ package streamtest
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"sync"
 
-	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/stream"
 )
 
@@ -29,15 +27,13 @@ type end struct {
 	closed *closing
 }
 
-var errLeft = fmt.Errorf("%w: the other side left the stream", cluster.ErrUnavailable)
-
 // Read implements stream.Conn.
 func (e *end) Read(ctx context.Context) (stream.Message, error) {
 	select {
 	case m := <-e.in:
 		return m, nil
 	case <-e.closed.done:
-		return stream.Message{}, errLeft
+		return stream.Message{}, stream.ErrLeft
 	case <-ctx.Done():
 		e.Close()
 		return stream.Message{}, context.Cause(ctx)
@@ -51,7 +47,7 @@ func (e *end) Write(ctx context.Context, m stream.Message) error {
 	case e.out <- m:
 		return nil
 	case <-e.closed.done:
-		return errLeft
+		return stream.ErrLeft
 	case <-ctx.Done():
 		e.Close()
 		return context.Cause(ctx)
