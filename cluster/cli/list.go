@@ -147,7 +147,7 @@ func (s *session) listQuotas() *cobra.Command {
 		Use: "quotas [TENANT]", Aliases: []string{"quota"}, Short: "List what a tenant may hold, and holds", Args: terminal.Between(0, 1, "TENANT"),
 		ValidArgsFunction: s.complete(tenants),
 		RunE: s.user(func(ctx context.Context, c *client.Client, args []string, streams terminal.Streams) error {
-			tenant, err := quotaTenant(ctx, c, args)
+			tenant, err := actingTenant(ctx, c, args)
 			if err != nil {
 				return err
 			}
@@ -160,8 +160,8 @@ func (s *session) listQuotas() *cobra.Command {
 	})
 }
 
-// quotaTenant is the tenant that was named, or that the client acts for, or the only one there is.
-func quotaTenant(ctx context.Context, c *client.Client, args []string) (string, error) {
+// actingTenant is the tenant that was named, or that the client acts for, or the only one there is.
+func actingTenant(ctx context.Context, c *client.Client, args []string) (string, error) {
 	if len(args) == 1 {
 		return args[0], nil
 	}

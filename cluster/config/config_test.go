@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -147,6 +148,35 @@ func TestWorkloadFiles(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			_, err := ParseWorkload("web.yaml", []byte(test.file))
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Fatalf("error = %v, want it to contain %q", err, test.want)
+			}
+		})
+	}
+}
+
+func TestManifests(t *testing.T) {
+	const good = "workloads:\n  - {name: web, kind: container, image: busybox}\ninstances:\n  - {name: front, workload: web, count: 2}\n"
+	m, err := ParseManifest("m.yaml", []byte(good+"  - {name: back, workload: other}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if names := append(m.Instances[0].Names(), m.Instances[1].Names()...); !slices.Equal(names, []string{"front-1", "front-2", "back"}) {
+		t.Errorf("names are %v", names)
+	}
+	for _, test := range []struct{ name, file, want string }{
+		{"empty", "", "the file is empty"},
+		{"unknown key", good + "more: 1\n", `line 5, column 1: unknown field "more"`},
+		{"bad workload", "workloads:\n  - {name: web, kind: pod, image: b}\n", `line 2, column 23: workloads[0].kind: "pod"`},
+		{"workload twice", "workloads:\n  - &w {name: web, kind: container, image: b}\n  - *w\n", "workloads[1].name: \"web\" is the name of another"},
+		{"public workload", "workloads:\n  - {name: web, visibility: public, kind: container, image: b}\n", "ciao create workload"},
+		{"instance twice", good + "  - {name: front-2, workload: web}\n", `instances[1].name: "front-2" is the name of another`},
+		{"no workload", "instances: [{name: x}]\n", "instances[0].workload: is missing"},
+		{"none", "instances: [{name: x, workload: w, count: -1}]\n", "instances[0].count: must be from 1"},
+		{"bad name", "instances: [{name: X, workload: w}]\n", `instances[0].name: "X" is not a name`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := ParseManifest("m.yaml", []byte(test.file))
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Fatalf("error = %v, want it to contain %q", err, test.want)
 			}

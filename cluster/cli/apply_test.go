@@ -1,0 +1,72 @@
+package cli_test
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ciaocloud/ciao/cluster/apiserver/apiservertest"
+)
+
+const manifest = `workloads:
+  - name: web
+    kind: container
+    image: busybox
+    command: [exit, '0', after, 1h]
+    environment: {COLOUR: blue}
+    requirements: {vcpus: 0.5, memory_mib: 64}
+instances:
+  - {name: front, workload: web, count: 2, labels: {tier: front}}
+  - {name: back, workload: web}
+`
+
+// results of an apply, by name.
+func results(t *testing.T, args ...string) map[string]string {
+	t.Helper()
+	byName := map[string]string{}
+	for _, item := range decode[list](t, works(t, append([]string{"apply", "-o", "json"}, args...)...)).Items {
+		byName[item["name"].(string)] = item["result"].(string)
+	}
+	return byName
+}
+
+func TestApply(t *testing.T) {
+	become(t, apiservertest.NewCluster(t))
+	name := file(t, manifest)
+	for _, step := range []struct {
+		what string
+		args []string
+		want map[string]string
+	}{
+		{"a dry run", []string{"-f", name, "--dry-run"}, map[string]string{"web": "missing", "front-1": "missing", "front-2": "missing", "back": "missing"}},
+		{"the first", []string{"-f", name, "--wait"}, map[string]string{"web": "created", "front-1": "created", "front-2": "created", "back": "created"}},
+		{"the second", []string{"-f", name}, map[string]string{"web": "unchanged", "front-1": "unchanged", "front-2": "unchanged", "back": "unchanged"}},
+	} {
+		if diff := cmp.Diff(step.want, results(t, step.args...)); diff != "" {
+			t.Errorf("%s (-want +got): %s", step.what, diff)
+		}
+	}
+	if states := works(t, "list", "instances", "-f", "{{.name}} {{.state}} {{json .labels}}"); states != "back active {}\nfront-1 active {\"tier\":\"front\"}\nfront-2 active {\"tier\":\"front\"}\n" {
+		t.Errorf("instances are %s", states)
+	}
+	works(t, "delete", "instance", "front-1", "--wait")
+	if got := results(t, "-f", name); got["front-1"] != "created" || got["front-2"] != "unchanged" {
+		t.Errorf("after a deletion: %v", got)
+	}
+}
+
+func TestApplyRefusesContradictions(t *testing.T) {
+	start(t) // has a workload busybox
+	works(t, "create", "instance", "busybox", "--name", "back")
+	refuses(t, 4, []string{"apply", "-f", file(t, manifest)}, "instance back is there with another workload", "nothing was changed")
+	refuses(t, 4, []string{"apply", "-f", file(t, "workloads: [{name: busybox, kind: container, image: other, command: [sleep, '60']}]\n")},
+		"workload busybox is there with another image, requirements", "another name")
+	refuses(t, 3, []string{"apply", "-f", file(t, "instances: [{name: x, workload: busibox}]\n")}, "did you mean busybox")
+	refuses(t, 2, []string{"apply"}, "-f FILE")
+	refuses(t, 2, []string{"apply", "--admin", "-f", file(t, manifest)}, "say which tenant")
+	refuses(t, 2, []string{"apply", "-f", file(t, "name: web\n")}, "line 1", "name")
+	refuses(t, 3, []string{"apply", "-f", "/no/such/file"}, "/no/such/file")
+	if left := works(t, "list", "workloads", "-f", "{{.name}}"); left != "busybox\n" {
+		t.Errorf("workloads are %s", left)
+	}
+}
