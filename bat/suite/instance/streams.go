@@ -3,6 +3,7 @@ package instance
 import (
 	"bytes"
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/ciaocloud/ciao/bat"
@@ -27,12 +28,14 @@ func logs(ctx context.Context, t *bat.T, tenant *bat.Tenant) {
 	followed := t.Ciao(ctx, tenant.ID, "logs", "counting", "--follow").Works(t, "logs --follow")
 	tenant.Await(ctx, created, bat.LaunchTime, bat.In(cluster.Exited))
 	for _, log := range []struct{ what, got, want string }{
-		{"followed to its end", followed.Out, "one\ntwo\nthree\n"},
-		{"the whole log", t.Ciao(ctx, tenant.ID, "logs", "counting").Works(t, "logs").Out, "one\ntwo\nthree\n"},
-		{"the last line", t.Ciao(ctx, tenant.ID, "logs", "counting", "--tail", "1").Works(t, "logs --tail").Out, "three\n"},
+		{"followed to its end", followed.Out, "one three two"},
+		{"the whole log", t.Ciao(ctx, tenant.ID, "logs", "counting").Works(t, "logs").Out, "one three two"},
+		{"the last line", t.Ciao(ctx, tenant.ID, "logs", "counting", "--tail", "1").Works(t, "logs --tail").Out, "three"},
 	} {
-		if log.got != log.want {
-			t.Errorf("%s is %q, expected %q", log.what, log.got, log.want)
+		words := strings.Fields(log.got)
+		slices.Sort(words) // which of two outputs is read first is the engine's affair
+		if got := strings.Join(words, " "); got != log.want {
+			t.Errorf("%s has %q, expected %q", log.what, got, log.want)
 		}
 	}
 	t.Ciao(ctx, tenant.ID, "exec", "counting", "--", "true").Refuses(t, "a command in an instance that has ended", 4, "exited")
@@ -51,8 +54,10 @@ func executions(ctx context.Context, t *bat.T, tenant *bat.Tenant) {
 		t.Errorf("cat gave %d of %d bytes of its input, code %d, %v", out.Len(), len(much), code, err)
 	}
 	out.Reset()
+	// An engine may size a terminal after it has started the command.
+	sized := `tty; until [ "$(stty size 2>/dev/null)" = "33 111" ]; do sleep 0.1; done; stty size; exit 3`
 	code, err = tenant.API.Exec(ctx, "busy", client.Execution{
-		Command: []string{"sh", "-c", "tty; stty size; exit 3"}, TTY: true, Size: cluster.TerminalSize{Width: 111, Height: 33}, Output: &out, Errors: &out,
+		Command: []string{"sh", "-c", sized}, TTY: true, Size: cluster.TerminalSize{Width: 111, Height: 33}, Output: &out, Errors: &out,
 	})
 	if err != nil || code != 3 || !strings.HasPrefix(out.String(), "/dev/") || !strings.Contains(out.String(), "33 111") {
 		t.Errorf("on a terminal of 111 by 33 the command printed %q, code %d, %v", out.String(), code, err)
