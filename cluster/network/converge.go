@@ -114,7 +114,7 @@ func (c *Converger) run() {
 func (c *Converger) pass(wanted Image) error {
 	ctx, cancel := context.WithTimeoutCause(context.Background(), passLimit, fmt.Errorf("the kernel took more than %v: %w", passLimit, cluster.ErrTimeout))
 	defer cancel()
-	current, err := c.current(ctx)
+	current, err := c.current(ctx, wanted)
 	if err != nil {
 		return err
 	}
@@ -128,15 +128,26 @@ func (c *Converger) pass(wanted Image) error {
 	return nil
 }
 
-func (c *Converger) current(ctx context.Context) (Image, error) {
+// current is what the kernel has.
+func (c *Converger) current(ctx context.Context, wanted Image) (Image, error) {
 	if c.image != nil {
 		links, err := c.kernel.ReadLinks(ctx)
 		if err != nil {
 			return Image{}, err
 		}
-		if maps.Equal(links, c.image.Links) {
+		if sameLinks(links, c.image.Links, wanted) {
 			return *c.image, nil
 		}
 	}
 	return c.kernel.Read(ctx)
+}
+
+// sameLinks compares all but the MACs that nobody chose: the kernel gives a bridge another one as ports come and go.
+func sameLinks(a, b map[string]Link, wanted Image) bool {
+	return maps.EqualFunc(a, b, func(a, b Link) bool {
+		if wanted.Links[a.Name].MAC == "" {
+			a.MAC, b.MAC = "", ""
+		}
+		return a == b
+	})
 }

@@ -59,9 +59,19 @@ func (k *Kernel) Execute(ctx context.Context, steps []network.Step) error {
 			return fmt.Errorf("%s: %w: %w", step, err, cluster.ErrUnavailable)
 		}
 		k.image.Do(step)
+		k.name(step)
 		k.log = append(k.log, step)
 	}
 	return nil
+}
+
+// name gives a new bridge a MAC, as a kernel does when nobody chose one.
+func (k *Kernel) name(step network.Step) {
+	if add, ok := step.(network.AddLink); ok && add.Link.Kind == network.LinkBridge && add.Link.MAC == "" {
+		link := k.image.Links[add.Link.Name]
+		link.MAC = fmt.Sprintf("02:ff:00:00:00:%02x", len(k.image.Links))
+		k.image.Links[link.Name] = link
+	}
 }
 
 // check refuses a step that names what is not there.
