@@ -134,7 +134,33 @@ func TestFormerPeersAreStrangers(t *testing.T) {
 	}
 }
 
-// echo is a connection between two instances over which lines go and come back.
+// connect opens a TCP connection between two namespaces; serve has its other end until it returns.
+func connect(t testing.TB, from, to *networktest.Space, address netip.Addr, serve func(net.Conn)) net.Conn {
+	t.Helper()
+	at := netip.AddrPortFrom(address, 7).String()
+	var listener net.Listener
+	to.Do(func() (err error) {
+		listener, err = net.Listen("tcp4", at)
+		return err
+	})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if conn, err := listener.Accept(); err == nil {
+			defer conn.Close()
+			serve(conn)
+		}
+	}()
+	var conn net.Conn
+	from.Do(func() (err error) {
+		conn, err = net.DialTimeout("tcp4", at, arrival)
+		return err
+	})
+	t.Cleanup(func() { conn.Close(); listener.Close(); <-done })
+	return conn
+}
+
+// echo is a connection over which lines go and come back.
 type echo struct {
 	t    *testing.T
 	conn net.Conn
@@ -142,31 +168,10 @@ type echo struct {
 	sent int
 }
 
-func connect(t *testing.T, from, to *instance) *echo {
+func newEcho(t *testing.T, from, to *instance) *echo {
 	t.Helper()
-	var listener net.Listener
-	to.Do(func() (err error) {
-		listener, err = net.Listen("tcp4", netip.AddrPortFrom(to.address, 7).String())
-		return err
-	})
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		conn, err := listener.Accept()
-		if err != nil {
-			return
-		}
-		defer conn.Close()
-		io.Copy(conn, conn)
-	}()
-	e := &echo{t: t}
-	from.Do(func() (err error) {
-		e.conn, err = net.DialTimeout("tcp4", netip.AddrPortFrom(to.address, 7).String(), arrival)
-		return err
-	})
-	t.Cleanup(func() { e.conn.Close(); listener.Close(); <-done })
-	e.back = bufio.NewReader(e.conn)
-	return e
+	conn := connect(t, from.Space, to.Space, to.address, func(conn net.Conn) { io.Copy(conn, conn) })
+	return &echo{t: t, conn: conn, back: bufio.NewReader(conn)}
 }
 
 // works sends a line and waits for it.
@@ -227,7 +232,7 @@ func TestReturningNodeIsRepairedUnderTraffic(t *testing.T) {
 	spread(red1, red2, red3)
 	one, two := red1.instance(2), red2.instance(3)
 	spread(red1, red2, red3)
-	connection := connect(t, one, two)
+	connection := newEcho(t, one, two)
 	if err := connection.works(); err != nil {
 		t.Fatal(err)
 	}

@@ -134,7 +134,7 @@ func TestHostsGetTheirAddressByDHCP(t *testing.T) {
 		red.configure()
 		red.apply()
 		successor := &instance{Space: networktest.NewSpace(t), tenant: red, id: "successor"}
-		red.engine.IP("link set " + network.EngineEnd("successor") + " netns " + successor.holder() + " name eth0")
+		red.engine.IP("link set " + network.EngineEnd("successor") + " netns " + holder(successor.Space) + " name eth0")
 		lease, err := successor.lease()
 		if err != nil {
 			t.Fatal(err)

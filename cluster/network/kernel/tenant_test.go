@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
-	"strconv"
 	"testing"
 	"time"
 
@@ -17,7 +16,7 @@ import (
 
 // machine is a host with one node and its CNCIs; other nodes may be beside it.
 type machine struct {
-	t       *testing.T
+	t       testing.TB
 	name    string
 	host    *networktest.Host
 	engine  *networktest.Space
@@ -28,7 +27,7 @@ type machine struct {
 	facts   network.NodeFacts
 }
 
-func newMachine(t *testing.T) *machine {
+func newMachine(t testing.TB) *machine {
 	t.Helper()
 	m := newHost(t)
 	m.start()
@@ -36,7 +35,7 @@ func newMachine(t *testing.T) *machine {
 }
 
 // newHost is a machine before its node's network is made.
-func newHost(t *testing.T) *machine {
+func newHost(t testing.TB) *machine {
 	t.Helper()
 	return &machine{t: t, name: "node-1", host: networktest.NewHost(t), engine: networktest.NewSpace(t), cluster: fmt.Sprintf("t%x", time.Now().UnixNano()&0xffffffff)}
 }
@@ -213,12 +212,9 @@ func (t *tenant) port(number int) *instance {
 	t.apply()
 	t.wanted.Hosts = append(t.wanted.Hosts, network.Host{Name: fmt.Sprintf("web-%d", number), MAC: i.mac, Addresses: []netip.Addr{address}})
 	t.configure()
-	t.engine.IP("link set " + network.EngineEnd(i.id) + " netns " + i.holder() + " name eth0")
+	t.engine.IP("link set " + network.EngineEnd(i.id) + " netns " + holder(i.Space) + " name eth0")
 	return i
 }
-
-// holder is the pid of a process in the instance's namespace, by which ip(8) names it.
-func (i *instance) holder() string { return strconv.Itoa(i.Start("sleep", "3600").Process.Pid) }
 
 // reaches reports whether a ping is answered.
 func (i *instance) reaches(address string) bool {
