@@ -2,7 +2,7 @@ package controller
 
 import (
 	"cmp"
-	"maps"
+	"fmt"
 	"net/netip"
 	"slices"
 	"testing"
@@ -16,36 +16,38 @@ import (
 	"github.com/ciaocloud/ciao/ssntp"
 )
 
-// neighbours are what a node should know and what it was told last, of a subnet.
-func (w *world) neighbours(node, subnet string) (want, told []payload.Neighbour) {
-	ends := map[string]netip.Addr{}
-	w.fake.with(func() {
-		for id, n := range w.fake.nodes {
-			ends[id] = n.underlay
-		}
-		told = w.fake.nodes[node].paths[subnet].Neighbours
-	})
+// checkNeighbours checks what each node with an instance of a subnet was told last of the others.
+func (w *world) checkNeighbours() {
+	w.t.Helper()
+	subnets := map[string][]cluster.Instance{}
 	for _, i := range w.instances() {
-		if i.Subnet == subnet && i.Node != "" && i.Node != node {
-			want = append(want, payload.Neighbour{MAC: i.MAC, Node: ends[i.Node]})
+		if i.Node != "" {
+			subnets[i.Subnet] = append(subnets[i.Subnet], i)
 		}
 	}
-	slices.SortFunc(want, func(a, b payload.Neighbour) int { return cmp.Compare(a.MAC, b.MAC) })
-	return want, told
+	w.fake.with(func() {
+		for subnet, all := range subnets {
+			slices.SortFunc(all, func(a, b cluster.Instance) int { return cmp.Compare(a.MAC, b.MAC) })
+			for id, node := range w.fake.nodes {
+				if slices.ContainsFunc(all, func(i cluster.Instance) bool { return i.Node == id }) {
+					w.checkTold(id, all, node.paths[subnet].Neighbours)
+				}
+			}
+		}
+	})
 }
 
-// checkNeighbours checks every node that has an instance of the subnet.
-func (w *world) checkNeighbours(subnet string) {
+// checkTold compares what a node was told of a subnet with the subnet's instances.
+func (w *world) checkTold(node string, all []cluster.Instance, told []payload.Neighbour) {
 	w.t.Helper()
-	having := map[string]bool{}
-	for _, i := range w.instances() {
-		having[i.Node] = true
-	}
-	for _, node := range slices.Sorted(maps.Keys(having)) {
-		want, told := w.neighbours(node, subnet)
-		if diff := gocmp.Diff(want, told, cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
-			w.t.Errorf("neighbours that %s knows (-want +got):\n%s", node, diff)
+	var want []payload.Neighbour
+	for _, i := range all {
+		if i.Node != node {
+			want = append(want, payload.Neighbour{MAC: i.MAC, Node: w.fake.nodes[i.Node].underlay})
 		}
+	}
+	if diff := gocmp.Diff(want, told, cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+		w.t.Errorf("neighbours that %s knows of %s (-want +got):\n%s", node, all[0].Subnet, diff)
 	}
 }
 
@@ -70,8 +72,7 @@ func TestNeighboursFollowTheInstances(t *testing.T) {
 		counts := w.configures()
 		w.create(9, "web")
 		w.untilState(cluster.Active, 9)
-		subnet := w.instances()[0].Subnet
-		w.checkNeighbours(subnet)
+		w.checkNeighbours()
 		w.fake.with(func() {
 			for node, n := range counts {
 				if n > 2 {
@@ -87,7 +88,7 @@ func TestNeighboursFollowTheInstances(t *testing.T) {
 		}
 		w.until("eight left", func() bool { return len(w.instances()) == 8 })
 		time.Sleep(time.Second)
-		w.checkNeighbours(subnet)
+		w.checkNeighbours()
 		w.fake.with(func() {
 			if counts[one.Node] != 0 || len(counts) != 2 {
 				t.Errorf("an instance left %s, and these were told: %v", one.Node, counts)
@@ -99,7 +100,7 @@ func TestNeighboursFollowTheInstances(t *testing.T) {
 		w.untilState(cluster.Active, 12-w.on(second))
 		w.fake.reconnect(second)
 		w.untilState(cluster.Active, 12)
-		w.checkNeighbours(subnet)
+		w.checkNeighbours()
 	})
 }
 
@@ -174,4 +175,64 @@ func (w *world) node(instance string) string {
 		}
 	}
 	return ""
+}
+
+// Two hundred subnets on eight nodes: everybody knows everything, a change is told once to each node that has the subnet, and a node
+// that returns is told what it missed in a few messages.
+func TestManySubnetsOnManyNodes(t *testing.T) {
+	inWorld(t, func(w *world) {
+		const many, each = 200, 8
+		for n := range each - 1 {
+			w.fake.addNode(n + 2)
+		}
+		var all []cluster.Tenant
+		for n := range many {
+			all = append(all, w.addTenant(fmt.Sprint("tenant-", n)))
+			w.createFor(all[n], each)
+		}
+		w.untilState(cluster.Active, many*each)
+		w.checkNeighbours()
+
+		counts := w.configures()
+		w.createFor(all[7], 1)
+		w.untilState(cluster.Active, many*each+1)
+		w.checkNeighbours()
+		w.fake.with(func() {
+			for node, n := range counts {
+				if n > 1 {
+					t.Errorf("%s was told %d times of one instance", node, n)
+				}
+			}
+			clear(counts)
+		})
+
+		away := w.fake.order[3]
+		w.fake.disconnect(away)
+		gone := map[string]bool{}
+		for _, i := range w.instances() {
+			if i.Node != away && !gone[i.Subnet] && len(gone) < many/4 {
+				gone[i.Subnet] = true
+				if _, err := w.c.DeleteInstance(w.ctx, Operator, i.ID); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		w.until("the deleted gone", func() bool { return len(w.instances()) == many*each+1-len(gone) })
+		w.fake.with(func() { clear(counts) })
+		w.fake.reconnect(away)
+		time.Sleep(time.Second)
+		w.checkNeighbours()
+		w.fake.with(func() {
+			if counts[away] == 0 || counts[away] > 3 {
+				t.Errorf("the node that returned was told %d times what it missed", counts[away])
+			}
+		})
+	})
+}
+
+func (w *world) createFor(tenant cluster.Tenant, count int) {
+	w.t.Helper()
+	if _, err := w.c.CreateInstances(w.ctx, tenant.ID, InstanceRequest{Workload: "web", Count: count}); err != nil {
+		w.t.Fatal(err)
+	}
 }
