@@ -1,6 +1,7 @@
 package ssntp
 
 import (
+	"bytes"
 	"container/list"
 	"context"
 	"crypto/tls"
@@ -59,15 +60,15 @@ func (s *Server) welcome(ctx context.Context, l *link) (*peer, error) {
 }
 
 func (s *Server) readHello(ctx context.Context, l *link) (greeting, error) {
-	own, err := ownCertificate(s.config.Certificate, s.identity)
+	config, err := s.handshakeConfig()
 	if err != nil {
 		return greeting{}, err
 	}
-	conn := tls.Server(l.raw, serverTLS(own, s.config.Roots))
+	conn := tls.Server(l.raw, config)
 	if err := conn.HandshakeContext(ctx); err != nil {
 		return greeting{}, fmt.Errorf("TLS handshake: %w", err)
 	}
-	if err := l.secured(conn, own.Leaf); err != nil {
+	if err := l.secured(conn, config.Certificates[0].Leaf); err != nil {
 		return greeting{}, err
 	}
 	if s.config.Admit != nil {
@@ -84,6 +85,22 @@ func (s *Server) readHello(ctx context.Context, l *link) (greeting, error) {
 	}
 	l.setHeartbeat(s.limits.Heartbeat)
 	return hi, hi.check(l.peer, s.limits.Payload)
+}
+
+// handshakeConfig is for one handshake. While the certificate stays the same it
+// is the same one, which all connections hold together.
+func (s *Server) handshakeConfig() (*tls.Config, error) {
+	own, err := ownCertificate(s.config.Certificate, s.identity)
+	if err != nil {
+		return nil, err
+	}
+	last := s.handshake.Load()
+	if last != nil && slices.EqualFunc(last.Certificates[0].Certificate, own.Certificate, bytes.Equal) {
+		return last, nil
+	}
+	config := serverTLS(own, s.config.Roots)
+	s.handshake.Store(config)
+	return config, nil
 }
 
 // admit finds or makes the session that a hello asks for.

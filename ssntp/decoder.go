@@ -2,34 +2,40 @@ package ssntp
 
 import (
 	"io"
+	"sync"
 )
 
 const (
-	smallBuffer = headerSize + maxOptions + 484 // 1536, kept by every connection
+	idleBuffer  = 128                           // kept by every connection: signs of life, greetings
+	smallBuffer = headerSize + maxOptions + 484 // 1536, until a frame that came alone is read
 	largeBuffer = 18 << 10                      // one at a time while data flows; a TLS record and what was left of the one before
 	flowing     = 2 << 10                       // bytes of a read after which more is to be expected
 	gathered    = 1 << 10                       // bytes of a payload that is made whole in the buffer
 )
 
-// decoder reads frames. An idle connection holds a small buffer only: large ones
-// are for data that flows. A large one is never used again: it belongs to the
-// payloads that were cut out of it.
+// decoder reads frames. An idle connection holds a tiny buffer only. A small one
+// is borrowed for a frame that comes alone, large ones are for data that flows:
+// such a one is never used again, since it belongs to the payloads that were cut
+// out of it.
 type decoder struct {
 	src    io.Reader
 	limit  int // of payloads
 	filled func()
-	small  [smallBuffer]byte
-	buf    []byte // small, or a large one
-	r, w   int    // unread bytes are buf[r:w]
-	more   bool   // there is probably more to read at once
-	ahead  header // of the frame at r
-	parsed bool   // ahead is known
+	idle   [idleBuffer]byte
+	small  *[smallBuffer]byte // nil when not borrowed
+	buf    []byte             // idle, small, or a large one
+	r, w   int                // unread bytes are buf[r:w]
+	more   bool               // there is probably more to read at once
+	ahead  header             // of the frame at r
+	parsed bool               // ahead is known
 }
+
+var smallBuffers = sync.Pool{New: func() any { return new([smallBuffer]byte) }}
 
 // newDecoder reads from src and calls filled after every read.
 func newDecoder(src io.Reader, payloadLimit int, filled func()) *decoder {
 	d := &decoder{src: src, limit: payloadLimit, filled: filled}
-	d.buf = d.small[:]
+	d.buf = d.idle[:]
 	return d
 }
 
@@ -109,13 +115,13 @@ func (d *decoder) payload(length int) ([]byte, error) {
 	return p, nil
 }
 
-// need waits until n bytes are in the buffer; n fits the small one.
+// need waits until n bytes are in the buffer; n fits a small one.
 func (d *decoder) need(n int) error {
 	for d.w-d.r < n {
 		d.choose()
 		more, err := d.src.Read(d.buf[d.w:])
 		d.w += more
-		d.more = more >= flowing || d.w == len(d.buf)
+		d.more = more >= flowing || d.w == len(d.buf) && len(d.buf) > idleBuffer
 		d.filled()
 		if err != nil && d.w-d.r < n {
 			if d.w > d.r {
@@ -128,18 +134,27 @@ func (d *decoder) need(n int) error {
 }
 
 // choose finds room for the next read, behind the unread bytes, which are fewer
-// than the small buffer holds.
+// than a small buffer holds.
 func (d *decoder) choose() {
 	unread := d.buf[d.r:d.w]
 	switch {
-	case !d.more:
-		d.buf = d.small[:]
-	case len(d.buf)-d.w < smallBuffer:
-		d.buf = make([]byte, largeBuffer)
-	default:
+	case d.more && len(d.buf)-d.w >= smallBuffer:
 		return
+	case d.more:
+		d.buf = make([]byte, largeBuffer)
+	case len(unread) == 0:
+		d.buf = d.idle[:]
+	case d.small == nil:
+		d.small = smallBuffers.Get().(*[smallBuffer]byte)
+		fallthrough
+	default:
+		d.buf = d.small[:]
 	}
 	d.r, d.w = 0, copy(d.buf, unread)
+	if d.small != nil && len(d.buf) != smallBuffer {
+		smallBuffers.Put(d.small)
+		d.small = nil
+	}
 }
 
 func unexpected(err error) error {

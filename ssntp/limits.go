@@ -11,7 +11,7 @@ type Limits struct {
 	Payload      int // bytes of one payload, both ways; default 1 MiB, alike on all peers
 	QueueFrames  int // frames queued for one destination, acknowledged or not; default 65536
 	QueueBytes   int // payload bytes queued for one destination; default 16 MiB
-	WindowFrames int // frames a neighbour may send ahead of our handler; default 1024
+	WindowFrames int // frames a neighbour may send ahead of our handler; default 2048
 	WindowBytes  int // payload bytes it may send ahead; default 4 MiB
 	Handshakes   int // connections in handshake at once (server); default 256
 

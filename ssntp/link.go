@@ -27,10 +27,11 @@ type link struct {
 	lastRead atomic.Int64 // nanoseconds since opened, so that clock steps do no harm
 	opened   time.Time
 
-	turn        sync.Mutex // of writing, the handshake's until the pump works; whoever has it owns the next three
+	turn        sync.Mutex // of writing, the handshake's until the pump works; whoever has it owns the next four
 	deadlineSet time.Time
-	wrote       bool // since the writer last looked
-	stuck       bool // the gatherer holds what tryWrite could not send
+	wrote       bool             // since the writer last looked
+	stuck       bool             // the gatherer holds what tryWrite could not send
+	sign        [headerSize]byte // a sign of life
 
 	wake    chan struct{}   // there may be something to write
 	parting chan goodbyeMsg // asks the writer to say goodbye

@@ -86,26 +86,10 @@ func (e *endpoint) writeNow(l *link) {
 // flush writes the frames that may be sent now, or a sign of life, and what is
 // stuck. The caller has the link's turn.
 func (e *endpoint) flush(l *link, beat bool, wait bool) (wrote bool, err error) {
-	var pooled *[]byte
-	e.mu.Lock()
-	if e.link != l {
-		e.mu.Unlock()
-		return false, errReplaced
+	buf, large, err := e.compose(l, beat)
+	if err != nil {
+		return false, err
 	}
-	s := &e.session
-	idle := s.next == s.base+uint64(s.queue.count)
-	if idle && !beat && !l.stuck && !(s.ackOpen() && (l.ackNow || s.ackDue())) {
-		e.mu.Unlock()
-		return false, nil
-	}
-	pooled = writeBuffers.Get().(*[]byte)
-	now := time.Now()
-	buf := s.take((*pooled)[:0], writeSize, now)
-	if len(buf) == 0 && (beat || s.ackOpen() && (l.ackNow || s.ackDue())) {
-		buf = s.takeAck(buf, now)
-	}
-	l.ackNow = false
-	e.mu.Unlock()
 	if wrote = len(buf) > 0 || l.stuck; wrote {
 		l.wrote = true
 		if wait {
@@ -114,11 +98,38 @@ func (e *endpoint) flush(l *link, beat bool, wait bool) (wrote bool, err error) 
 			err = l.tryWrite(buf)
 		}
 	}
-	if cap(buf) <= 2*writeSize {
-		*pooled = buf
+	if large != nil {
+		if cap(buf) <= 2*writeSize {
+			*large = buf
+		}
+		writeBuffers.Put(large)
 	}
-	writeBuffers.Put(pooled)
 	return wrote, err
+}
+
+// compose draws what flush writes. Frames go into a large buffer, which the
+// caller gives back; a sign of life does not: thousands of connections that do
+// nothing else would need one each whenever the collector has emptied the pool.
+func (e *endpoint) compose(l *link, beat bool) (buf []byte, large *[]byte, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.link != l {
+		return nil, nil, errReplaced
+	}
+	s := &e.session
+	acknowledge := beat || s.ackOpen() && (l.ackNow || s.ackDue())
+	l.ackNow = false
+	if s.next < s.base+uint64(s.queue.count) {
+		large = writeBuffers.Get().(*[]byte)
+		if buf = s.take((*large)[:0], writeSize, time.Now()); len(buf) > 0 {
+			return buf, large, nil
+		}
+		writeBuffers.Put(large)
+	}
+	if acknowledge {
+		buf = s.takeAck(l.sign[:0], time.Now())
+	}
+	return buf, nil, nil
 }
 
 // sayGoodbye sends what the window still allows and the goodbye, then gives the
@@ -169,6 +180,12 @@ func (e *endpoint) takeAll(l *link, reader int) error {
 		h, err := l.decoder.next(&f)
 		if err != nil {
 			return err
+		}
+		if b == nil && f.Operand == heartbeat && !l.decoder.ready() {
+			if err := e.hear(l, h.ack); err != nil {
+				return err
+			}
+			continue
 		}
 		if b == nil {
 			b = newBatch()
@@ -226,12 +243,31 @@ func (e *endpoint) takeIn(l *link, b *batch) (now bool, err error) {
 		e.inbox.push(b)
 	}
 	if progress {
-		l.signal()
-		if e.session.roomy() {
-			e.wakeSenders()
-		}
+		e.progressed(l)
 	}
 	return now, cmp.Or(broken, bye)
+}
+
+// hear takes in a sign of life that came alone, without a batch for it.
+func (e *endpoint) hear(l *link, ack uint64) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.link != l {
+		return errReplaced
+	}
+	progress, err := e.session.acknowledge(ack)
+	if progress {
+		e.progressed(l)
+	}
+	return err
+}
+
+// progressed wakes those who wait for acknowledgements. The caller holds the lock.
+func (e *endpoint) progressed(l *link) {
+	l.signal()
+	if e.session.roomy() {
+		e.wakeSenders()
+	}
 }
 
 // keepFresh checks in the frames of a batch and drops from it what is not for

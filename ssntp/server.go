@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -56,6 +57,8 @@ type Server struct {
 	log      *slog.Logger
 	table    table
 	gate     gate
+
+	handshake atomic.Pointer[tls.Config] // of the latest one
 }
 
 // NewServer checks the configuration and loads the certificate once.
