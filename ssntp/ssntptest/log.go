@@ -90,6 +90,15 @@ func (l *Log) Pending() []Event {
 	return append([]Event(nil), l.events...)
 }
 
+// Take returns what has come and takes it out.
+func (l *Log) Take() []Event {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	events := l.events
+	l.events = nil
+	return events
+}
+
 func (l *Log) await(tb testing.TB, what string, wanted func(Event) bool) Event {
 	tb.Helper()
 	timeout := time.After(patience)
