@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -272,6 +274,46 @@ func TestDisconnectCutsPeer(t *testing.T) {
 		t.Errorf("disconnected: %v", e.Reason)
 	}
 	hub.Log.Disconnected(t)
+}
+
+// TestRevokedPeerIsCut: whoever is admitted no more loses the connection, by
+// itself, and gets no other; the others notice nothing.
+func TestRevokedPeerIsCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var revoked atomic.Pointer[ssntp.ID]
+		hub := ssntptest.NewHub(t, func(c *ssntp.ServerConfig) {
+			c.Limits.Recheck = 10 * time.Second
+			c.Admit = func(peer ssntp.Identity, certificate *x509.Certificate) error {
+				if identity, err := ssntp.IdentityOf(certificate); err != nil || identity.ID != peer.ID {
+					t.Errorf("asked about %v with the certificate of %v, %v", peer, identity, err)
+				}
+				if id := revoked.Load(); id != nil && *id == peer.ID {
+					return errors.New("revoked")
+				}
+				return nil
+			}
+		})
+		bad, atBad := hub.Client(t, ssntp.RoleAgent)
+		_, atGood := hub.Client(t, ssntp.RoleAgent)
+		hub.Log.Connected(t)
+		hub.Log.Connected(t)
+		id := bad.Identity().ID
+		revoked.Store(&id)
+		start := time.Now()
+		if e := hub.Log.Disconnected(t); e.Peer.ID != id || !errors.Is(e.Reason, ssntp.ErrNotAuthorized) {
+			t.Errorf("the owner was told of %v: %v", e.Peer, e.Reason)
+		}
+		if took := time.Since(start); took > 11*time.Second {
+			t.Errorf("cut after %v", took)
+		}
+		if e := atBad.Disconnected(t); !errors.Is(e.Reason, ssntp.ErrNotAuthorized) || !strings.Contains(e.Reason.Error(), "revoked") {
+			t.Errorf("disconnected: %v", e.Reason)
+		}
+		time.Sleep(time.Minute)
+		if events := append(atBad.Pending(), atGood.Pending()...); len(events) > 0 {
+			t.Errorf("afterwards: %v", events)
+		}
+	})
 }
 
 func TestSecondAddress(t *testing.T) {

@@ -41,8 +41,9 @@ type ServerConfig struct {
 	// Roots are the authorities whose certificates peers may show.
 	Roots *x509.CertPool
 	Owner Owner
-	// Admit, when set, may refuse a verified peer, for revocation. To cut those
-	// already connected, use Server.Disconnect.
+	// Admit, when set, may refuse a verified peer, for revocation. It is asked at
+	// every handshake, and every Limits.Recheck about those who are connected,
+	// from several goroutines.
 	Admit  func(peer Identity, certificate *x509.Certificate) error
 	Limits Limits
 	Logger *slog.Logger // nil logs nothing
@@ -99,12 +100,17 @@ func (s *Server) Identity() Identity { return s.identity }
 func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 	var announcer sync.WaitGroup
 	announcer.Go(func() { s.table.announce(s.config.Owner) })
+	var rechecker sync.WaitGroup
+	rechecking, stopRechecking := context.WithCancel(ctx)
+	rechecker.Go(func() { s.recheck(rechecking) })
 
 	var connections sync.WaitGroup
 	stop := context.AfterFunc(ctx, func() { listener.Close() })
 	err := s.acceptAll(ctx, listener, &connections)
 	stop()
 	listener.Close()
+	stopRechecking()
+	rechecker.Wait()
 	s.endAll(fmt.Errorf("%w: the server stops", ErrClosed))
 	s.gate.closeAll()
 	connections.Wait()

@@ -1,0 +1,108 @@
+package certs_test
+
+import (
+	"errors"
+	"log/slog"
+	"math/big"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/ciaocloud/ciao/ssntp/certs"
+)
+
+func issued(t *testing.T, authority *certs.Authority) *certs.Pair {
+	t.Helper()
+	pair, err := authority.Issue(certs.User("ann", "t1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pair
+}
+
+// TestRevocations: the list is followed while it grows, and a bad one does not
+// take the place of a good one.
+func TestRevocations(t *testing.T) {
+	authority, other := newAuthority(t), newAuthority(t)
+	file := filepath.Join(t.TempDir(), "revoked.pem")
+	var log strings.Builder
+	list, err := certs.WatchRevocations(file, authority.Certificate, slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, second, never := issued(t, authority), issued(t, authority), issued(t, authority)
+	check := func(when string, revoked ...*certs.Pair) {
+		t.Helper()
+		for name, pair := range map[string]*certs.Pair{"first": first, "second": second, "never": never} {
+			want := false
+			for _, r := range revoked {
+				want = want || r == pair
+			}
+			if err := list.Check(pair.Certificate); errors.Is(err, certs.ErrRevoked) != want {
+				t.Errorf("%s: the %s certificate: %v", when, name, err)
+			}
+		}
+	}
+	revoke := func(pair *certs.Pair) {
+		t.Helper()
+		if err := authority.Revoke(file, pair.Certificate.SerialNumber, pair.Certificate.SerialNumber); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check("without a list")
+	revoke(first)
+	check("with a list", first)
+	revoke(second)
+	check("with a longer list", first, second)
+	for name, bad := range map[string]func() error{
+		"nonsense":            func() error { return os.WriteFile(file, []byte("nonsense"), 0o644) },
+		"nothing":             func() error { return os.Remove(file) },
+		"another authority's": func() error { return other.Revoke(file, big.NewInt(7)) },
+	} {
+		log.Reset()
+		os.Remove(file) // Revoke would refuse to extend nonsense
+		if err := bad(); err != nil && name != "nothing" {
+			t.Fatal(err)
+		}
+		check(name, first, second)
+		if n := strings.Count(log.String(), "level=ERROR"); n != 1 && name != "nothing" {
+			t.Errorf("%s: told %d times:\n%s", name, n, log.String())
+		}
+	}
+	if _, err := certs.WatchRevocations(file, newAuthority(t).Certificate, slog.Default()); err == nil {
+		t.Error("began with a bad list")
+	}
+}
+
+// TestRevokedSerialOfAnotherAuthority: serial numbers are an authority's own.
+func TestRevokedSerialOfAnotherAuthority(t *testing.T) {
+	authority := newAuthority(t)
+	other, err := certs.NewAuthority("another name", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "revoked.pem")
+	theirs := issued(t, other)
+	if err := authority.Revoke(file, theirs.Certificate.SerialNumber); err != nil {
+		t.Fatal(err)
+	}
+	list, err := certs.WatchRevocations(file, authority.Certificate, slog.Default())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := list.Check(theirs.Certificate); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestRevokeKeepsABadList: what cannot be read is not overwritten.
+func TestRevokeKeepsABadList(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "revoked.pem")
+	if err := os.WriteFile(file, []byte("nonsense"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := newAuthority(t).Revoke(file, big.NewInt(1)); err == nil || !strings.Contains(err.Error(), file) {
+		t.Errorf("revoked into nonsense: %v", err)
+	}
+}
