@@ -98,6 +98,11 @@ func (s *Server) verify(connection *tls.ConnectionState) (*x509.Certificate, err
 	if err != nil {
 		return nil, refusal(leaf, err)
 	}
+	if s.config.Admit != nil {
+		if err := s.config.Admit(leaf); err != nil {
+			return nil, fmt.Errorf("the client certificate is not admitted: %w; ask an operator for a new one", err)
+		}
+	}
 	return leaf, nil
 }
 

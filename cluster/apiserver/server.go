@@ -36,12 +36,13 @@ const (
 	maxHeaderBytes  = 64 << 10
 )
 
-// Config is what a server is made of; every field is required but Version and Logger.
+// Config is what a server is made of; every field is required but Admit, Version and Logger.
 type Config struct {
 	UseCases    UseCases
 	Snapshot    Snapshot
 	Certificate func() (tls.Certificate, error) // asked at each handshake, so that it can be renewed
 	ClientCAs   *x509.CertPool                  // that users' certificates must lead to
+	Admit       func(*x509.Certificate) error   // may refuse a valid certificate, for revocation; asked at each request
 	Version     string                          // of the program, for the OpenAPI document
 	Logger      *slog.Logger
 }

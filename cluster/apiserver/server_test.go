@@ -66,6 +66,29 @@ func TestWhoMayCall(t *testing.T) {
 	})
 }
 
+// TestRevokedCaller: a caller is refused from the request on that follows the revocation, on the connection it has.
+func TestRevokedCaller(t *testing.T) {
+	a := apiservertest.New(t)
+	file := a.Tenant(apiservertest.Blue)
+	blue, other := a.Client(file), a.Client(a.Tenant(apiservertest.Blue))
+	if _, err := blue.Workloads(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	certificate, err := certs.LoadCertificate(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Authority.Revoke(a.Revoked(), certificate.SerialNumber); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := blue.Workloads(t.Context()); !errors.Is(err, cluster.ErrPermission) || !strings.Contains(err.Error(), "revoked") {
+		t.Errorf("a revoked caller: %v", err)
+	}
+	if _, err := other.Workloads(t.Context()); err != nil {
+		t.Errorf("another caller of the same tenant: %v", err)
+	}
+}
+
 func sameName(t *testing.T) *certs.Authority {
 	t.Helper()
 	other, err := certs.NewAuthority("test", 0)

@@ -39,6 +39,7 @@ func configFlag(command *cobra.Command, file *string) {
 	command.Flags().StringVar(file, "config", DefaultConfig, "the cluster file")
 }
 
+// loadCluster reads the cluster file of commands that work on the machine they run on.
 func loadCluster(file string) (config.Cluster, error) {
 	cluster, err := config.Load(file)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -55,6 +55,7 @@ type Cluster struct {
 // PKI says where certificates and keys are.
 type PKI struct {
 	Directory string `yaml:"directory"` // ca.pem and NAME.pem, NAME-key.pem for each daemon
+	Revoked   string `yaml:"revoked"`   // list of revoked certificates, which need not exist; default is revoked.pem in the directory
 }
 
 // Scheduler configures the scheduler and how it is reached.
@@ -141,6 +142,7 @@ func Parse(name string, data []byte) (Cluster, error) {
 // setDefaults fills in what the file left empty.
 func (c *Cluster) setDefaults() {
 	setDefault(&c.PKI.Directory, "/etc/ciao/pki")
+	setDefault(&c.PKI.Revoked, filepath.Join(c.PKI.Directory, "revoked.pem"))
 	setDefault(&c.TimeScale, 1)
 	setDefault(&c.LogLevel, "info")
 	setDefault(&c.Scheduler.CPURatio, 16)
@@ -211,6 +213,7 @@ func (c *Cluster) validate() error {
 func (c *Cluster) validatePaths(problems *cluster.Problems) {
 	for path, value := range map[string]string{
 		"pki.directory":        c.PKI.Directory,
+		"pki.revoked":          c.PKI.Revoked,
 		"controller.directory": c.Controller.Directory,
 		"launcher.directory":   c.Launcher.Directory,
 	} {

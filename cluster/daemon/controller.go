@@ -98,8 +98,12 @@ func (e Environment) apiServer(service *controller.Controller, state *store.DB, 
 	if _, err := source(); err != nil { // now, rather than at the first call
 		return nil, err
 	}
+	revoked, err := e.revocations(logger)
+	if err != nil {
+		return nil, err
+	}
 	return apiserver.New(apiserver.Config{
-		UseCases: service, Certificate: certificate(source), ClientCAs: clients, Version: e.Version, Logger: logger,
+		UseCases: service, Certificate: certificate(source), ClientCAs: clients, Admit: revoked.Check, Version: e.Version, Logger: logger,
 		Snapshot: func(ctx context.Context) (func(io.Writer) error, error) {
 			return backup.Begin(ctx, e.Config.Name, state)
 		},

@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/ciaocloud/ciao/cluster"
@@ -33,6 +34,15 @@ func (e Environment) identity(certificate, key string, roles ssntp.Role) (ssntp.
 		return self, fmt.Errorf("%w: the certificate %s has the role %s, and %s is needed here; have one issued with that role", cluster.ErrPermission, certificate, self.Roles, roles)
 	}
 	return self, nil
+}
+
+// revocations is the cluster's list of revoked certificates, as it is whenever it is asked.
+func (e Environment) revocations(logger *slog.Logger) (*certs.Revocations, error) {
+	authority, err := certs.LoadCertificate(e.Config.PKI.CAFile())
+	if err != nil {
+		return nil, err
+	}
+	return certs.WatchRevocations(e.Config.PKI.Revoked, authority, logger)
 }
 
 // valid says in words what is wrong with a certificate.

@@ -20,10 +20,14 @@ func runScheduler(ctx context.Context, e Environment) error {
 	if err != nil {
 		return err
 	}
+	revoked, err := e.revocations(logger)
+	if err != nil {
+		return err
+	}
 	service, err := scheduler.New(scheduler.Config{
 		Server: ssntp.ServerConfig{
 			Certificate: certs.Source(pki.CertificateFile(config.SchedulerCertificate), pki.KeyFile(config.SchedulerCertificate)),
-			Roots:       roots, Limits: e.limits(), Logger: logger,
+			Roots:       roots, Admit: revoked.Admit, Limits: e.limits(), Logger: logger,
 		},
 		Overcommit: e.overcommit(), TimeScale: e.Config.TimeScale, Logger: logger,
 	})

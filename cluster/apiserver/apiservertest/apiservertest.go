@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/tls"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -27,6 +28,8 @@ const (
 	Blue  = "11111111-1111-4111-8111-111111111111"
 	Green = "22222222-2222-4222-8222-222222222222"
 )
+
+const revokedFile = "revoked.pem"
 
 // API is a running API.
 type API struct {
@@ -58,10 +61,13 @@ func newAPI(t *testing.T) *API {
 	must(t, err)
 	authority, err := certs.NewAuthority("test", 0)
 	must(t, err)
-	a := &API{Address: listener.Addr().String(), Controller: service, Authority: authority, directory: t.TempDir(), t: t}
+	directory := t.TempDir()
+	revoked, err := certs.WatchRevocations(filepath.Join(directory, revokedFile), authority.Certificate, slog.New(slog.DiscardHandler))
+	must(t, err)
+	a := &API{Address: listener.Addr().String(), Controller: service, Authority: authority, directory: directory, t: t}
 	web := a.issue(certs.Web("127.0.0.1", "localhost"))
 	server := apiserver.New(apiserver.Config{
-		UseCases: service, Snapshot: snapshots(state), ClientCAs: authority.Pool(), Version: "test",
+		UseCases: service, Snapshot: snapshots(state), ClientCAs: authority.Pool(), Admit: revoked.Check, Version: "test",
 		Certificate: func() (tls.Certificate, error) {
 			pair, err := web()
 			return *pair, err
@@ -82,6 +88,9 @@ func snapshots(state *store.DB) apiserver.Snapshot {
 
 // CA is the file with the authority's certificate.
 func (a *API) CA() string { return filepath.Join(a.directory, "ca.pem") }
+
+// Revoked is the file with the list of revoked certificates; there is none at first.
+func (a *API) Revoked() string { return filepath.Join(a.directory, revokedFile) }
 
 // User makes a certificate of the API's authority and returns its file.
 func (a *API) User(subject certs.Subject) string { return a.UserOf(a.Authority, subject) }
