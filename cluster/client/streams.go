@@ -50,14 +50,20 @@ type Execution struct {
 	Errors  io.Writer
 }
 
+// maxQuery keeps a request within what a controller reads of its head (64 KiB), in bytes: a command grows by its escapes.
+const maxQuery = 60 << 10
+
 // Exec executes a command in an active instance and returns its exit code when it has ended. It has no deadline but that of ctx; whether
 // the command goes on when ctx ends is the affair of what carries the instance.
 func (c *Client) Exec(ctx context.Context, ref string, e Execution) (exitCode int, err error) {
 	query := url.Values{"command": e.Command, "input": {strconv.FormatBool(e.Input != nil)}, "tty": {strconv.FormatBool(e.TTY)},
 		"width": {strconv.Itoa(e.Size.Width)}, "height": {strconv.Itoa(e.Size.Height)}}
 	request, err := c.request(ctx, http.MethodGet, "instances/"+url.PathEscape(ref)+"/exec", query, nil)
-	if err != nil {
+	switch {
+	case err != nil:
 		return 0, err
+	case len(request.URL.RawQuery) > maxQuery:
+		return 0, failed(cluster.ErrTooLarge, "the command is too long: give what it needs as its input")
 	}
 	conn, answer, err := stream.Dial(ctx, c.stream, request.URL.String(), request.Header)
 	switch {

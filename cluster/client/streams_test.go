@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/ciaocloud/ciao/cluster"
@@ -25,6 +26,13 @@ func TestExecAtWhatIsNoController(t *testing.T) {
 	c := strange(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) })
 	_, err := c.Exec(t.Context(), "web", client.Execution{Command: []string{"true"}, Output: io.Discard, Errors: io.Discard})
 	wants(t, err, nil, client.EnvController)
+}
+
+func TestExecOfALongCommand(t *testing.T) {
+	c := strange(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) })
+	command := []string{"sh", "-c", strings.Repeat("\n", 30_000)} // each becomes three bytes
+	_, err := c.Exec(t.Context(), "web", client.Execution{Command: command, Output: io.Discard, Errors: io.Discard})
+	wants(t, err, cluster.ErrTooLarge, "as its input")
 }
 
 // TestLogsThatBreakOff: what came before is there, and the rest is known to be missing.
