@@ -29,6 +29,9 @@ const (
 	idleRole = "SSNTP_IDLE_ROLE"
 )
 
+// idleLimits lets nobody be thought dead on a machine that is busy with other things.
+var idleLimits = ssntp.Limits{Silence: time.Minute, Handshake: time.Minute}
+
 // BenchmarkConnections10000 measures what a server spends on clients that do
 // nothing but live: each has a certificate of its own and sends its heartbeats.
 // Server and clients are processes of their own; the memory is the server's
@@ -157,7 +160,7 @@ func idleServer(ctx context.Context, running *sync.WaitGroup, authority *certs.A
 	} else {
 		server, err := ssntp.NewServer(ssntp.ServerConfig{
 			Certificate: certs.Source(certFile, keyFile), // as daemons do
-			Roots:       authority.Pool(), Owner: &benchOwner{},
+			Roots:       authority.Pool(), Owner: &benchOwner{}, Limits: idleLimits,
 		})
 		if err != nil {
 			return err
@@ -219,7 +222,7 @@ func idleClients(ctx context.Context, running *sync.WaitGroup, authority *certs.
 		client, err := ssntp.NewClient(ssntp.ClientConfig{
 			Addresses:   []string{address},
 			Certificate: func() (*tls.Certificate, error) { return pair.TLS(), nil },
-			Roots:       roots, Handler: idleHandler{done},
+			Roots:       roots, Handler: idleHandler{done}, Limits: idleLimits,
 		})
 		if err != nil {
 			return err
