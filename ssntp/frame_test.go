@@ -194,6 +194,17 @@ func TestRefusalRoundTrip(t *testing.T) {
 	}
 }
 
+func TestPath(t *testing.T) {
+	at := func(micros int64) time.Time { return time.UnixMicro(1_000_000 + micros) }
+	trace := Trace{Hops: []Hop{
+		{Node: ID{1}, Received: at(0), Sent: at(12)}, {Node: ID{2}, Received: at(97), Sent: at(127)}, {Node: ID{3}, Received: at(217)},
+	}}
+	want := ID{1}.String() + " 12µs, 85µs, " + ID{2}.String() + " 30µs, 90µs, " + ID{3}.String()
+	if got := trace.Path(); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
 func TestTraceparent(t *testing.T) {
 	const s = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 	trace, err := ParseTraceparent(s)

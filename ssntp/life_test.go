@@ -1,11 +1,13 @@
 package ssntp_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"strings"
 	"sync"
@@ -333,7 +335,10 @@ func TestSecondAddress(t *testing.T) {
 }
 
 func TestTraceGrowsOnItsWay(t *testing.T) {
-	hub := ssntptest.NewHub(t)
+	var log bytes.Buffer // the hub writes it before the agent has the frame
+	hub := ssntptest.NewHub(t, func(c *ssntp.ServerConfig) {
+		c.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	})
 	agent, atAgent := hub.Client(t, ssntp.RoleAgent)
 	controller, _ := hub.Client(t, ssntp.RoleController)
 	trace, err := ssntp.ParseTraceparent("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
@@ -344,6 +349,9 @@ func TestTraceGrowsOnItsWay(t *testing.T) {
 	got := atAgent.Frame(t, ssntp.Start).Trace
 	if got == nil || got.TraceID != trace.TraceID || len(got.Hops) != 3 {
 		t.Fatalf("got %+v", got)
+	}
+	if !strings.Contains(log.String(), "trace.id=4bf92f3577b34da6a3ce929d0e0e4736 trace.path=") {
+		t.Errorf("the hub logs\n%s", log.String())
 	}
 	for i, node := range []ssntp.ID{controller.Identity().ID, hub.ID, agent.Identity().ID} {
 		hop := got.Hops[i]

@@ -42,6 +42,7 @@ func (s *Server) route(p *peer, f Frame) {
 	}
 	if f.Trace != nil {
 		f.Trace = f.Trace.arrived(s.identity.ID, time.Now())
+		s.log.Debug("traced frame", "operand", f.Operand, "source", f.Source, "destination", f.Destination, "trace", f.Trace)
 	}
 	if f.Destination.IsZero() {
 		s.multicast(f, rule)

@@ -10,6 +10,9 @@ import (
 
 // receive takes a frame of the cluster. It only hands it on: the owners do the work.
 func (l *Launcher) receive(f ssntp.Frame) {
+	if f.Trace != nil {
+		l.logger.Debug("traced frame", "operand", f.Operand, "source", f.Source, "trace", f.Trace)
+	}
 	var err error
 	switch f.Operand {
 	case ssntp.Start:
