@@ -200,6 +200,7 @@ pki:
 scheduler:
   listen: %s:%d
   addresses: ["%s:%d"]
+  directory: %s
 controller:
   listen: %s:%d
   directory: %s
@@ -211,7 +212,7 @@ network:
   underlay: %s
   isolated: true
   blocked: [%s]
-`, config.Version, ClusterName, s.config.TimeScale, n.pki().Directory, hostAddress, config.SSNTPPort, hostAddress, config.SSNTPPort,
+`, config.Version, ClusterName, s.config.TimeScale, n.pki().Directory, hostAddress, config.SSNTPPort, hostAddress, config.SSNTPPort, s.layout.scheduler(),
 		hostAddress, config.APIPort, s.layout.controller(), n.directory(), s.engine.DaemonHost(), hostname, underlayBridge, strings.Join(blocked, ", "))
 	if _, err := config.Parse(n.clusterFile(), []byte(text)); err != nil {
 		return err

@@ -30,6 +30,7 @@ func (l layout) environment(n string) string { return filepath.Join(l.users(), n
 func (l layout) clusterFile() string         { return filepath.Join(l.root, "cluster.yaml") }
 func (l layout) tenantsFile() string         { return filepath.Join(l.root, "tenants.json") }
 func (l layout) controller() string          { return filepath.Join(l.root, "controller") }
+func (l layout) scheduler() string           { return filepath.Join(l.root, "scheduler") }
 func (l layout) launcher() string            { return filepath.Join(l.root, "launcher") }
 func (l layout) nodes() string               { return filepath.Join(l.root, "nodes") } // a directory for each, named by its number
 func (l layout) daemons() string             { return filepath.Join(l.root, "daemons") }

@@ -28,6 +28,7 @@ func (s *Server) route(p *peer, f Frame) {
 		return
 	}
 	f.Source = p.identity.ID
+	s.tapped(p.identity, &f)
 	rule := ruleOf(f.Operand)
 	switch {
 	case rule == nil:
@@ -121,6 +122,7 @@ func (s *Server) refuse(f Frame, operand Operand, why string) {
 		return
 	}
 	answer := refusalOf(f, operand, s.identity.ID, why, s.limits.Payload)
+	s.tapped(s.identity, &answer)
 	if f.Source == s.identity.ID {
 		s.config.Owner.Receive(context.Background(), answer)
 		return

@@ -60,6 +60,7 @@ type Server struct {
 	gate     gate
 
 	handshake atomic.Pointer[tls.Config] // of the latest one
+	tap       atomic.Pointer[func(Tapped)]
 }
 
 // NewServer checks the configuration and loads the certificate once.
@@ -166,6 +167,7 @@ func (s *Server) Send(f Frame) error {
 	}
 	f.Source, f.Message = s.identity.ID, 0
 	f.Trace = f.Trace.arrived(s.identity.ID, time.Now())
+	s.tapped(s.identity, &f)
 	if f.Destination.IsZero() {
 		if !rule.Multicast {
 			return fmt.Errorf("%w: %v needs a destination", ErrInvalidFrame, f.Operand)

@@ -11,7 +11,7 @@ import (
 var verbs = map[string]string{
 	"create": "instance workload tenant", "list": "instances workloads nodes tenants cncis quotas events", "show": "instance workload node tenant cnci",
 	"start": "instance", "stop": "instance", "restart": "instance", "wait": "instance", "update": "quota tenant", "delete": "instance workload tenant events",
-	"store": "backup check restore settle", "revoke": "certificate", "run": "controller scheduler launcher cnci",
+	"store": "backup check restore settle", "revoke": "certificate", "ssntp": "tap", "run": "controller scheduler launcher cnci",
 }
 
 func TestHelpNeedsNothing(t *testing.T) {

@@ -61,6 +61,7 @@ type PKI struct {
 // Scheduler configures the scheduler and how it is reached.
 type Scheduler struct {
 	Listen      string   `yaml:"listen"`
+	Directory   string   `yaml:"directory"`    // of the socket for ciao ssntp tap
 	Addresses   []string `yaml:"addresses"`    // where clients dial, in order of preference
 	CPURatio    float64  `yaml:"cpu_ratio"`    // vCPUs that may be promised for each processor
 	MemoryRatio float64  `yaml:"memory_ratio"` // memory that may be promised for each byte
@@ -150,6 +151,7 @@ func (c *Cluster) setDefaults() {
 	setDefault(&c.Scheduler.Listen, ":"+strconv.Itoa(SSNTPPort))
 	setDefault(&c.Controller.Listen, ":"+strconv.Itoa(APIPort))
 	setDefault(&c.Controller.Address, reachable(c.Controller.Listen))
+	setDefault(&c.Scheduler.Directory, "/var/lib/ciao/scheduler")
 	setDefault(&c.Controller.Directory, "/var/lib/ciao/controller")
 	if len(c.Controller.Store.Endpoints) > 0 {
 		setDefault(&c.Controller.Store.Prefix, "ciao/"+c.Name)
@@ -214,6 +216,7 @@ func (c *Cluster) validatePaths(problems *cluster.Problems) {
 	for path, value := range map[string]string{
 		"pki.directory":        c.PKI.Directory,
 		"pki.revoked":          c.PKI.Revoked,
+		"scheduler.directory":  c.Scheduler.Directory,
 		"controller.directory": c.Controller.Directory,
 		"launcher.directory":   c.Launcher.Directory,
 	} {
@@ -319,6 +322,9 @@ func (p PKI) CAFile() string { return filepath.Join(p.Directory, "ca.pem") }
 
 // CAKeyFile is the authority's key; only the controller's machine has it.
 func (p PKI) CAKeyFile() string { return filepath.Join(p.Directory, "ca-key.pem") }
+
+// TapSocket is where the frames that pass the scheduler can be looked at.
+func (s Scheduler) TapSocket() string { return filepath.Join(s.Directory, "tap.sock") }
 
 func readFile(name string) ([]byte, error) {
 	file, err := os.Open(name)

@@ -39,7 +39,9 @@ func runScheduler(ctx context.Context, e Environment) error {
 		return err
 	}
 	defer listener.Close()
-	return service.Run(ctx, listener)
+	return together(ctx,
+		func(ctx context.Context) error { return service.Run(ctx, listener) },
+		serveTap(e.Config.Scheduler, service.SetTap, logger))
 }
 
 // overcommit is the same for the scheduler, which chooses, and the launchers, which admit.

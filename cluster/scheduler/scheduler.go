@@ -33,6 +33,7 @@ type Scheduler struct {
 	server hub
 	logger *slog.Logger
 	listen func(ctx context.Context, listener net.Listener) error
+	tap    func(visit func(ssntp.Tapped))
 
 	mu          sync.Mutex
 	cluster     *placement.Cluster
@@ -58,7 +59,7 @@ func New(config Config) (*Scheduler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the scheduler's server: %w", err)
 	}
-	s.server, s.listen = server, server.Run
+	s.server, s.listen, s.tap = server, server.Run, server.SetTap
 	return s, nil
 }
 
@@ -72,6 +73,9 @@ func (s *Scheduler) Run(ctx context.Context, listener net.Listener) error {
 func (s *Scheduler) Disconnect(peer ssntp.ID, reason string) bool {
 	return s.server.Disconnect(peer, reason)
 }
+
+// SetTap has visit called for every frame that passes, until it is called with nil; see ssntp.Server.
+func (s *Scheduler) SetTap(visit func(ssntp.Tapped)) { s.tap(visit) }
 
 func (c Config) placement(now time.Time) placement.Config {
 	scale := cmp.Or(c.TimeScale, 1)
