@@ -1,0 +1,88 @@
+package singlevm
+
+import (
+	"context"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/ciaocloud/ciao/cluster/api"
+	"github.com/ciaocloud/ciao/cluster/client"
+	"github.com/ciaocloud/ciao/cluster/driver/container"
+	"github.com/ciaocloud/ciao/singlevm/machinetest"
+)
+
+// The state is put back to that of a backup: what the backup has runs on, what is younger is stopped and kept, and deleted once the
+// operator says that all is well.
+func TestMachineRestoredBackup(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "store.backup")
+	m := newMachine(t)
+	ctx, cancel := context.WithTimeout(t.Context(), commandLimit)
+	defer cancel()
+	m.must("setup")
+	blue := m.user("blue")
+	old := m.create(ctx, blue, 2)
+	carriers := m.carriers(old)
+	m.operate("store", "backup", file)
+	young, err := blue.CreateInstances(ctx, api.CreateInstances{Workload: probeImage, Count: 2, Name: "young"})
+	if err == nil {
+		young, err = blue.Wait(ctx, young, client.Active, nil)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.without("controller", func() {
+		m.operate("store", "restore", file, "--force", "--config", layout{DefaultDirectory}.clusterFile())
+	})
+	machinetest.Eventually(t, "what is younger than the backup is stopped", commandLimit, func() bool {
+		return m.container(young[0]) == "exited" && m.container(young[1]) == "exited"
+	})
+	m.unchanged(ctx, blue, old, carriers)
+	m.resolves(ctx, old)
+	m.operate("store", "settle")
+	machinetest.Eventually(t, "what is younger than the backup is deleted", commandLimit, func() bool {
+		return m.container(young[0]) == "" && m.container(young[1]) == ""
+	})
+	m.unchanged(ctx, blue, old, carriers)
+	m.cleanup()
+	m.restored("a restored backup and cleanup")
+}
+
+// operate runs the ciao command as an operator; it must succeed.
+func (m *machine) operate(args ...string) {
+	m.Helper()
+	as := layout{DefaultDirectory}.client(operatorName)
+	got := m.run(exec.Command(m.program("ciao"), append(args, "--controller", as.Controller, "--cert", as.Certificate, "--ca-cert", as.CA)...))
+	if got.code != 0 {
+		m.Fatalf("ciao %s ended with %d:\n%s%s", strings.Join(args, " "), got.code, got.out, got.err)
+	}
+	m.Log(got.out, got.err)
+}
+
+// without does something while a daemon does not run: its supervisor is halted, so that it is not started again.
+func (m *machine) without(daemon string, do func()) {
+	m.Helper()
+	for _, p := range m.daemon("supervisor") {
+		if err := syscall.Kill(p.PID, syscall.SIGSTOP); err != nil {
+			m.Fatal(err)
+		}
+		defer func() {
+			if err := syscall.Kill(p.PID, syscall.SIGCONT); err != nil {
+				m.Error(err)
+			}
+		}()
+	}
+	machinetest.Kill(m, m.daemon(daemon)...)
+	do()
+}
+
+// container is the state of an instance's container; empty when there is none.
+func (m *machine) container(i api.Instance) string {
+	out, err := exec.Command("docker", "inspect", "-f", "{{.State.Status}}", container.Name(i.ID)).Output()
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(out))
+}
