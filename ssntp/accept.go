@@ -30,6 +30,7 @@ func (s *Server) serve(ctx context.Context, raw net.Conn) {
 		return
 	}
 	<-p.ready
+	p.endpoint.begin(func(a *arrival) { s.route(p, a.frame) })
 	if err != nil {
 		l.close(err)
 	} else {
@@ -139,7 +140,6 @@ func (s *Server) admit(ctx context.Context, l *link, hi greeting) (*peer, greeti
 		if old != nil {
 			s.finish(old, ErrSuperseded, reasonSuperseded)
 		}
-		go s.consume(p)
 		return p, answer, nil
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"sync"
 	"time"
 )
 
@@ -113,12 +112,11 @@ func (c *Client) Identity() Identity { return c.identity }
 // has taken over; every other trouble is retried. It may be called once.
 func (c *Client) Run(ctx context.Context) error {
 	handling, stop := context.WithCancel(context.WithoutCancel(ctx))
-	var consumer sync.WaitGroup
-	consumer.Go(func() { c.endpoint.consume(handling, func(a *arrival) { c.handle(handling, a) }) })
+	c.endpoint.begin(func(a *arrival) { c.handle(handling, a) })
 	err := c.keepConnected(ctx)
 	c.endpoint.finish(ErrClosed, 0)
 	stop()
-	consumer.Wait()
+	c.endpoint.awaitRest()
 	return err
 }
 
@@ -155,7 +153,7 @@ func (c *Client) Send(ctx context.Context, f Frame) error {
 	return c.endpoint.pushWait(ctx, f)
 }
 
-// handle runs on the consumer's goroutine.
+// handle is called for one arrival at a time.
 func (c *Client) handle(ctx context.Context, a *arrival) {
 	if a.change != nil {
 		a.change(ctx)

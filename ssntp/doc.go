@@ -18,9 +18,10 @@
 // after a reconnect. A new connection of the same session replaces the old one
 // at once, which is also how certificates are renewed (renew.go).
 //
-// Arrivals are handled one at a time, in order: by the session's consumer, or,
-// when a frame comes alone, by the connection's reader itself, which saves two
-// changes of goroutine; another reader stands in when that takes long.
+// Arrivals are handled one at a time, in order: by a goroutine that the session
+// has as long as there are any, or, when a frame comes alone, by the connection's
+// reader itself, which saves two changes of goroutine; another reader stands in
+// when that takes long.
 //
 // The rules of a session are a pure state machine (session.go); sockets,
 // goroutines and clocks are at the edge (link.go, server.go, client.go).

@@ -3,23 +3,25 @@ package ssntp
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // endpoint joins a session with the connection it has at the moment, and with
-// those who handle what arrives: its consumer, and the connection's reader when
-// a frame comes alone (see handleNow). One of them at a time does.
+// those who handle what arrives, one at a time: a goroutine that lives as long as
+// there is something, so that idle sessions have none, and the connection's
+// reader when a frame comes alone (see handleNow).
 type endpoint struct {
 	mu      sync.Mutex
 	session session
 	link    *link // nil without a connection
 	closed  error // set once: nothing is queued any more
 
-	inbox   inbox
-	handle  func(*arrival) // set once, when handling may begin
-	ending  bool           // nothing new is handled
-	busy    bool           // somebody handles
-	arrived chan struct{}  // the consumer should look
+	inbox  inbox
+	handle func(*arrival) // set once, when handling may begin
+	ending atomic.Bool    // nothing new is handled; set under the lock
+	busy   bool           // somebody handles
+	rested chan struct{}  // closed when nobody ever will any more; nil when nobody waits for that
 
 	space    chan struct{} // closed when there is room again; nil when nobody waits
 	ackTimer *time.Timer
@@ -27,7 +29,7 @@ type endpoint struct {
 }
 
 func newEndpoint(self ID, limits *Limits) *endpoint {
-	return &endpoint{session: newSession(self, limits), arrived: make(chan struct{}, 1)}
+	return &endpoint{session: newSession(self, limits)}
 }
 
 // push queues a frame without waiting.
@@ -92,9 +94,9 @@ func (e *endpoint) attach(l *link, other greeting) {
 	l.signal()
 }
 
-// finish ends the endpoint: senders fail, the connection ends, with a goodbye
-// when there is a code for it. It returns the frames that were not
-// acknowledged.
+// finish ends the endpoint: senders fail, nothing new is handled, the connection
+// ends, with a goodbye when there is a code for it. It returns the frames that
+// were not acknowledged.
 func (e *endpoint) finish(cause error, code reason) []Frame {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -102,6 +104,8 @@ func (e *endpoint) finish(cause error, code reason) []Frame {
 		return nil
 	}
 	e.closed = cause
+	e.ending.Store(true)
+	e.tellRest()
 	if e.link != nil && code != 0 {
 		e.link.part(code, cause.Error())
 	} else if e.link != nil {
@@ -124,28 +128,80 @@ func (e *endpoint) unacknowledged() int {
 // ackEvery is how many frames are handled between two looks at the session.
 const ackEvery = 32
 
-// consume hands arrivals to handle, in order, until ctx ends. When it returns,
-// nothing is being handled and nothing will be.
-func (e *endpoint) consume(ctx context.Context, handle func(*arrival)) {
+// begin lets arrivals be handled, in order, until finish. Only the first call
+// counts.
+func (e *endpoint) begin(handle func(*arrival)) {
 	e.mu.Lock()
-	e.handle = handle
-	e.mu.Unlock()
-	for b := e.nextBatch(ctx); b != nil; b = e.nextBatch(ctx) {
-		e.handleBatch(ctx, b)
-		b.release()
-		e.mu.Lock()
-		e.busy = false
-		e.mu.Unlock()
+	defer e.mu.Unlock()
+	if e.handle == nil {
+		e.handle = handle
+		e.handleMore()
 	}
 }
 
-func (e *endpoint) handleBatch(ctx context.Context, b *batch) {
+// awaitRest waits for finish, and until nothing is being handled. One goroutine
+// may.
+func (e *endpoint) awaitRest() {
+	rested := make(chan struct{})
+	e.mu.Lock()
+	e.rested = rested
+	e.tellRest()
+	e.mu.Unlock()
+	<-rested
+}
+
+// tellRest tells whoever waits for it that nothing will be handled any more. The
+// caller holds the lock.
+func (e *endpoint) tellRest() {
+	if e.rested != nil && e.ending.Load() && !e.busy {
+		close(e.rested)
+		e.rested = nil
+	}
+}
+
+// handleMore sees to what has arrived, if nobody does. The caller holds the lock.
+func (e *endpoint) handleMore() {
+	if e.handle == nil || e.busy || e.ending.Load() || e.inbox.empty() {
+		return
+	}
+	e.busy = true
+	go e.handleAll()
+}
+
+// rest ends the turn of the one who handles. The caller holds the lock.
+func (e *endpoint) rest() {
+	e.busy = false
+	e.handleMore()
+	e.tellRest()
+}
+
+func (e *endpoint) handleAll() {
+	for b := e.nextBatch(); b != nil; b = e.nextBatch() {
+		e.handleBatch(b)
+		b.release()
+	}
+}
+
+// nextBatch is nil when there is nothing more to do; somebody else may then.
+func (e *endpoint) nextBatch() *batch {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.ending.Load() {
+		if b := e.inbox.pop(); b != nil {
+			return b
+		}
+	}
+	e.rest()
+	return nil
+}
+
+func (e *endpoint) handleBatch(b *batch) {
 	for rest := b.items[:b.count]; len(rest) > 0; {
 		part := rest[:min(len(rest), ackEvery)]
 		rest = rest[len(part):]
 		bytes, frames := 0, 0
 		for i := range part {
-			if ctx.Err() != nil {
+			if e.ending.Load() {
 				return
 			}
 			e.handle(&part[i])
@@ -158,41 +214,6 @@ func (e *endpoint) handleBatch(ctx context.Context, b *batch) {
 		e.consumed(frames, bytes)
 		e.mu.Unlock()
 	}
-}
-
-// nextBatch waits for arrivals, and until nobody else handles; nil when ctx has
-// ended.
-func (e *endpoint) nextBatch(ctx context.Context) *batch {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for {
-		e.ending = ctx.Err() != nil
-		switch {
-		case e.busy:
-		case e.ending:
-			return nil
-		default:
-			if b := e.inbox.pop(); b != nil {
-				e.busy = true
-				return b
-			}
-		}
-		e.await(ctx)
-	}
-}
-
-// await waits until the consumer should look. It gives the lock up meanwhile.
-func (e *endpoint) await(ctx context.Context) {
-	done := ctx.Done()
-	if e.ending {
-		done = nil // whoever handles says when that is over
-	}
-	e.mu.Unlock()
-	select {
-	case <-e.arrived:
-	case <-done:
-	}
-	e.mu.Lock()
 }
 
 // consumed acknowledges: at once when the other side could have to wait, else
@@ -236,17 +257,10 @@ func (e *endpoint) shrink() {
 	e.session.queue.shrink()
 }
 
-// notifyLocked queues a change of the connection for the consumer.
+// notifyLocked queues a change of the connection for the handler.
 func (e *endpoint) notifyLocked(change func(context.Context)) {
 	b := newBatch()
 	b.items[0].change, b.count = change, 1
 	e.inbox.push(b)
-	e.wakeConsumer()
-}
-
-func (e *endpoint) wakeConsumer() {
-	select {
-	case e.arrived <- struct{}{}:
-	default:
-	}
+	e.handleMore()
 }

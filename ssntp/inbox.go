@@ -8,7 +8,7 @@ import (
 // batchSize is how many frames are taken in under one lock.
 const batchSize = 128
 
-// arrival is what the consumer gets: a frame, or a change of the connection.
+// arrival is what is handled: a frame, or a change of the connection.
 type arrival struct {
 	frame  Frame
 	change func(context.Context)

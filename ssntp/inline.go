@@ -6,7 +6,7 @@ import (
 )
 
 // A frame that comes alone is handled by the goroutine that has read it: to
-// wake the consumer takes longer than most handlers work, and a question and
+// wake another takes longer than most handlers work, and a question and
 // its answer would wait for that four times. A handler may take long all the
 // same, or wait for what only reading brings. So whoever handles is watched,
 // and after a moment another goroutine stands in as the connection's reader.
@@ -30,7 +30,7 @@ type inline struct {
 
 // mayHandleNow says that the reader may handle a batch: nothing is before it.
 func (e *endpoint) mayHandleNow(b *batch) bool {
-	return b.count == 1 && e.handle != nil && !e.ending && !e.busy && e.inbox.empty()
+	return b.count == 1 && e.handle != nil && !e.ending.Load() && !e.busy && e.inbox.empty()
 }
 
 // watchHandler notes that the reader begins to handle. The caller holds the lock.
@@ -76,13 +76,10 @@ func (e *endpoint) handleNow(l *link, b *batch, reader int) (reads bool) {
 	e.handle(&b.items[0])
 	e.mu.Lock()
 	e.consumed(1, b.items[0].frame.size())
-	e.busy = false
 	if reads = l.inline.reader == reader; reads {
 		l.inline.working = false
 	}
-	if !e.inbox.empty() || e.ending {
-		e.wakeConsumer()
-	}
+	e.rest()
 	e.mu.Unlock()
 	b.release()
 	return reads

@@ -3,6 +3,7 @@ package ssntp_test
 import (
 	"context"
 	"encoding/binary"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -123,3 +124,21 @@ type receiving struct {
 }
 
 func (r receiving) Receive(ctx context.Context, _ ssntp.Frame) { r.receive(ctx) }
+
+// TestIdleSessionsAreCheap: a hub has two goroutines for each peer that does
+// nothing, also after it has done something.
+func TestIdleSessionsAreCheap(t *testing.T) {
+	const peers = 20
+	hub := ssntptest.NewHub(t)
+	before := runtime.NumGoroutine()
+	for range peers {
+		peer := joined(t, hub, ssntp.RoleAgent)
+		for n := range uint64(3) {
+			if err := peer.Send(ssntptest.To(ssntp.Ready, n+1, ssntp.ID{}, "")); err != nil {
+				t.Fatal(err)
+			}
+			hub.Log.Frame(t, ssntp.Ready)
+		}
+	}
+	waitFor(t, func() bool { return runtime.NumGoroutine() <= before+2*peers })
+}

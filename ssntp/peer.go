@@ -22,14 +22,13 @@ type peer struct {
 	// that a process that was replaced cannot come back and start a quarrel.
 	former []ID
 
-	ready    chan struct{} // closed after Owner.Connected
-	consumed chan struct{} // closed when the consumer has ended
-	ended    chan struct{} // closed when the session has ended
-	ctx      context.Context
-	cancel   context.CancelCauseFunc
-	once     sync.Once
+	ready  chan struct{} // closed after Owner.Connected
+	ended  chan struct{} // closed when the session has ended
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	once   sync.Once
 
-	violations int // only for the consumer
+	violations int // only for the one who handles
 }
 
 const maxFormer = 16
@@ -41,7 +40,6 @@ func newPeer(ctx context.Context, identity Identity, session, self ID, limits *L
 		incarnation: NewID(),
 		returned:    make(chan struct{}),
 		ready:       make(chan struct{}),
-		consumed:    make(chan struct{}),
 		ended:       make(chan struct{}),
 	}
 	p.ctx, p.cancel = context.WithCancelCause(ctx)

@@ -237,10 +237,8 @@ func (e *endpoint) takeIn(l *link, b *batch) (now bool, err error) {
 		e.busy = true
 		l.watchHandler(e)
 	default:
-		if e.inbox.empty() {
-			e.wakeConsumer()
-		}
 		e.inbox.push(b)
+		e.handleMore()
 	}
 	if progress {
 		e.progressed(l)
@@ -271,7 +269,7 @@ func (e *endpoint) progressed(l *link) {
 }
 
 // keepFresh checks in the frames of a batch and drops from it what is not for
-// the consumer: control frames, and frames that had arrived before. The first
+// the handler: control frames, and frames that had arrived before. The first
 // error is a goodbye of the other side, the second its breach of the rules; in
 // both cases what came before counts.
 func (e *endpoint) keepFresh(b *batch) (bye, broken error) {

@@ -9,17 +9,6 @@ import (
 // maxViolations is how many unauthorized frames end a session.
 const maxViolations = 32
 
-// consume handles what a peer sends, in order.
-func (s *Server) consume(p *peer) {
-	defer close(p.consumed)
-	select {
-	case <-p.ready:
-	case <-p.ctx.Done():
-		return
-	}
-	p.endpoint.consume(p.ctx, func(a *arrival) { s.route(p, a.frame) })
-}
-
 // route checks a frame against the authority table and passes it on.
 func (s *Server) route(p *peer, f Frame) {
 	if !f.Source.IsZero() && f.Source != p.identity.ID {

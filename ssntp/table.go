@@ -166,7 +166,7 @@ func (c change) tell(owner Owner) {
 		close(c.peer.ready)
 		return
 	}
-	<-c.peer.consumed
+	c.peer.endpoint.awaitRest()
 	owner.Disconnected(context.WithoutCancel(c.peer.ctx), c.peer.identity, c.reason)
 }
 
