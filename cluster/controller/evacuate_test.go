@@ -41,6 +41,7 @@ func TestEvacuationMovesEverything(t *testing.T) {
 			w.evacuate(node, false)
 			w.until("the node is empty", func() bool { return len(w.heldBy(node)) == 0 })
 			w.untilState(cluster.Active, 5)
+			w.checkNeighbours() // nobody sends to where they were
 			if n, err := w.c.Node(w.ctx, node); err != nil || n.State != cluster.NodeMaintenance || !n.Evacuated {
 				t.Errorf("the empty node is %+v, %v", n, err)
 			}
