@@ -94,9 +94,9 @@ func (s *Setup) removeContainers(ctx context.Context) error {
 	return s.removeImage(ctx)
 }
 
-// cleanNode removes what the engine has of one node. The engine calls the node's network plugin for each container, which was the
-// launcher's to answer: now it is ours, lest every call waits for the engine's patience to run out.
-func (s *Setup) cleanNode(ctx context.Context, id string, n node) error {
+// asPlugin does something while it answers for the network plugin of a node without a launcher. The engine calls it for each container,
+// and would wait until its patience runs out.
+func asPlugin(ctx context.Context, id string, do func() error) error {
 	plugin, err := netplugin.Listen(netplugin.Config{Cluster: ClusterName, Node: id})
 	if err != nil {
 		return err
@@ -106,6 +106,11 @@ func (s *Setup) cleanNode(ctx context.Context, id string, n node) error {
 	running.Go(func() { _ = plugin.Run(serving) }) // it ends with serving, when there is nothing left to fail for
 	defer running.Wait()
 	defer stop()
+	return do()
+}
+
+// cleanNode removes what the engine has of one node.
+func (s *Setup) cleanNode(ctx context.Context, id string, n node) error {
 	containers, err := container.New(container.Config{Cluster: ClusterName, Node: id, Host: s.engine.DaemonHost(), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return err
@@ -114,7 +119,7 @@ func (s *Setup) cleanNode(ctx context.Context, id string, n node) error {
 	if err := s.forestall(ctx, containers, launcher.InstancesDirectory(n.directory())); err != nil {
 		return err
 	}
-	return containers.Clean(ctx)
+	return asPlugin(ctx, id, func() error { return containers.Clean(ctx) })
 }
 
 // forestall waits for containers that the engine still creates because a killed launcher asked for them.

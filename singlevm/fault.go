@@ -126,7 +126,7 @@ func (s *Setup) healNode(ctx context.Context, n node) error {
 }
 
 // stopNode takes the node off the network first: a machine that loses its power says no farewell. Its network goes with the memory of
-// that machine; containers stay on its disk, ended.
+// that machine, and so do containers that run: an engine that stays up cannot tell a power failure from a program's end.
 func (s *Setup) stopNode(ctx context.Context, id string) error {
 	if err := partition(ctx, id); err != nil {
 		return err
@@ -134,18 +134,21 @@ func (s *Setup) stopNode(ctx context.Context, id string) error {
 	if err := s.startDaemons(ctx); err != nil { // all but this one
 		return err
 	}
-	err := s.containersOf(ctx, id, func(c engine.Summary) error {
-		if c.State != engine.StateRunning && c.State != engine.StatePaused {
-			return nil
-		}
-		return s.engine.ContainerKill(ctx, c.ID, "KILL")
+	err := asPlugin(ctx, id, func() error {
+		return s.containersOf(ctx, id, func(c engine.Summary) error {
+			if c.State != engine.StateRunning && c.State != engine.StatePaused {
+				return nil
+			}
+			return s.engine.ContainerRemove(ctx, c.ID, engine.RemoveOptions{Force: true})
+		})
 	})
 	return errors.Join(err, removeNode(ctx, id))
 }
 
-// freezeNode stops the launcher first, which would answer for the rest.
+// freezeNode stops the launcher first, which would answer for the rest. The kernel, which goes on, must not answer for what stands still.
 func (s *Setup) freezeNode(ctx context.Context, n node, id string) error {
 	return errors.Join(
+		partition(ctx, id),
 		s.signalNode(ctx, n, id, unix.SIGSTOP),
 		s.containersOf(ctx, id, func(c engine.Summary) error {
 			if c.State != engine.StateRunning {

@@ -80,7 +80,7 @@ func (m *machine) without(daemon string, do func()) {
 
 // container is the state of an instance's container; empty when there is none.
 func (m *machine) container(i api.Instance) string {
-	out, err := exec.Command("docker", "inspect", "-f", "{{.State.Status}}", container.Name(i.ID)).Output()
+	out, err := exec.Command("docker", "inspect", "-f", "{{.State.Status}}", container.Name(i.Node, i.ID)).Output()
 	if err != nil {
 		return ""
 	}

@@ -32,7 +32,7 @@ var nodeColumns = []terminal.Column[NodeStatus]{
 func (c *commands) node() *cobra.Command {
 	group := terminal.Group("node", "Break nodes and make them whole, add and remove them, to see what the cluster does",
 		c.nodeList(), c.nodeAdd(), c.nodeRemove(),
-		c.nodeFault("stop", "Pull a node's plug: launcher, CNCIs and containers end at once, its network goes", stopped),
+		c.nodeFault("stop", "Pull a node's plug: launcher, CNCIs and running containers are gone at once, its network with them", stopped),
 		c.nodeFault("freeze", "Let everything of a node stand still", frozen),
 		c.nodeFault("partition", "Let no packet of a node through", partitioned),
 		c.nodeHeal(),
