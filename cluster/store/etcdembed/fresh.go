@@ -30,7 +30,11 @@ func (c Config) begin() error {
 	if err != nil {
 		return err
 	}
-	if unfinished {
+	established, err := exists(c.established())
+	if err != nil {
+		return err
+	}
+	if unfinished && !established { // with both marks the files are whole: a start was cut short at its very end, or they were copied here
 		if err := os.RemoveAll(c.files()); err != nil {
 			return fmt.Errorf("remove what an interrupted first start left: %w", err)
 		}
@@ -39,9 +43,9 @@ func (c Config) begin() error {
 	if there, err := exists(c.files()); there || err != nil {
 		return err
 	}
-	if lost, err := exists(c.established()); lost || err != nil {
-		return errors.Join(err, fmt.Errorf("there was a store and its files %s are gone: put them back, or restore a backup (`ciao store restore`); "+
-			"to begin with an empty store remove %s: %w", c.files(), c.established(), store.ErrNotFound))
+	if established {
+		return fmt.Errorf("there was a store and its files %s are gone: put them back, or restore a backup (`ciao store restore`); "+
+			"to begin with an empty store remove %s: %w", c.files(), c.established(), store.ErrNotFound)
 	}
 	if err := os.WriteFile(c.unfinished(), nil, 0o600); err != nil {
 		return fmt.Errorf("mark the first start: %w", err)

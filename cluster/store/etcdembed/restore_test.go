@@ -207,3 +207,21 @@ func TestLostFilesAreNotANewStore(t *testing.T) {
 		t.Errorf("the operator wanted an empty store: %v", ids)
 	}
 }
+
+// TestCopiedFilesOutliveAnUnfinishedStart: a copy of a whole data directory, put over one whose first start was cut short, is not
+// taken for the remains of that start.
+func TestCopiedFilesOutliveAnUnfinishedStart(t *testing.T) {
+	copied, dir := t.TempDir(), filepath.Join(t.TempDir(), "new")
+	restore(t, copied, "a", false)
+	if err := os.CopyFS(dir, os.DirFS(copied)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "unfinished"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if diff := cmp.Diff([]string{"a"}, holds(t, dir)); diff != "" {
+			t.Fatal(diff)
+		}
+	}
+}
