@@ -52,15 +52,9 @@ type SubnetPaths struct {
 	Prefix       netip.Prefix `cbor:"4,keyasint"`
 	Gateway      netip.Addr   `cbor:"5,keyasint"`
 	Concentrator netip.Addr   `cbor:"6,keyasint,omitempty"` // the CNCI on the underlay; invalid while it has none
-	Peers        []netip.Addr `cbor:"7,keyasint,omitempty"` // other nodes on the underlay
+	Peers        Addresses    `cbor:"10,keyasint"`          // other nodes on the underlay
 	Domain       string       `cbor:"8,keyasint"`           // DNS domain of the tenant's instances
-	Neighbours   []Neighbour  `cbor:"9,keyasint,omitempty"` // the instances on other nodes, in the order of their MACs
-}
-
-// Neighbour is where the frames for an instance of the subnet go.
-type Neighbour struct {
-	MAC  string     `cbor:"1,keyasint"`
-	Node netip.Addr `cbor:"2,keyasint"` // its node on the underlay
+	Neighbours   Neighbours   `cbor:"11,keyasint"`          // the instances on other nodes, in the order of their MACs
 }
 
 // Stop wants an instance stopped, its disk and addresses kept (controller → agent, netagent).
