@@ -22,7 +22,7 @@ type caller struct {
 	name    string
 	admin   bool
 	tenants []string
-	until   time.Time // the certificate is valid
+	proof   *x509.Certificate
 }
 
 type callerKey struct{}
@@ -33,7 +33,7 @@ func callerOf(ctx context.Context) caller {
 }
 
 // authenticate lets only callers with a valid certificate pass. It judges at every request, not only at the handshake, so that a
-// connection does not outlive the certificate that opened it; nor does a request.
+// connection does not outlive the certificate that opened it; a request outlives it by Config.JudgeAgain at most.
 func (s *Server) authenticate(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		who, err := s.identify(r.TLS)
@@ -42,8 +42,8 @@ func (s *Server) authenticate(next http.Handler) http.Handler {
 			return
 		}
 		start := time.Now()
-		ctx, cancel := context.WithDeadline(context.WithValue(r.Context(), callerKey{}, who), who.until)
-		defer cancel()
+		ctx, over := s.running.begin(context.WithValue(r.Context(), callerKey{}, who), who.proof)
+		defer over()
 		next.ServeHTTP(w, r.WithContext(ctx))
 		s.logger.Debug("request", "method", r.Method, "path", r.URL.Path, "caller", who.name, "took", time.Since(start))
 	})
@@ -64,22 +64,22 @@ func (s *Server) identify(connection *tls.ConnectionState) (caller, error) {
 	if len(leaf.UnknownExtKeyUsage) > 0 || len(leaf.Subject.Organization) == 0 {
 		return caller{}, errors.New("this is the certificate of a daemon, not of a user: an operator's or a tenant's is needed")
 	}
-	who := caller{name: leaf.Subject.CommonName, tenants: leaf.Subject.Organization, until: leaf.NotAfter}
+	who := caller{name: leaf.Subject.CommonName, tenants: leaf.Subject.Organization, proof: leaf}
 	who.admin = slices.Equal(leaf.Subject.Organization, []string{api.Admin})
 	return who, nil
 }
 
-// identifyNode reads the id of a node from the connection's certificate, and until when it is valid.
-func (s *Server) identifyNode(connection *tls.ConnectionState) (id string, until time.Time, err error) {
+// identifyNode reads the id of a node from the connection's certificate.
+func (s *Server) identifyNode(connection *tls.ConnectionState) (id string, proof *x509.Certificate, err error) {
 	leaf, err := s.verify(connection)
 	if err != nil {
-		return "", until, err
+		return "", nil, err
 	}
 	identity, err := ssntp.IdentityOf(leaf)
 	if err != nil || identity.Roles&(ssntp.RoleAgent|ssntp.RoleNetAgent) == 0 {
-		return "", until, errors.New("this is for nodes: the certificate of a launcher is needed")
+		return "", nil, errors.New("this is for nodes: the certificate of a launcher is needed")
 	}
-	return identity.ID.String(), leaf.NotAfter, nil
+	return identity.ID.String(), leaf, nil
 }
 
 // verify finds the connection's certificate to be of the cluster's authority.
@@ -98,12 +98,7 @@ func (s *Server) verify(connection *tls.ConnectionState) (*x509.Certificate, err
 	if err != nil {
 		return nil, refusal(leaf, err)
 	}
-	if s.config.Admit != nil {
-		if err := s.config.Admit(leaf); err != nil {
-			return nil, fmt.Errorf("the client certificate is not admitted: %w; ask an operator for a new one", err)
-		}
-	}
-	return leaf, nil
+	return leaf, s.stillGood(leaf, time.Now())
 }
 
 func refusal(leaf *x509.Certificate, err error) error {

@@ -9,6 +9,7 @@
 package apiserver
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -36,13 +37,14 @@ const (
 	maxHeaderBytes  = 64 << 10
 )
 
-// Config is what a server is made of; every field is required but Admit, Version and Logger.
+// Config is what a server is made of; every field is required but Admit, JudgeAgain, Version and Logger.
 type Config struct {
 	UseCases    UseCases
 	Snapshot    Snapshot
 	Certificate func() (tls.Certificate, error) // asked at each handshake, so that it can be renewed
 	ClientCAs   *x509.CertPool                  // that users' certificates must lead to
-	Admit       func(*x509.Certificate) error   // may refuse a valid certificate, for revocation; asked at each request
+	Admit       func(*x509.Certificate) error   // may refuse a valid certificate, for revocation; asked at each request, and while it lasts
+	JudgeAgain  time.Duration                   // how often a request that lasts is judged again; 0 is 5 s
 	Version     string                          // of the program, for the OpenAPI document
 	Logger      *slog.Logger
 }
@@ -52,13 +54,15 @@ type Server struct {
 	config  Config
 	handler http.Handler
 	logger  *slog.Logger
+	running running
 	carried sync.WaitGroup // requests that have become WebSockets: the HTTP server does not wait for these
 }
 
 // New makes a server that does nothing until Run.
 func New(config Config) *Server {
 	useProblems()
-	s := &Server{config: config, logger: config.Logger}
+	config.JudgeAgain = cmp.Or(config.JudgeAgain, judgeAgain)
+	s := &Server{config: config, logger: config.Logger, running: running{requests: map[*request]struct{}{}}}
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
@@ -74,6 +78,8 @@ func New(config Config) *Server {
 
 // Run serves connections of the listener until ctx ends.
 func (s *Server) Run(ctx context.Context, listener net.Listener) error {
+	ctx, end := context.WithCancel(ctx)
+	defer end()
 	// Requests outlive ctx by the time that a shutdown gives them, streams do not: they hang on this one.
 	streams, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -88,6 +94,7 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 		TLSConfig:         s.tlsConfig(),
 	}
 	var stopping sync.WaitGroup
+	stopping.Go(func() { s.judge(streams) })
 	stopping.Go(func() {
 		<-ctx.Done()
 		stop()
@@ -98,6 +105,7 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 		}
 	})
 	err := server.ServeTLS(listener, "", "")
+	end() // a listener that broke ends everything, too
 	stopping.Wait()
 	s.carried.Wait()
 	if errors.Is(err, http.ErrServerClosed) {

@@ -151,13 +151,13 @@ func (s *Server) exec(ctx context.Context, in *execute) (*huma.StreamResponse, e
 func (s *Server) joinStream(w http.ResponseWriter, r *http.Request) {
 	s.carried.Add(1)
 	defer s.carried.Done()
-	node, until, err := s.identifyNode(r.TLS)
+	node, proof, err := s.identifyNode(r.TLS)
 	if err != nil {
 		s.refuse(w, r, err)
 		return
 	}
-	ctx, cancel := context.WithDeadline(r.Context(), until)
-	defer cancel()
+	ctx, over := s.running.begin(r.Context(), proof)
+	defer over()
 	accepted := false
 	err = s.config.UseCases.JoinStream(ctx, node, r.PathValue("id"), stream.SecretOf(r), func() (stream.Conn, error) {
 		accepted = true // it has been answered, well or badly

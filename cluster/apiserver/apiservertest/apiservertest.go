@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/apiserver"
@@ -67,7 +68,7 @@ func newAPI(t *testing.T) *API {
 	a := &API{Address: listener.Addr().String(), Controller: service, Authority: authority, directory: directory, t: t}
 	web := a.issue(certs.Web("127.0.0.1", "localhost"))
 	server := apiserver.New(apiserver.Config{
-		UseCases: service, Snapshot: snapshots(state), ClientCAs: authority.Pool(), Admit: revoked.Check, Version: "test",
+		UseCases: service, Snapshot: snapshots(state), ClientCAs: authority.Pool(), Admit: revoked.Check, JudgeAgain: 20 * time.Millisecond, Version: "test",
 		Certificate: func() (tls.Certificate, error) {
 			pair, err := web()
 			return *pair, err
