@@ -54,7 +54,7 @@ type InstanceUsage struct {
 	Tenant        string    `json:"tenant"`
 	Node          string    `json:"node"`
 	VCPUs         float64   `json:"vcpus" doc:"that it asked for"`
-	VCPUsUsed     float64   `json:"vcpus_used" doc:"since the sample before"`
+	VCPUsUsed     float64   `json:"vcpus_used" doc:"since the sample before; -1 is unknown"`
 	MemoryMiB     int64     `json:"memory_mib" doc:"that it asked for"`
 	MemoryMiBUsed int64     `json:"memory_mib_used" doc:"-1 is unknown"`
 	DiskMiBUsed   int64     `json:"disk_mib_used" doc:"-1 is unknown"`

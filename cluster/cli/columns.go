@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 
@@ -66,7 +67,7 @@ var workloadList = terminal.Choose(workloadColumns, "name", "kind", "visibility"
 
 var usageColumns = []column[api.InstanceUsage]{
 	{Title: "name", Value: func(u api.InstanceUsage) string { return u.Name }},
-	{Title: "vcpus", Value: func(u api.InstanceUsage) string { return load(u.VCPUsUsed) + "/" + decimal(u.VCPUs) }},
+	{Title: "vcpus", Value: func(u api.InstanceUsage) string { return cmp.Or(load(u.VCPUsUsed), "?") + "/" + decimal(u.VCPUs) }},
 	{Title: "memory", Value: func(u api.InstanceUsage) string { return amount(u.MemoryMiBUsed) + "/" + mib(u.MemoryMiB) }},
 	{Title: "processes", Value: func(u api.InstanceUsage) string { return amount(u.Pids) }},
 	{Title: "sampled", Value: func(u api.InstanceUsage) string { return age(u.Time) }},
