@@ -67,8 +67,7 @@ func (w *world) configures() map[string]int {
 
 func TestNeighboursFollowTheInstances(t *testing.T) {
 	inWorld(t, func(w *world) {
-		second := w.fake.addNode(2)
-		w.fake.addNode(3)
+		second, third := w.fake.addNode(2), w.fake.addNode(3)
 		counts := w.configures()
 		w.create(9, "web")
 		w.untilState(cluster.Active, 9)
@@ -95,13 +94,30 @@ func TestNeighboursFollowTheInstances(t *testing.T) {
 			}
 		})
 
-		w.fake.disconnect(second)
+		leaving := w.withoutCNCI(second, third)
+		w.fake.disconnect(leaving)
 		w.create(4, "more")
-		w.untilState(cluster.Active, 12-w.on(second))
-		w.fake.reconnect(second)
+		w.untilState(cluster.Active, 12-w.on(leaving))
+		w.fake.reconnect(leaving)
 		w.untilState(cluster.Active, 12)
 		w.checkNeighbours()
 	})
+}
+
+// withoutCNCI is the first of the nodes that has none: what is created while the subnet's CNCI is away has no network.
+func (w *world) withoutCNCI(nodes ...string) string {
+	w.t.Helper()
+	cncis, err := w.c.CNCIs(w.ctx, Operator)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, node := range nodes {
+		if !slices.ContainsFunc(cncis, func(c CNCI) bool { return c.Node == node }) {
+			return node
+		}
+	}
+	w.t.Fatal("every node has a CNCI")
+	return ""
 }
 
 // on counts the instances of a node.
