@@ -38,8 +38,11 @@ type ClientConfig struct {
 	// one is missed. Its identity must stay the same.
 	Certificate func() (*tls.Certificate, error)
 	// Roles to appear in, of those in the certificate; zero means all of them.
-	Roles   Role
-	Roots   *x509.CertPool
+	Roles Role
+	Roots *x509.CertPool
+	// Admit, when set, may refuse a verified server, for revocation. It is asked
+	// at every handshake, and every Limits.Recheck about the connection there is.
+	Admit   func(server Identity, certificate *x509.Certificate) error
 	Handler Handler
 	Limits  Limits
 	Logger  *slog.Logger // nil logs nothing

@@ -44,6 +44,10 @@ func (c *Client) hold(ctx context.Context, l *link) (*link, error) {
 			c.lost(l, err)
 			return nil, err
 		case <-look.C:
+			if err := c.admit(l); err != nil {
+				l.close(err)
+				continue
+			}
 			next, err := c.renew(ctx, l, &renewal)
 			if next != nil {
 				<-ended
@@ -145,6 +149,9 @@ func (c *Client) shakeHands(ctx context.Context, l *link, address string) error 
 	if l.peer.Roles&hubs == 0 {
 		return fmt.Errorf("%w: the server's certificate is for %v", ErrNotAuthorized, l.peer)
 	}
+	if err := c.admit(l); err != nil {
+		return err
+	}
 	hi := c.hello()
 	if err := l.writeControl(hello, hi); err != nil {
 		return fmt.Errorf("write hello: %w", err)
@@ -158,6 +165,17 @@ func (c *Client) shakeHands(ctx context.Context, l *link, address string) error 
 	}
 	l.setHeartbeat(answer.heartbeat)
 	return c.attach(l, answer)
+}
+
+// admit asks whether the server of a connection is wanted.
+func (c *Client) admit(l *link) error {
+	if c.config.Admit == nil {
+		return nil
+	}
+	if err := c.config.Admit(l.peer, l.shown); err != nil {
+		return fmt.Errorf("%w: the server %v: %w", ErrNotAuthorized, l.peer, err)
+	}
+	return nil
 }
 
 func (c *Client) hello() greeting {

@@ -318,6 +318,49 @@ func TestRevokedPeerIsCut(t *testing.T) {
 	})
 }
 
+// TestRevokedServerIsLeft: a client parts with a server that it admits no more,
+// and takes the next one.
+func TestRevokedServerIsLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var revoked atomic.Pointer[ssntp.ID]
+		first, second := ssntptest.NewHub(t), ssntptest.NewHub(t)
+		log := new(ssntptest.Log)
+		config := first.ClientConfig(ssntp.RoleAgent, log.Handler())
+		config.Addresses = []string{"first.test:1", "second.test:1"}
+		config.ServerName = ssntptest.ServerName
+		config.Roots = x509.NewCertPool()
+		config.Roots.AddCert(first.CA.Authority().Certificate)
+		config.Roots.AddCert(second.CA.Authority().Certificate)
+		config.Limits.Recheck = 10 * time.Second
+		config.Dial = func(ctx context.Context, address string) (net.Conn, error) {
+			if address == "first.test:1" {
+				return first.Network.Dial(ctx, address)
+			}
+			return second.Network.Dial(ctx, address)
+		}
+		asked := make(map[ssntp.ID]bool)
+		config.Admit = func(server ssntp.Identity, _ *x509.Certificate) error {
+			asked[server.ID] = true
+			if id := revoked.Load(); id != nil && *id == server.ID {
+				return errors.New("revoked")
+			}
+			return nil
+		}
+		_, stop := ssntptest.RunClient(t, config)
+		log.Connected(t)
+		revoked.Store(&first.ID)
+		start := time.Now()
+		if e := log.Disconnected(t); !errors.Is(e.Reason, ssntp.ErrNotAuthorized) || time.Since(start) > 11*time.Second {
+			t.Errorf("disconnected after %v: %v", time.Since(start), e.Reason)
+		}
+		time.Sleep(20 * time.Second) // the second hub does not know the client's authority
+		stop()
+		if !asked[second.ID] || len(log.Pending()) > 0 {
+			t.Errorf("asked about %v; then %v", asked, log.Pending())
+		}
+	})
+}
+
 func TestSecondAddress(t *testing.T) {
 	hub := ssntptest.NewHub(t, quick)
 	log := new(ssntptest.Log)

@@ -21,7 +21,7 @@ type Limits struct {
 	Resume    time.Duration // how long a server keeps the session of a lost connection; default 5 s
 	Drain     time.Duration // how long a client that stops waits for its queue to be acknowledged; default 1 s
 	AckDelay  time.Duration // how long an acknowledgement waits for a frame to ride on; default 10 ms
-	Recheck   time.Duration // how often a client looks whether its certificate was replaced, and a server whom it admits; default 30 s
+	Recheck   time.Duration // how often a client looks whether its certificate was replaced, and either side whom it admits; default 30 s
 	RetryMin  time.Duration // first wait before dialling again, with jitter; default 50 ms
 	RetryMax  time.Duration // longest wait before dialling again; default 3 s
 }

@@ -86,8 +86,12 @@ func (e Environment) client(certificate, key string, handler ssntp.Handler, logg
 	if err != nil {
 		return ssntp.ClientConfig{}, err
 	}
+	revoked, err := e.revocations(logger)
+	if err != nil {
+		return ssntp.ClientConfig{}, err
+	}
 	return ssntp.ClientConfig{
-		Addresses: e.Config.Scheduler.Addresses, Certificate: certs.Source(certificate, key), Roots: roots,
+		Addresses: e.Config.Scheduler.Addresses, Certificate: certs.Source(certificate, key), Roots: roots, Admit: revoked.Admit,
 		Handler: handler, Limits: e.limits(), Logger: logger,
 	}, nil
 }
