@@ -17,7 +17,7 @@ const (
 	runTime   = 20 * time.Minute
 )
 
-// TestMachineAcceptance sets a cluster up on this machine, has bat judge it, and removes it.
+// TestMachineAcceptance sets a cluster of three nodes up on this machine, has bat judge it, and removes it.
 func TestMachineAcceptance(t *testing.T) {
 	require.Machine(t)
 	require.Docker(t)
@@ -28,7 +28,7 @@ func TestMachineAcceptance(t *testing.T) {
 	t.Cleanup(func() {
 		call(context.WithoutCancel(t.Context()), t, setupTime, filepath.Join(programs, "singlevm"), "cleanup")
 	})
-	call(t.Context(), t, setupTime, filepath.Join(programs, "singlevm"), "setup")
+	call(t.Context(), t, setupTime, filepath.Join(programs, "singlevm"), "setup", "--nodes", "3")
 	call(t.Context(), t, runTime, filepath.Join(programs, "bat"))
 }
 

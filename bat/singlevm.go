@@ -33,6 +33,19 @@ func (t *T) Daemons(ctx context.Context) []Daemon {
 	return list.Items
 }
 
+// Singlevm runs singlevm, which can do to its nodes what happens to machines; the test is skipped where it is not, or may not.
+func (t *T) Singlevm(ctx context.Context, args ...string) Said {
+	if t.Cluster.Singlevm == "" {
+		t.Skipf("there is no singlevm program beside this one: the nodes of this cluster cannot be reached")
+	}
+	said, err := t.Cluster.singlevm(ctx, args...)
+	t.Need(err, "run singlevm %s", strings.Join(args, " "))
+	if said.Code == 5 {
+		t.Skipf("singlevm needs root for that: %s", strings.TrimSpace(said.Err))
+	}
+	return said
+}
+
 func (c *Cluster) singlevm(ctx context.Context, args ...string) (Said, error) {
 	return run(ctx, WithoutCiao(os.Environ()), c.Singlevm, args...)
 }

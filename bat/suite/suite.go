@@ -6,6 +6,7 @@ import (
 	"github.com/ciaocloud/ciao/bat/suite/api"
 	"github.com/ciaocloud/ciao/bat/suite/instance"
 	"github.com/ciaocloud/ciao/bat/suite/network"
+	"github.com/ciaocloud/ciao/bat/suite/nodes"
 	"github.com/ciaocloud/ciao/bat/suite/quota"
 	"github.com/ciaocloud/ciao/bat/suite/recovery"
 	"github.com/ciaocloud/ciao/bat/suite/smoke"
@@ -16,6 +17,6 @@ import (
 // All are the suites in the order in which they run: the quick look first, what disturbs the cluster last.
 func All() []bat.Suite {
 	return []bat.Suite{
-		smoke.Suite(), api.Suite(), tenant.Suite(), workload.Suite(), instance.Suite(), quota.Suite(), network.Suite(), recovery.Suite(),
+		smoke.Suite(), api.Suite(), tenant.Suite(), workload.Suite(), instance.Suite(), quota.Suite(), network.Suite(), recovery.Suite(), nodes.Suite(),
 	}
 }

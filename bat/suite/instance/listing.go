@@ -125,6 +125,7 @@ func twenty(ctx context.Context, t *bat.T) {
 
 func counts(ctx context.Context, t *bat.T) {
 	tenant := t.Tenant(ctx)
+	tenant.Sleepers(ctx, "first") // its CNCI counts, too, and is there before
 	nodes, err := t.Cluster.Operator.Nodes(ctx, string(cluster.Compute))
 	t.Need(err, "list nodes")
 	i := slices.IndexFunc(nodes, func(n api.Node) bool { return n.State == cluster.NodeReady })

@@ -112,7 +112,7 @@ func kill(ctx context.Context, t *bat.T, tenant *bat.Tenant, daemon string) {
 		pids = agents(ctx, t, tenant)
 	}
 	for _, one := range t.Daemons(ctx) {
-		if one.Name == daemon && one.PID > 0 {
+		if (one.Name == daemon || strings.HasPrefix(one.Name, daemon+"-")) && one.PID > 0 { // of each node, where there are several
 			pids = append(pids, one.PID)
 		}
 	}

@@ -1,0 +1,258 @@
+// Package nodes judges the life of nodes: instances on several of them, nodes that are emptied, break, and come back. What it breaks it
+// breaks where singlevm made the nodes, and nowhere else.
+package nodes
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ciaocloud/ciao/bat"
+	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/api"
+	"github.com/ciaocloud/ciao/cluster/client"
+)
+
+// Time limits: a silent node is missing after its heartbeats have failed to come, and its instances after the grace time.
+const (
+	testTime    = 5 * time.Minute
+	missingTime = 90 * time.Second
+	moveTime    = time.Minute
+)
+
+// Suite lists the tests.
+func Suite() bat.Suite {
+	return bat.Suite{Name: "nodes", Summary: "several nodes: emptied, broken, and back again", Tests: []bat.Test{
+		{
+			Name:        "Straight",
+			Summary:     "Instances on different nodes reach each other as those on one do.",
+			Description: "Starts an instance on each of two nodes and has them talk, by address, by name, and with full packets.",
+			Expected:    "Everything arrives.",
+			Run:         straight,
+		},
+		{
+			Name:        "Evacuate",
+			Summary:     "An evacuated node is left by everything, and takes nothing until it is restored.",
+			Description: "Starts four instances, stops one, evacuates the node of the first, creates more, starts the stopped one, restores the node.",
+			Expected:    "Nothing is left on the node, which is in maintenance; all instances are active elsewhere with the identity they had; the restored node is ready.",
+			Timeout:     testTime,
+			Run:         evacuate,
+		},
+		{
+			Name:        "Refusals",
+			Summary:     "What cannot be done to a node is refused, and says what to do instead.",
+			Description: "Evacuates and deletes nodes that are not there, that are connected, and as a tenant's user.",
+			Expected:    "3 for what is not there, 4 for what the node's state forbids; nothing has changed.",
+			Run:         refusals,
+		},
+		{
+			Name:        "Partition",
+			Summary:     "Instances of a node that cannot be reached are missing, and active again when it is back, without having been started twice.",
+			Description: "Starts an instance on a node, cuts the node off (singlevm), waits until both are missing, heals it.",
+			Expected:    "Node and instance are missing; afterwards the instance is active in the same generation on the same node.",
+			Timeout:     testTime,
+			Run:         partition,
+		},
+		{
+			Name:        "Lost",
+			Summary:     "Instances of a node that is given up start elsewhere, and what is left of them is removed when the node returns after all.",
+			Description: "Starts instances, pulls the plug of their node (singlevm), evacuates it as lost, heals and restores it.",
+			Expected:    "The instances are active on other nodes with the identity they had, each exactly once.",
+			Timeout:     testTime,
+			Run:         lost,
+		},
+	}}
+}
+
+// ready are the nodes that can take instances; the test is skipped when there are fewer than wanted.
+func ready(ctx context.Context, t *bat.T, wanted int) []api.Node {
+	all, err := t.Cluster.Operator.Nodes(ctx, "")
+	t.Need(err, "list nodes")
+	usable := slices.DeleteFunc(all, func(n api.Node) bool { return n.State != cluster.NodeReady || len(n.Roles) < 2 })
+	if len(usable) < wanted {
+		t.Skipf("%d nodes are ready, and this needs %d: `singlevm setup --nodes 3` makes them", len(usable), wanted)
+	}
+	return usable
+}
+
+// pinned starts an instance that waits on a node.
+func pinned(ctx context.Context, t *bat.T, tenant *bat.Tenant, node api.Node, name string) api.Instance {
+	workload := t.Cluster.Sleeper(name)
+	workload.Requirements.Node = node.ID
+	tenant.Workload(ctx, workload)
+	return tenant.Active(ctx, tenant.Create(ctx, api.CreateInstances{Workload: name, Name: name}))[0]
+}
+
+func straight(ctx context.Context, t *bat.T) {
+	usable := ready(ctx, t, 2)
+	tenant := t.Tenant(ctx)
+	there := pinned(ctx, t, tenant, usable[0], "there")
+	prober := t.Cluster.Container("prober", "")
+	prober.Requirements.Node = usable[1].ID
+	tenant.ProbeIn(ctx, prober,
+		bat.Works("its address is reached", "ping -c 1 -W 2 "+there.Addresses[0].String()),
+		bat.Works("its name is known", "ping -c 1 -W 2 there"),
+		bat.Works("packets of 1,400 bytes arrive", "ping -c 1 -W 2 -s 1372 there"))
+}
+
+func evacuate(ctx context.Context, t *bat.T) {
+	ready(ctx, t, 2)
+	tenant := t.Tenant(ctx)
+	created := tenant.ManySleepers(ctx, "mover", 4)
+	tenant.Stop(ctx, created[3])
+	leaving := created[0].Node
+	restored(t, leaving)
+	_, err := t.Cluster.Operator.EvacuateNode(ctx, leaving, false)
+	t.Need(err, "evacuate node %s", leaving)
+	empty(ctx, t, leaving)
+	moved(ctx, t, tenant, created[:3], leaving)
+	for _, i := range tenant.ManySleepers(ctx, "newcomer", 3) {
+		if i.Node == leaving {
+			t.Errorf("%s was placed on the evacuated node", i.Name)
+		}
+	}
+	if started := tenant.Start(ctx, created[3]); started.Node == leaving {
+		t.Errorf("the instance that had been stopped was started on the evacuated node")
+	}
+	tenant.Probe(ctx, bat.Works("a moved instance answers by its name", "ping -c 1 -W 2 mover-1"))
+	if now, err := t.Cluster.Operator.Node(ctx, leaving); err != nil || now.State != cluster.NodeMaintenance || !now.Evacuated {
+		t.Errorf("the evacuated node is %s (%v), expected maintenance", now.State, err)
+	}
+}
+
+// restored has a node take instances again when the test ends, and waits until it does.
+func restored(t *bat.T, node string) {
+	t.Cleanup(func(ctx context.Context) {
+		if _, err := t.Cluster.Operator.RestoreNode(ctx, node); err != nil {
+			t.Errorf("restore node %s: %v", node, err)
+		}
+		state(ctx, t, node, cluster.NodeReady, moveTime)
+	})
+}
+
+func state(ctx context.Context, t *bat.T, node string, wanted cluster.NodeState, limit time.Duration) {
+	t.Until(ctx, limit, fmt.Sprintf("node %s is %s", node, wanted), func(ctx context.Context) (bool, string) {
+		now, err := t.Cluster.Operator.Node(ctx, node)
+		if err != nil {
+			return false, err.Error()
+		}
+		return now.State == wanted, string(now.State)
+	})
+}
+
+// empty waits until nothing is recorded on a node, CNCIs included.
+func empty(ctx context.Context, t *bat.T, node string) {
+	t.Until(ctx, moveTime, "the node is empty", func(ctx context.Context) (bool, string) {
+		now, err := t.Cluster.Operator.Node(ctx, node)
+		if err != nil {
+			return false, err.Error()
+		}
+		return now.Instances == 0 && now.MemoryMiBAllocated == 0, fmt.Sprintf("%d instances, %d MiB", now.Instances, now.MemoryMiBAllocated)
+	})
+}
+
+// moved waits until instances are active elsewhere, and compares what they must keep.
+func moved(ctx context.Context, t *bat.T, tenant *bat.Tenant, before []api.Instance, left string) {
+	tenant.Await(ctx, before, moveTime, func(i api.Instance, gone bool) (bool, error) {
+		if i.Node == left {
+			return false, nil
+		}
+		return client.Active(i, gone)
+	})
+	for _, then := range before {
+		now := tenant.Get(ctx, then.ID)
+		if now.Name != then.Name || now.MAC != then.MAC || !slices.Equal(now.Addresses, then.Addresses) {
+			t.Errorf("%s with %s %v became %s with %s %v", then.Name, then.MAC, then.Addresses, now.Name, now.MAC, now.Addresses)
+		}
+	}
+}
+
+func refusals(ctx context.Context, t *bat.T) {
+	node := ready(ctx, t, 1)[0]
+	tenant := t.Tenant(ctx)
+	t.Ciao(ctx, tenant.ID, "evacuate", "nobody").Refuses(t, "evacuate of an unknown node", 3, "nobody")
+	t.Ciao(ctx, tenant.ID, "restore", "nobody").Refuses(t, "restore of an unknown node", 3, "nobody")
+	t.Ciao(ctx, tenant.ID, "delete", "node", "nobody").Refuses(t, "delete of an unknown node", 3, "nobody")
+	t.Ciao(ctx, tenant.ID, "evacuate", "--lost", node.ID).Refuses(t, "a connected node is not lost", 4, "without --lost")
+	t.Ciao(ctx, tenant.ID, "delete", "node", node.ID).Refuses(t, "a connected node is not deleted", 4, "evacuate")
+	t.Ciao(ctx, tenant.ID, "evacuate").Refuses(t, "no node is named", 2, "NODE")
+	if now, err := t.Cluster.Operator.Node(ctx, node.ID); err != nil || now.State != cluster.NodeReady || now.Evacuated {
+		t.Errorf("after all refusals the node is %s, evacuated: %t (%v)", now.State, now.Evacuated, err)
+	}
+}
+
+// number is what singlevm calls a node.
+func number(ctx context.Context, t *bat.T, id string) string {
+	said := t.Singlevm(ctx, "node", "list", "-o", "json").Works(t, "singlevm node list")
+	var list struct {
+		Items []struct {
+			Number int
+			ID     string
+		}
+	}
+	t.Need(json.Unmarshal([]byte(said.Out), &list), "read what singlevm says of its nodes")
+	for _, one := range list.Items {
+		if one.ID == id {
+			return fmt.Sprint(one.Number)
+		}
+	}
+	t.Skipf("singlevm did not make node %s", id)
+	return ""
+}
+
+// broken does a fault to a node, which is healed when the test ends, if not before.
+func broken(ctx context.Context, t *bat.T, fault, node string) (heal func(context.Context)) {
+	heal = func(ctx context.Context) {
+		if said := t.Singlevm(ctx, "node", "heal", node); said.Code != 0 && !strings.Contains(said.Err, "is whole") {
+			t.Errorf("singlevm node heal %s ended with %d: %s", node, said.Code, said.Err)
+		}
+	}
+	t.Cleanup(heal)
+	t.Singlevm(ctx, "node", fault, node).Works(t, "singlevm node "+fault)
+	return heal
+}
+
+func partition(ctx context.Context, t *bat.T) {
+	usable := ready(ctx, t, 2)
+	t.Daemons(ctx) // or the test is skipped
+	tenant := t.Tenant(ctx)
+	pinned(ctx, t, tenant, usable[0], "anchor") // its CNCI has been placed when the node is cut off
+	there := pinned(ctx, t, tenant, usable[1], "there")
+	heal := broken(ctx, t, "partition", number(ctx, t, usable[1].ID))
+	state(ctx, t, usable[1].ID, cluster.NodeMissing, missingTime)
+	tenant.Await(ctx, []api.Instance{there}, missingTime, bat.In(cluster.Missing))
+	heal(ctx)
+	state(ctx, t, usable[1].ID, cluster.NodeReady, missingTime)
+	now := tenant.Active(ctx, []api.Instance{there})[0]
+	if now.Generation != there.Generation || now.Node != there.Node {
+		t.Errorf("it was generation %d on %s and is generation %d on %s", there.Generation, there.Node, now.Generation, now.Node)
+	}
+	tenant.Probe(ctx, bat.Works("it answers", "ping -c 1 -W 2 there"))
+}
+
+func lost(ctx context.Context, t *bat.T) {
+	ready(ctx, t, 2)
+	t.Daemons(ctx) // or the test is skipped
+	tenant := t.Tenant(ctx)
+	created := tenant.ManySleepers(ctx, "survivor", 3)
+	left := created[0].Node
+	restored(t, left)
+	heal := broken(ctx, t, "stop", number(ctx, t, left))
+	state(ctx, t, left, cluster.NodeMissing, missingTime)
+	t.Ciao(ctx, tenant.ID, "evacuate", left).Refuses(t, "a silent node is not evacuated as if it answered", 4, "--lost")
+	_, err := t.Cluster.Operator.EvacuateNode(ctx, left, true)
+	t.Need(err, "evacuate the lost node")
+	moved(ctx, t, tenant, created, left)
+	heal(ctx)
+	state(ctx, t, left, cluster.NodeMaintenance, missingTime)
+	empty(ctx, t, left)
+	for _, then := range created {
+		if now := tenant.Get(ctx, then.ID); now.State != cluster.Active || now.Node == left {
+			t.Errorf("after the node's return %s is %s on %s", now.Name, now.State, now.Node)
+		}
+	}
+	tenant.Probe(ctx, bat.Works("a survivor answers by its name", "ping -c 1 -W 2 survivor-1"))
+}
