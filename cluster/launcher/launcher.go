@@ -154,12 +154,16 @@ func sameReport(a, b payload.InstanceReport) bool {
 	return exits && a == b
 }
 
-// learnFor keeps the paths of the subnet that a start brings.
-func (l *Launcher) learnFor(s *payload.Start) error {
-	if s.Kind == cluster.KindCNCI {
+// learnFor keeps the paths of the subnet that a start brings. It is called as frames come, and not when the instance's owner gets to
+// the start: newer paths may have come by then.
+func (l *Launcher) learnFor(s *payload.Start) *refusal {
+	if s.Kind == cluster.KindCNCI || checkAttachment(&s.Network) != "" { // which is refused anyway
 		return nil
 	}
-	return l.fabric.learn([]payload.SubnetPaths{s.Network.Subnet})
+	if err := l.fabric.learn([]payload.SubnetPaths{s.Network.Subnet}); err != nil {
+		return &refusal{bounded("the node could not keep the paths of the instance's subnet: " + err.Error()), true}
+	}
+	return nil
 }
 
 func (l *Launcher) disconnected(reason error) {

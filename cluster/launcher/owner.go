@@ -110,11 +110,7 @@ func (o *owner) accept(s *payload.Start) *refusal {
 	next.Name, next.Tenant, next.Kind, next.Spec, next.Privileged = s.Name, s.Tenant, s.Kind, s.Spec, s.Privileged
 	next.Subnet, next.MAC, next.Addresses = s.Network.Subnet.ID, s.Network.MAC, s.Network.Addresses
 	next.Settled, next.ExitCode, next.Reason, next.Failure, next.Retry = "", nil, "", "", false
-	err := o.launcher.learnFor(s)
-	if err == nil {
-		err = o.launcher.records.save(next, true)
-	}
-	if err != nil {
+	if err := o.launcher.records.save(next, true); err != nil {
 		return &refusal{bounded("the node could not keep the instance's record: " + err.Error()), true}
 	}
 	o.record, o.kept, o.orphan = next, next, false

@@ -1,6 +1,7 @@
 package launcher
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/ciaocloud/ciao/cluster"
@@ -63,6 +64,7 @@ func (l *Launcher) start(s payload.Start) {
 		l.logger.Warn("start dropped: its instance is not an id", "instance", bounded(s.Instance))
 		return
 	}
+	forgetful := l.learnFor(&s)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	o := l.owners[s.Instance]
@@ -70,7 +72,7 @@ func (l *Launcher) start(s payload.Start) {
 		l.outbox.report(goneReport(s.Instance, s.Generation))
 		return
 	}
-	refused := l.admit(&s)
+	refused := cmp.Or(l.admit(&s), forgetful)
 	report := startingReport(&s, refused)
 	switch {
 	case o == nil && refused != nil:

@@ -242,6 +242,16 @@ func (n *fakeNetwork) ports() int {
 	return len(n.wanted.Ports)
 }
 
+// peers are those of the one subnet that is wanted.
+func (n *fakeNetwork) peers() []netip.Addr {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.wanted.Subnets) != 1 {
+		return nil
+	}
+	return n.wanted.Subnets[0].Peers
+}
+
 // node is one machine; its launcher may be stopped and started again.
 type node struct {
 	*world
