@@ -1,7 +1,7 @@
 // Package container runs instances of kind container on the Docker Engine (API 1.41 to the client's own).
 //
 // One instance is one container, named ciao-<instance id>-<first 8 of the node id> and labelled with its cluster, node, instance and tenant; the engine's
-// names are unique, so an instance can never have two. The container's place in its tenant's subnet is a network of the engine per
+// names are unique, so an instance can never have two on a node. The container's place in its tenant's subnet is a network of the engine per
 // subnet and node, served by package netplugin. Everything the driver must find again travels with the container: its labels, and
 // the driver options of its endpoint, which also carry the generation – the only part of a container that can be replaced while its
 // disk is kept.
