@@ -27,17 +27,18 @@ const (
 
 // Node is a machine with a launcher, as the cluster last heard of it.
 type Node struct {
-	ID        string       `json:"id"`
-	Hostname  string       `json:"hostname"`
-	Roles     []NodeRole   `json:"roles"`
-	State     NodeState    `json:"state"`
-	Kinds     []Kind       `json:"kinds"` // kinds of instances that it can run
-	Capacity  Resources    `json:"capacity"`
-	Allocated Resources    `json:"allocated"` // sum of what its instances asked for
-	Underlay  []netip.Addr `json:"underlay,omitempty"`
-	Version   string       `json:"version,omitempty"`
-	Evacuated bool         `json:"evacuated,omitempty"` // an operator wants it empty: what it has goes elsewhere, and nothing new comes
-	Instances int          `json:"instances"`           // all that are placed on it, without CNCIs
-	Running   int          `json:"running"`             // those that are active
-	Seen      time.Time    `json:"seen"`
+	ID        string            `json:"id"`
+	Hostname  string            `json:"hostname"`
+	Roles     []NodeRole        `json:"roles"`
+	State     NodeState         `json:"state"`
+	Kinds     []Kind            `json:"kinds"` // kinds of instances that it can run
+	Capacity  Resources         `json:"capacity"`
+	Allocated Resources         `json:"allocated"` // sum of what its instances asked for
+	Underlay  []netip.Addr      `json:"underlay,omitempty"`
+	Version   string            `json:"version,omitempty"`
+	Labels    map[string]string `json:"labels,omitempty"`    // that its operator gave it
+	Evacuated bool              `json:"evacuated,omitempty"` // an operator wants it empty: what it has goes elsewhere, and nothing new comes
+	Instances int               `json:"instances"`           // all that are placed on it, without CNCIs
+	Running   int               `json:"running"`             // those that are active
+	Seen      time.Time         `json:"seen"`
 }

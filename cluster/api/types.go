@@ -162,6 +162,7 @@ type Node struct {
 	Roles              []cluster.NodeRole `json:"roles" nullable:"false"`
 	State              cluster.NodeState  `json:"state"`
 	Kinds              []cluster.Kind     `json:"kinds" nullable:"false"`
+	Labels             map[string]string  `json:"labels" nullable:"false" doc:"that its operator gave it"`
 	VCPUs              float64            `json:"vcpus" doc:"that it has"`
 	VCPUsAllocated     float64            `json:"vcpus_allocated" doc:"that its instances asked for"`
 	MemoryMiB          int64              `json:"memory_mib"`

@@ -80,8 +80,8 @@ func (s *Server) nodeOf(n cluster.Node) api.Node {
 		load = sample.Load
 	}
 	return api.Node{
-		ID: n.ID, Hostname: n.Hostname, Roles: list(n.Roles), State: n.State, Kinds: list(n.Kinds), VCPUs: vcpus(n.Capacity.CPU),
-		VCPUsAllocated: vcpus(n.Allocated.CPU), MemoryMiB: n.Capacity.MemoryMiB, MemoryMiBAllocated: n.Allocated.MemoryMiB, Load: load,
+		ID: n.ID, Hostname: n.Hostname, Roles: list(n.Roles), State: n.State, Kinds: list(n.Kinds), Labels: dictionary(n.Labels),
+		VCPUs: vcpus(n.Capacity.CPU), VCPUsAllocated: vcpus(n.Allocated.CPU), MemoryMiB: n.Capacity.MemoryMiB, MemoryMiBAllocated: n.Allocated.MemoryMiB, Load: load,
 		Evacuated: n.Evacuated, Instances: n.Instances, Running: n.Running, Underlay: list(n.Underlay), Version: n.Version, Seen: n.Seen,
 	}
 }

@@ -85,6 +85,7 @@ var nodeColumns = []column[api.Node]{
 	{Title: "state", Value: func(n api.Node) string { return string(n.State) }},
 	{Title: "roles", Value: func(n api.Node) string { return join(n.Roles) }},
 	{Title: "kinds", Value: func(n api.Node) string { return join(n.Kinds) }},
+	{Title: "labels", Value: func(n api.Node) string { return pairs(n.Labels) }},
 	{Title: "running", Value: func(n api.Node) string { return fmt.Sprintf("%d/%d", n.Running, n.Instances) }},
 	{Title: "vcpus", Value: func(n api.Node) string { return decimal(n.VCPUsAllocated) + "/" + decimal(n.VCPUs) }},
 	{Title: "memory", Value: func(n api.Node) string {

@@ -90,13 +90,14 @@ type Store struct {
 
 // Launcher configures a node.
 type Launcher struct {
-	Directory         string           `yaml:"directory"`
-	Hostname          string           `yaml:"hostname"` // empty is the machine's; nodes that share a machine differ in it
-	Roles             []string         `yaml:"roles"`
-	Docker            string           `yaml:"docker"`              // address of the Docker Engine
-	MaxParallelStarts int              `yaml:"max_parallel_starts"` // 0 is a default by the number of processors
-	ReserveMemoryMiB  int64            `yaml:"reserve_memory_mib"`  // kept from instances
-	Statistics        cluster.Duration `yaml:"statistics"`          // period of samples
+	Directory         string            `yaml:"directory"`
+	Hostname          string            `yaml:"hostname"` // empty is the machine's; nodes that share a machine differ in it
+	Roles             []string          `yaml:"roles"`
+	Labels            map[string]string `yaml:"labels,omitempty"`    // that workloads may require of the node, such as zone: a
+	Docker            string            `yaml:"docker"`              // address of the Docker Engine
+	MaxParallelStarts int               `yaml:"max_parallel_starts"` // 0 is a default by the number of processors
+	ReserveMemoryMiB  int64             `yaml:"reserve_memory_mib"`  // kept from instances
+	Statistics        cluster.Duration  `yaml:"statistics"`          // period of samples
 }
 
 // Network says how a node meets the underlay.
@@ -198,6 +199,7 @@ func (c *Cluster) validate() error {
 	if c.Launcher.Hostname != "" && !validHostname(c.Launcher.Hostname) {
 		problems.Add("launcher.hostname", "%q is not a host name; use at most 253 letters, digits, hyphens and dots", c.Launcher.Hostname)
 	}
+	problems.AddLabels("launcher.labels", c.Launcher.Labels)
 	c.Controller.Store.validate(&problems)
 	for i, role := range c.Launcher.Roles {
 		if role != string(cluster.Compute) && role != string(cluster.Network) {

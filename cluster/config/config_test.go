@@ -53,7 +53,7 @@ func TestFormatIsReadBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want.CNCI.Instance = "id"
+	want.CNCI.Instance, want.Launcher.Labels = "id", map[string]string{"zone": "a"}
 	data, err := Format(want)
 	if err != nil {
 		t.Fatal(err)
@@ -100,6 +100,7 @@ func TestBadClusterFiles(t *testing.T) {
 		{"not YAML", "api_version: [", "line"},
 		{"two documents", minimal + "---\nx: 1\n", "one YAML document"},
 		{"role", minimal + "launcher:\n  roles: [storage]\n", `"storage" is not a role of a node`},
+		{"label", minimal + "launcher:\n  labels: {zone: " + strings.Repeat("a", 256) + "}\n", "line 8, column 18: launcher.labels.zone: must have"},
 		{"endpoint without a port", etcd("endpoints: [https://etcd]"), `"https://etcd" is not an endpoint`},
 		{"endpoint without a scheme", etcd("endpoints: [10.0.0.1:2379]"), "is not an endpoint"},
 		{"endpoint with a path", etcd("endpoints: [https://10.0.0.1:2379/v3]"), "is not an endpoint"},

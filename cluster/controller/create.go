@@ -17,13 +17,6 @@ import (
 	"github.com/ciaocloud/ciao/cluster/store"
 )
 
-// Bounds of a request's labels.
-const (
-	maxLabels     = 64
-	maxLabelKey   = 63
-	maxLabelValue = 255
-)
-
 // CreateInstances records Count instances of a workload with all their reservations, in one transaction, and returns them. Errors:
 // ErrOverQuota, ErrExists (a name), ErrNotFound (the workload), ErrInvalid, ErrPermission, ErrTooLarge; after an error nothing
 // remains.
@@ -59,14 +52,7 @@ func validateInstances(tenant string, request InstanceRequest) error {
 	if last := lastName(request.Name, request.Count); request.Name != "" && !cluster.ValidName(last) {
 		problems.Add("name", "%q must be 1 to 63 lower-case letters, digits and hyphens, with no hyphen at either end", last)
 	}
-	if len(request.Labels) > maxLabels {
-		problems.Add("labels", "must be at most %d", maxLabels)
-	}
-	for key, value := range request.Labels {
-		if key == "" || len(key) > maxLabelKey || len(value) > maxLabelValue {
-			problems.Add("labels."+key, "must have a key of 1 to %d bytes and a value of at most %d", maxLabelKey, maxLabelValue)
-		}
-	}
+	problems.AddLabels("labels", request.Labels)
 	return problems.Err()
 }
 

@@ -47,6 +47,7 @@ type fakeNode struct {
 	id        string
 	roles     []cluster.NodeRole
 	underlay  netip.Addr
+	labels    map[string]string
 	connected bool
 	closed    bool // in maintenance
 	instances map[string]*fakeInstance
@@ -360,7 +361,7 @@ func (f *fakeCluster) delete(node *fakeNode, d payload.Delete) {
 func (f *fakeCluster) status(node *fakeNode) payload.NodeStatus {
 	return payload.NodeStatus{
 		Hostname: "node-" + node.id[len(node.id)-2:], Roles: node.roles, Kinds: []cluster.Kind{cluster.KindContainer},
-		Underlay: []netip.Addr{node.underlay}, Capacity: cluster.Resources{CPU: 8000, MemoryMiB: 8192},
+		Underlay: []netip.Addr{node.underlay}, Capacity: cluster.Resources{CPU: 8000, MemoryMiB: 8192}, Labels: node.labels,
 	}
 }
 

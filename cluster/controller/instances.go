@@ -62,12 +62,7 @@ func (f InstanceFilter) wants(i cluster.Instance) bool {
 			return false
 		}
 	}
-	for key, value := range f.Labels {
-		if have, ok := i.Labels[key]; !ok || have != value {
-			return false
-		}
-	}
-	return true
+	return cluster.Labelled(i.Labels, f.Labels)
 }
 
 // Instance looks an instance up by id or name. For the operator a name that several tenants use is ErrConflict.

@@ -2,6 +2,8 @@ package controller
 
 import (
 	"fmt"
+	"maps"
+	"strings"
 	"testing"
 	"time"
 
@@ -206,6 +208,23 @@ func TestNodeLossAndReturn(t *testing.T) {
 			if i.Generation != 1 {
 				t.Errorf("%s was started again", i.Name)
 			}
+		}
+	})
+}
+
+// A node's operator gives it other labels by a restart of its launcher; a label that is too long is not kept.
+func TestNodeLabels(t *testing.T) {
+	inWorld(t, func(w *world) {
+		for _, zone := range []string{"a", "b"} {
+			w.fake.with(func() {
+				node := w.fake.nodes[w.fake.order[0]]
+				node.labels = map[string]string{"zone": zone, "long": strings.Repeat("l", cluster.MaxLabelValue+1)}
+				w.fake.inventory(node)
+			})
+			w.until("the node is in zone "+zone, func() bool {
+				node, err := w.c.Node(w.ctx, w.fake.order[0])
+				return err == nil && maps.Equal(node.Labels, map[string]string{"zone": zone})
+			})
 		}
 	})
 }

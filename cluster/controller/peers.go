@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -195,6 +196,7 @@ func (r *reconciler) nodeArrived(id string, state cluster.NodeState, status payl
 		} else {
 			n.Hostname, n.Version = clip(status.Hostname), clip(status.Version)
 			n.Roles, n.Kinds, n.Capacity, n.Underlay = status.Roles, status.Kinds, status.Capacity, status.Underlay
+			n.Labels = cluster.BoundedLabels(status.Labels)
 		}
 		if before.State == cluster.NodeMissing {
 			event = newEvent(cluster.Info, "NodeConnected", "Node "+nodeName(*n)+" is connected.")
@@ -206,7 +208,7 @@ func (r *reconciler) nodeArrived(id string, state cluster.NodeState, status payl
 
 func sameNode(a, b cluster.Node) bool {
 	return a.State == b.State && a.Hostname == b.Hostname && a.Version == b.Version && a.Capacity == b.Capacity &&
-		slices.Equal(a.Roles, b.Roles) && slices.Equal(a.Kinds, b.Kinds) && slices.Equal(a.Underlay, b.Underlay)
+		slices.Equal(a.Roles, b.Roles) && slices.Equal(a.Kinds, b.Kinds) && slices.Equal(a.Underlay, b.Underlay) && maps.Equal(a.Labels, b.Labels)
 }
 
 // nodeLeft records that a node's connection ended.

@@ -98,7 +98,7 @@ func (n node) run(ctx context.Context, network *kernel.Node, roles ssntp.Role) e
 	}
 	service, err := launcher.New(launcher.Config{
 		Link: n.link, Directory: n.Config.Launcher.Directory, Drivers: slices.Clip(drivers), Network: network, Streams: n.streams,
-		Hostname: n.Config.Launcher.Hostname, Version: n.Version,
+		Hostname: n.Config.Launcher.Hostname, Version: n.Version, Labels: n.Config.Launcher.Labels,
 		ReserveMemoryMiB: n.Config.Launcher.ReserveMemoryMiB, Overcommit: n.overcommit(), MaxParallelStarts: n.Config.Launcher.MaxParallelStarts,
 		Statistics: time.Duration(n.Config.Launcher.Statistics), TimeScale: n.Config.TimeScale, Logger: n.logger,
 	})

@@ -27,8 +27,9 @@ type Config struct {
 	// Streams reaches controllers for logs and commands; nil is a node without.
 	Streams StreamDialer
 
-	Hostname string // default os.Hostname
-	Version  string // of the program, for people to read
+	Hostname string            // default os.Hostname
+	Version  string            // of the program, for people to read
+	Labels   map[string]string // that workloads may require of the node; not changed after New
 	// Capacity is what the node offers; each zero amount is probed from the machine.
 	Capacity cluster.Resources
 	// ReserveMemoryMiB is kept from the probed memory for the node's own needs.

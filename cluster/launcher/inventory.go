@@ -86,7 +86,7 @@ func (l *Launcher) status() (cluster.NodeState, payload.NodeStatus) {
 	defer l.mu.Unlock()
 	status := payload.NodeStatus{
 		Hostname: l.config.Hostname, Roles: l.roles, Kinds: l.kinds(),
-		Capacity: l.config.Capacity, Allocated: l.allocated, Version: l.config.Version,
+		Capacity: l.config.Capacity, Allocated: l.allocated, Version: l.config.Version, Labels: l.config.Labels,
 	}
 	if facts.Underlay.IsValid() {
 		status.Underlay = append(status.Underlay, facts.Underlay)

@@ -45,6 +45,7 @@ type NodeStatus struct {
 	Allocated cluster.Resources  `cbor:"5,keyasint"`
 	Underlay  []netip.Addr       `cbor:"6,keyasint"`
 	Version   string             `cbor:"7,keyasint"`
+	Labels    map[string]string  `cbor:"8,keyasint,omitempty"`
 }
 
 // Inventory is all that a node has (agent, netagent → scheduler, controllers): sent at every connect and on request. An instance

@@ -62,7 +62,7 @@ func (a *API) schedule() string {
 	return listener.Addr().String()
 }
 
-// launch runs a launcher for both roles.
+// launch runs a launcher for both roles, in zone a.
 func (a *API) launch(hub string) {
 	a.t.Helper()
 	certificate := a.issue(certs.Node(ssntp.NewID(), ssntp.RoleAgent|ssntp.RoleNetAgent))
@@ -71,6 +71,7 @@ func (a *API) launch(hub string) {
 	concentrators := simulate.New(simulate.NewEngine(simulate.Config{Kind: cluster.KindCNCI}))
 	service, err := launcher.New(launcher.Config{
 		Link: link, Directory: a.t.TempDir(), Network: silentNetwork{}, Hostname: "simulated", Version: "test",
+		Labels:     map[string]string{"zone": "a"},
 		Drivers:    []driver.Driver{simulate.New(simulate.NewEngine(simulate.Config{})), agents{Driver: concentrators, api: a, hub: hub}},
 		Statistics: 50 * time.Millisecond, Streams: stream.Dialer{Roots: a.Authority.Pool(), Certificate: certificate},
 	})
