@@ -54,6 +54,9 @@ type Config struct {
 	Seed     uint64
 	Takes    map[Step]Range
 	Failures []Failure
+	// Changed, when set, gets the status of an instance at the instant at which it may have changed, Absent when it is there no more. The
+	// engine waits for it: it must return at once, and must not call the engine.
+	Changed func(driver.Status)
 }
 
 // Engine keeps simulated instances. Its methods may be called from many goroutines.

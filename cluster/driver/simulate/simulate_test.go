@@ -171,3 +171,23 @@ func TestShareOfStartsFails(t *testing.T) {
 		t.Error("another seed made the same starts fail")
 	}
 }
+
+// Whoever asked for it is told of every change when it happens.
+func TestChanged(t *testing.T) {
+	var seen []driver.Condition
+	engine := simulate.NewEngine(simulate.Config{Changed: func(s driver.Status) { seen = append(seen, s.Condition) }})
+	d, one := simulate.New(engine), newInstance("one")
+	for _, err := range []error{d.Create(t.Context(), one, nil), d.Start(t.Context(), one.ID)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	engine.Interrupt()
+	if err := d.Delete(t.Context(), one.ID); err != nil {
+		t.Fatal(err)
+	}
+	want := []driver.Condition{driver.Created, driver.Running, driver.Ended, driver.Absent}
+	if diff := cmp.Diff(want, seen); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -1,6 +1,10 @@
 package simulate
 
-import "context"
+import (
+	"context"
+
+	"github.com/ciaocloud/ciao/cluster/driver"
+)
 
 // watcher is one receiver of changes; Engine.mu guards waiting and known.
 type watcher struct {
@@ -9,8 +13,10 @@ type watcher struct {
 	wake    chan struct{} // holds one token while ids may wait
 }
 
-// tell queues an id, each once, for every watcher. The caller holds Engine.mu.
+// tell lets it be known that an instance has changed, or with an empty id that all may have: it queues the id, each once, for every
+// watcher. The caller holds Engine.mu.
 func (e *Engine) tell(id string) {
+	e.show(id)
 	for w := range e.watchers {
 		if !w.known[id] {
 			w.known[id] = true
@@ -21,6 +27,24 @@ func (e *Engine) tell(id string) {
 		default:
 		}
 	}
+}
+
+// show tells Config.Changed.
+func (e *Engine) show(id string) {
+	if e.config.Changed == nil {
+		return
+	}
+	if id == "" {
+		for _, i := range e.instances {
+			e.config.Changed(i.status)
+		}
+		return
+	}
+	if i := e.instances[id]; i != nil {
+		e.config.Changed(i.status)
+		return
+	}
+	e.config.Changed(driver.Status{ID: id, Condition: driver.Absent})
 }
 
 // Watch sends what changes from now on.
