@@ -181,8 +181,8 @@ func (s *Setup) giveToCaller() error {
 // environmentText are the variables with which a tenant's user, who is an operator too on this machine, reaches the cluster.
 func (s *Setup) environmentText(name, id string) string {
 	return fmt.Sprintf("export CIAO_CONTROLLER=%s\nexport CIAO_CLIENT_CERT_FILE=%s\nexport CIAO_ADMIN_CLIENT_CERT_FILE=%s\n"+
-		"export CIAO_CA_CERT_FILE=%s\nexport CIAO_TENANT_ID=%s\nexport PATH=%s:$PATH\n",
-		hostAddress, s.layout.user(name), s.layout.user(operatorName), s.layout.userCA(), id, s.config.Programs)
+		"export CIAO_CA_CERT_FILE=%s\nexport CIAO_TENANT_ID=%s\nexport CIAO_CONFIG=%s\nexport PATH=%s:$PATH\n",
+		hostAddress, s.layout.user(name), s.layout.user(operatorName), s.layout.userCA(), id, s.layout.clusterFile(), s.config.Programs)
 }
 
 // writeClusterFile writes the file that a node's launcher reads; the other daemons read that of the first.

@@ -28,6 +28,6 @@ func revoke() *cobra.Command {
 		},
 	}
 	group := terminal.Group("revoke", "Revoke certificates", certificate)
-	group.PersistentFlags().StringVar(&file, "config", DefaultConfig, "the cluster file")
+	configFlag(group.PersistentFlags(), &file)
 	return group
 }

@@ -1,11 +1,14 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/ciaocloud/ciao/cluster/config"
 	"github.com/ciaocloud/ciao/cluster/daemon"
@@ -31,12 +34,15 @@ func run(version string) *cobra.Command {
 			},
 		})
 	}
-	group.PersistentFlags().StringVar(&file, "config", DefaultConfig, "the cluster file")
+	configFlag(group.PersistentFlags(), &file)
 	return group
 }
 
-func configFlag(command *cobra.Command, file *string) {
-	command.Flags().StringVar(file, "config", DefaultConfig, "the cluster file")
+// EnvConfig names the cluster file, where it is not the default.
+const EnvConfig = "CIAO_CONFIG"
+
+func configFlag(flags *pflag.FlagSet, file *string) {
+	flags.StringVar(file, "config", cmp.Or(os.Getenv(EnvConfig), DefaultConfig), "the cluster file ("+EnvConfig+")")
 }
 
 // loadCluster reads the cluster file of commands that work on the machine they run on.

@@ -42,7 +42,7 @@ func (s *session) ssntp() *cobra.Command {
 		},
 	}
 	group := terminal.Group("ssntp", "Look at the protocol of the daemons", s.printing(tap))
-	group.PersistentFlags().StringVar(&file, "config", DefaultConfig, "the cluster file")
+	configFlag(group.PersistentFlags(), &file)
 	return group
 }
 

@@ -68,7 +68,7 @@ func (s *session) backupStore() *cobra.Command {
 		})
 	}
 	command.Flags().BoolVar(&stopped, "stopped", false, "the controller is stopped: read the store itself")
-	configFlag(command, &config)
+	configFlag(command.Flags(), &config)
 	return s.printing(command)
 }
 
@@ -96,7 +96,7 @@ func (s *session) checkStore() *cobra.Command {
 		}
 		return s.showStore(command.OutOrStdout(), args[0], found)
 	}
-	configFlag(command, &config)
+	configFlag(command.Flags(), &config)
 	return s.printing(command)
 }
 
@@ -117,7 +117,7 @@ func (s *session) restoreStore() *cobra.Command {
 		})
 	}
 	command.Flags().BoolVar(&force, "force", false, "replace what the store holds, and take the backup of a cluster of another name")
-	configFlag(command, &config)
+	configFlag(command.Flags(), &config)
 	return s.printing(command)
 }
 

@@ -19,7 +19,7 @@ import (
 const pemRevocations = "X509 CRL"
 
 // ErrRevoked: the certificate is on the list of its authority.
-var ErrRevoked = errors.New("certs: the certificate is revoked")
+var ErrRevoked = errors.New("it is revoked")
 
 // Revoke adds serial numbers to the authority's list (RFC 5280) in a PEM file,
 // and makes the file when there is none. The file is replaced in one step; of
@@ -112,7 +112,7 @@ func (r *Revocations) Check(certificate *x509.Certificate) error {
 		r.logger.Error("the new list of revoked certificates is not used, the one before it is", "file", r.file, "error", err)
 	}
 	if r.revoked[certificate.SerialNumber.String()] && bytes.Equal(certificate.RawIssuer, r.authority.RawSubject) {
-		return fmt.Errorf("%w: %s, serial %x", ErrRevoked, certificate.Subject.CommonName, certificate.SerialNumber)
+		return fmt.Errorf("%w (%s, serial %x)", ErrRevoked, certificate.Subject.CommonName, certificate.SerialNumber)
 	}
 	return nil
 }
