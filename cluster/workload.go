@@ -70,11 +70,12 @@ type WorkloadSpec struct {
 
 // Requirements are what an instance takes of a node, and which nodes will do.
 type Requirements struct {
-	VCPUs     CPU    `json:"vcpus"`
-	MemoryMiB int64  `json:"memory_mib"`
-	Pids      int64  `json:"pids,omitempty"`     // most processes and threads at one time
-	Node      string `json:"node,omitempty"`     // id of the only node that will do
-	Hostname  string `json:"hostname,omitempty"` // host name of the only node that will do
+	VCPUs     CPU               `json:"vcpus"`
+	MemoryMiB int64             `json:"memory_mib"`
+	Pids      int64             `json:"pids,omitempty"`     // most processes and threads at one time
+	Node      string            `json:"node,omitempty"`     // id of the only node that will do
+	Hostname  string            `json:"hostname,omitempty"` // host name of the only node that will do
+	Labels    map[string]string `json:"labels,omitempty"`   // only nodes that have all of them will do
 }
 
 // Resources are the amounts that placement and quota count.
@@ -190,6 +191,7 @@ func (r Requirements) validate(problems *Problems) {
 	if r.Node != "" && !ValidID(r.Node) {
 		problems.Add("requirements.node", "%q is not the id of a node; `ciao list nodes` shows them", r.Node)
 	}
+	problems.AddLabels("requirements.labels", r.Labels)
 }
 
 var (

@@ -83,11 +83,12 @@ type Workload struct {
 
 // Requirements are what an instance takes of a node, and which nodes will do.
 type Requirements struct {
-	VCPUs     float64 `json:"vcpus,omitempty" doc:"with at most three digits behind the point"`
-	MemoryMiB int64   `json:"memory_mib,omitempty"`
-	Pids      int64   `json:"pids,omitempty" doc:"most processes and threads at one time"`
-	Node      string  `json:"node,omitempty" doc:"id of the only node that will do"`
-	Hostname  string  `json:"hostname,omitempty" doc:"host name of the only node that will do"`
+	VCPUs     float64           `json:"vcpus,omitempty" doc:"with at most three digits behind the point"`
+	MemoryMiB int64             `json:"memory_mib,omitempty"`
+	Pids      int64             `json:"pids,omitempty" doc:"most processes and threads at one time"`
+	Node      string            `json:"node,omitempty" doc:"id of the only node that will do"`
+	Hostname  string            `json:"hostname,omitempty" doc:"host name of the only node that will do"`
+	Labels    map[string]string `json:"labels,omitempty" maxProperties:"64" doc:"only nodes that have all of them will do"`
 }
 
 // CreateWorkload is a new recipe. Empty fields take their defaults.

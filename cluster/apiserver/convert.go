@@ -32,7 +32,7 @@ func workloadOf(w cluster.Workload) api.Workload {
 		Image: w.Spec.Image, Pull: w.Spec.Pull, Command: list(w.Spec.Command), Environment: dictionary(w.Spec.Environment),
 		Requirements: api.Requirements{
 			VCPUs: vcpus(w.Spec.Requirements.VCPUs), MemoryMiB: w.Spec.Requirements.MemoryMiB, Pids: w.Spec.Requirements.Pids,
-			Node: w.Spec.Requirements.Node, Hostname: w.Spec.Requirements.Hostname,
+			Node: w.Spec.Requirements.Node, Hostname: w.Spec.Requirements.Hostname, Labels: w.Spec.Requirements.Labels,
 		},
 		Privileged: w.Spec.Privileged, Restart: w.Spec.Restart, StopGrace: w.Spec.StopGrace.String(), Created: w.Created,
 	}
@@ -45,6 +45,7 @@ func specOf(w api.CreateWorkload) (cluster.WorkloadSpec, error) {
 		Kind: w.Kind, Description: w.Description, Image: w.Image, Pull: w.Pull, Command: w.Command, Environment: w.Environment,
 		Requirements: cluster.Requirements{
 			MemoryMiB: w.Requirements.MemoryMiB, Pids: w.Requirements.Pids, Node: w.Requirements.Node, Hostname: w.Requirements.Hostname,
+			Labels: w.Requirements.Labels,
 		},
 		Privileged: w.Privileged, Restart: w.Restart,
 	}

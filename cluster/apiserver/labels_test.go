@@ -1,11 +1,18 @@
 package apiserver_test
 
 import (
+	"context"
+	"maps"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/api"
 	"github.com/ciaocloud/ciao/cluster/apiserver/apiservertest"
+	"github.com/ciaocloud/ciao/cluster/client"
 )
 
 // What the operator of a node wrote comes through the launcher, the scheduler and the store to whoever may see nodes.
@@ -18,5 +25,38 @@ func TestNodesShowTheirLabels(t *testing.T) {
 	}
 	if diff := cmp.Diff(map[string]string{"zone": "a"}, nodes[0].Labels); diff != "" {
 		t.Errorf("labels (-want +got):\n%s", diff)
+	}
+}
+
+// A workload of the node's zone runs on it; one of another zone says what it is waiting for.
+func TestWorkloadsRequireLabels(t *testing.T) {
+	a := apiservertest.NewCluster(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	blue := a.Client(a.Tenant(apiservertest.Blue))
+	made := map[string][]api.Instance{}
+	for _, zone := range []string{"a", "b"} {
+		wanted := map[string]string{"zone": zone}
+		recipe, err := blue.CreateWorkload(ctx, api.CreateWorkload{
+			Name: "in-" + zone, Kind: cluster.KindContainer, Image: "busybox", Requirements: api.Requirements{Labels: wanted},
+		})
+		if err != nil || !maps.Equal(recipe.Requirements.Labels, wanted) {
+			t.Fatalf("%+v, %v", recipe, err)
+		}
+		if made[zone], err = blue.CreateInstances(ctx, api.CreateInstances{Workload: recipe.Name, Name: recipe.Name}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := blue.Wait(ctx, made["a"], client.Active, nil); err != nil {
+		t.Error(err)
+	}
+	for {
+		waiting, err := blue.Instance(ctx, "in-b")
+		if err != nil || waiting.State != cluster.Pending {
+			t.Fatalf("%+v, %v", waiting, err)
+		}
+		if strings.Contains(waiting.Reason, "1 without the wanted labels") {
+			return
+		}
 	}
 }

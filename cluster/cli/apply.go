@@ -216,6 +216,10 @@ func (p *plan) results(dry bool) (list []applied) {
 
 // differences names the fields in which a workload is not as it is wanted.
 func differences(wanted api.CreateWorkload, have api.Workload) (fields []string) {
+	if !maps.Equal(wanted.Requirements.Labels, have.Requirements.Labels) {
+		fields = append(fields, "requirements.labels")
+	}
+	wanted.Requirements.Labels, have.Requirements.Labels = nil, nil // none and an empty map are the same
 	for _, field := range []struct {
 		name         string
 		wanted, have any

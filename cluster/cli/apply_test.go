@@ -14,7 +14,7 @@ const manifest = `workloads:
     image: busybox
     command: [exit, '0', after, 1h]
     environment: {COLOUR: blue}
-    requirements: {vcpus: 0.5, memory_mib: 64}
+    requirements: {vcpus: 0.5, memory_mib: 64, labels: {zone: a}}
 instances:
   - {name: front, workload: web, count: 2, labels: {tier: front}}
   - {name: back, workload: web}
@@ -53,6 +53,12 @@ func TestApply(t *testing.T) {
 	if got := results(t, "-f", name); got["front-1"] != "created" || got["front-2"] != "unchanged" {
 		t.Errorf("after a deletion: %v", got)
 	}
+	plain := file(t, "workloads: [{name: plain, kind: container, image: busybox, requirements: {labels: {}}}]\n")
+	for _, want := range []string{"created", "unchanged"} {
+		if got := results(t, "-f", plain); got["plain"] != want {
+			t.Errorf("a workload without labels is %s, want %s", got["plain"], want)
+		}
+	}
 }
 
 func TestApplyRefusesContradictions(t *testing.T) {
@@ -61,6 +67,8 @@ func TestApplyRefusesContradictions(t *testing.T) {
 	refuses(t, 4, []string{"apply", "-f", file(t, manifest)}, "instance back is there with another workload", "nothing was changed")
 	refuses(t, 4, []string{"apply", "-f", file(t, "workloads: [{name: busybox, kind: container, image: other, command: [sleep, '60']}]\n")},
 		"workload busybox is there with another image, requirements", "another name")
+	refuses(t, 4, []string{"apply", "-f", file(t, "workloads: [{name: busybox, kind: container, image: other, requirements: {labels: {zone: b}}}]\n")},
+		"workload busybox is there with another requirements.labels, ")
 	refuses(t, 3, []string{"apply", "-f", file(t, "instances: [{name: x, workload: busibox}]\n")}, "did you mean busybox")
 	refuses(t, 2, []string{"apply"}, "-f FILE")
 	refuses(t, 2, []string{"apply", "--admin", "-f", file(t, manifest)}, "say which tenant")

@@ -57,6 +57,7 @@ var workloadColumns = []column[api.Workload]{
 	{Title: "pids", Value: func(w api.Workload) string { return strconv.FormatInt(w.Requirements.Pids, 10) }},
 	{Title: "node", Value: func(w api.Workload) string { return w.Requirements.Node }},
 	{Title: "hostname", Value: func(w api.Workload) string { return w.Requirements.Hostname }},
+	{Title: "node labels", Value: func(w api.Workload) string { return pairs(w.Requirements.Labels) }},
 	{Title: "privileged", Value: func(w api.Workload) string { return strconv.FormatBool(w.Privileged) }},
 	{Title: "restart", Value: func(w api.Workload) string { return string(w.Restart) }},
 	{Title: "stop grace", Value: func(w api.Workload) string { return w.StopGrace }},

@@ -119,6 +119,7 @@ func TestDocumentedWorkloads(t *testing.T) {
 		{"requirements.pids", head + "requirements: {pids: %s}\n", "1048576", "1048577"},
 		{"requirements.node", head + "requirements: {node: %s}\n", "33333333-3333-4333-8333-333333333333", "n"},
 		{"requirements.hostname", head + "requirements: {hostname: %s}\n", "n", "[]"},
+		{"requirements.labels", head + "requirements: {labels: {zone: %s}}\n", strings.Repeat("a", 255), strings.Repeat("a", 256)},
 		{"privileged", head + "privileged: %s\n", "true", "perhaps"},
 		{"restart", head + "restart: %s\n", "on-node", "always"},
 		{"stop_grace", head + "stop_grace: %s\n", "10m", "10m1s"},

@@ -130,11 +130,12 @@ func TestBadClusterFiles(t *testing.T) {
 
 func TestWorkloadFiles(t *testing.T) {
 	const good = "name: web\nkind: container\nimage: busybox\n"
-	workload, err := ParseWorkload("web.yaml", []byte(good+"requirements: {vcpus: 0.5, memory_mib: 64}\nstop_grace: 2s\n"))
+	workload, err := ParseWorkload("web.yaml", []byte(good+"requirements: {vcpus: 0.5, memory_mib: 64, labels: {zone: a}}\nstop_grace: 2s\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if workload.Spec.Requirements.VCPUs != 500 || workload.Spec.Requirements.Pids != cluster.DefaultPids || workload.Visibility != cluster.Private {
+	if workload.Spec.Requirements.VCPUs != 500 || workload.Spec.Requirements.Pids != cluster.DefaultPids || workload.Visibility != cluster.Private ||
+		workload.Spec.Requirements.Labels["zone"] != "a" {
 		t.Errorf("workload = %+v", workload)
 	}
 	for _, test := range []struct{ name, file, want string }{
@@ -143,6 +144,7 @@ func TestWorkloadFiles(t *testing.T) {
 		{"no image", "name: web\nkind: container\n", "image: a container needs"},
 		{"too little memory", good + "requirements:\n  memory_mib: 1\n", "line 5, column 15: requirements.memory_mib: must be from"},
 		{"negative memory", good + "requirements:\n  memory_mib: -1\n", "requirements.memory_mib: must be from"},
+		{"labels of the wrong type", good + "requirements: {labels: zone}\n", "line 4, column 24"},
 		{"bad name", "name: Web!\nkind: container\nimage: b\n", `line 1, column 7: name: "Web!"`},
 		{"wrong type", good + "command: ls\n", "line 4, column 10"},
 		{"bad vcpus", good + "requirements: {vcpus: many}\n", "not a number of vCPUs"},

@@ -35,6 +35,7 @@ type workloadRequirements struct {
 	Pids      int64                              `yaml:"pids"`
 	Node      string                             `yaml:"node"`
 	Hostname  string                             `yaml:"hostname"`
+	Labels    map[string]string                  `yaml:"labels"`
 }
 
 // LoadWorkload reads a workload file.
@@ -78,7 +79,7 @@ func (f workloadFile) workload() Workload {
 		Environment: f.Environment, Privileged: f.Privileged, Restart: f.Restart, StopGrace: f.StopGrace.value,
 		Requirements: cluster.Requirements{
 			VCPUs: f.Requirements.VCPUs.value, MemoryMiB: f.Requirements.MemoryMiB, Pids: f.Requirements.Pids,
-			Node: f.Requirements.Node, Hostname: f.Requirements.Hostname,
+			Node: f.Requirements.Node, Hostname: f.Requirements.Hostname, Labels: f.Requirements.Labels,
 		},
 	}.WithDefaults()}
 }

@@ -28,16 +28,33 @@ func (r *reconciler) order(operand ssntp.Operand, destination string, body any) 
 	r.orders = append(r.orders, o)
 }
 
-// maxRequestsPerPlace keeps a Place well within a frame.
-const maxRequestsPerPlace = 512
+// What keeps a Place well within a frame.
+const (
+	maxRequestsPerPlace   = 512
+	maxLabelBytesPerPlace = 256 << 10
+)
 
 // orderPlaces packs requests into frames.
 func (r *reconciler) orderPlaces(requests []payload.PlacementRequest) {
 	for len(requests) > 0 {
-		n := min(len(requests), maxRequestsPerPlace)
+		n := packed(requests)
 		r.order(ssntp.Place, "", payload.Place{Requests: requests[:n:n]})
 		requests = requests[n:]
 	}
+}
+
+// packed is how many of the requests go into one frame.
+func packed(requests []payload.PlacementRequest) int {
+	labels := 0
+	for n := range requests {
+		for key, value := range requests[n].Labels {
+			labels += len(key) + len(value)
+		}
+		if n == maxRequestsPerPlace || n > 0 && labels > maxLabelBytesPerPlace {
+			return n
+		}
+	}
+	return len(requests)
 }
 
 // sendTimeout bounds how long a full queue may hold the reconciler up.

@@ -20,9 +20,10 @@ type PlacementRequest struct {
 	Kind       cluster.Kind      `cbor:"4,keyasint"`
 	Role       cluster.NodeRole  `cbor:"5,keyasint"`
 	Resources  cluster.Resources `cbor:"6,keyasint"`
-	Node       string            `cbor:"7,keyasint,omitempty"` // the only node id that will do
-	Hostname   string            `cbor:"8,keyasint,omitempty"` // the only host name that will do
-	Avoid      []string          `cbor:"9,keyasint,omitempty"` // nodes that have just refused it
+	Node       string            `cbor:"7,keyasint,omitempty"`  // the only node id that will do
+	Hostname   string            `cbor:"8,keyasint,omitempty"`  // the only host name that will do
+	Avoid      []string          `cbor:"9,keyasint,omitempty"`  // nodes that have just refused it
+	Labels     map[string]string `cbor:"10,keyasint,omitempty"` // only nodes that have all of them will do
 }
 
 // Start wants an instance active on the receiving node (controller → agent, netagent).

@@ -76,7 +76,7 @@ func (c *Cluster) Inventory(id string, state cluster.NodeState, status payload.N
 // Status notes a Ready, Full or Maintenance.
 func (c *Cluster) Status(id string, state cluster.NodeState, status payload.NodeStatus) {
 	n := c.node(id)
-	n.state, n.hostname = state, status.Hostname
+	n.state, n.hostname, n.labels = state, status.Hostname, status.Labels
 	n.roles = bits(status.Roles, roleBit) & n.allowed
 	n.kinds = bits(status.Kinds, kindBit)
 	n.limit = c.config.Overcommit.Of(status.Capacity)

@@ -37,6 +37,9 @@ var filters = [...]filter{
 	{name: "hostname", words: "without the wanted host name", lasting: true, passes: func(c *candidate) bool {
 		return c.request.Hostname == "" || c.request.Hostname == c.hostname
 	}},
+	{name: "labels", words: "without the wanted labels", lasting: true, passes: func(c *candidate) bool {
+		return len(c.request.Labels) == 0 || cluster.Labelled(c.labels, c.request.Labels)
+	}},
 	{name: "connected", words: "not connected", passes: func(c *candidate) bool {
 		return c.state != cluster.NodeMissing
 	}},

@@ -10,6 +10,7 @@ import (
 type node struct {
 	id       string
 	hostname string
+	labels   map[string]string
 	state    cluster.NodeState
 	known    bool // its inventory is complete since it connected
 	allowed  set  // roles that its certificate allows

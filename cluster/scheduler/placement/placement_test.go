@@ -49,6 +49,19 @@ func report(instance string, generation uint64, state cluster.State, memory int6
 	}
 }
 
+// zones brings node a, of zone a, and node b, of zone b.
+func zones(c *placement.Cluster) {
+	for _, zone := range []string{"a", "b"} {
+		s := status("host-" + zone)
+		s.Labels = map[string]string{"zone": zone}
+		join(c, zone, s)
+	}
+}
+
+func requires(key, value string) func(*payload.PlacementRequest) {
+	return func(r *payload.PlacementRequest) { r.Labels = map[string]string{key: value} }
+}
+
 func TestFilters(t *testing.T) {
 	tests := map[string]struct {
 		prepare   func(c *placement.Cluster)
@@ -63,7 +76,28 @@ func TestFilters(t *testing.T) {
 		"named node":         {change: func(r *payload.PlacementRequest) { r.Node = "b" }, want: "b"},
 		"unknown named node": {change: func(r *payload.PlacementRequest) { r.Node = "c" }, refusals: []payload.Refusal{{Filter: "node", Nodes: 2}}},
 		"host name":          {change: func(r *payload.PlacementRequest) { r.Hostname = "host-b" }, want: "b"},
-		"avoided":            {change: func(r *payload.PlacementRequest) { r.Avoid = []string{"a"} }, want: "b"},
+		"labels":             {prepare: zones, change: requires("zone", "b"), want: "b"},
+		"label of no node":   {prepare: zones, change: requires("zone", "c"), refusals: []payload.Refusal{{Filter: "labels", Nodes: 2}}},
+		"some of the labels": {
+			prepare:  zones,
+			change:   func(r *payload.PlacementRequest) { r.Labels = map[string]string{"zone": "b", "gpu": ""} },
+			refusals: []payload.Refusal{{Filter: "labels", Nodes: 2}},
+		},
+		"too large for the nodes with the label": {
+			prepare: func(c *placement.Cluster) {
+				zones(c)
+				large := status("host-c")
+				large.Capacity.MemoryMiB = 4000
+				join(c, "c", large)
+			},
+			change: func(r *payload.PlacementRequest) {
+				requires("zone", "a")(r)
+				r.Resources.MemoryMiB = 2000
+			},
+			refusals:  []payload.Refusal{{Filter: "labels", Nodes: 2}, {Filter: "memory", Nodes: 1}},
+			permanent: true,
+		},
+		"avoided": {change: func(r *payload.PlacementRequest) { r.Avoid = []string{"a"} }, want: "b"},
 		"all avoided": {
 			change:   func(r *payload.PlacementRequest) { r.Avoid = []string{"a", "b"} },
 			refusals: []payload.Refusal{{Filter: "avoid", Nodes: 2}},
