@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"context"
+	"net"
 	"path/filepath"
 	"sync"
 	"time"
@@ -59,8 +60,9 @@ func (c *concentrators) end(id string) {
 	}
 }
 
-// startAgent lets the agent of a CNCI work until stop, or the end of ctx.
-func (s *simulation) startAgent(ctx context.Context, instance string) (stop func(), err error) {
+// startAgent lets the agent of a CNCI, with its state below a directory, work until stop, which waits for its end, or the end of ctx. A
+// nil dial dials TCP.
+func (s *simulation) startAgent(ctx context.Context, directory, instance string, dial dialer) (stop func(), err error) {
 	id, err := ssntp.ParseID(instance)
 	if err != nil {
 		return nil, err
@@ -70,19 +72,29 @@ func (s *simulation) startAgent(ctx context.Context, instance string) (stop func
 	if err != nil {
 		return nil, err
 	}
+	settings.Dial = dial
 	if a.client, err = ssntp.NewClient(settings); err != nil {
 		return nil, err
 	}
 	facts := network.ConcentratorFacts{Underlay: s.underlay.next()}
 	a.agent = cnci.New(cnci.Config{
-		Instance: instance, Directory: filepath.Join(s.volatile, "cnci", instance), Network: concentratorNetwork{facts}, Facts: facts,
+		Instance: instance, Directory: filepath.Join(directory, instance), Network: concentratorNetwork{facts}, Facts: facts,
 		Link: a.client, Log: s.logger,
 	})
-	ctx, stop = context.WithCancel(ctx)
-	s.parts.Go(func() error { return a.agent.Run(ctx) })
-	s.parts.Go(func() error { return a.client.Run(ctx) })
-	return stop, nil
+	ctx, end := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	for _, run := range []func(context.Context) error{a.agent.Run, a.client.Run} {
+		running.Add(1)
+		s.parts.Go(func() error {
+			defer running.Done()
+			return run(ctx)
+		})
+	}
+	return func() { end(); running.Wait() }, nil
 }
+
+// dialer opens a daemon's transport to the scheduler.
+type dialer = func(ctx context.Context, address string) (net.Conn, error)
 
 // agent brings an agent and its connection, which need each other, together.
 type agent struct {

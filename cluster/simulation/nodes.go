@@ -3,6 +3,7 @@ package simulation
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"path/filepath"
 	"time"
 
@@ -77,16 +78,7 @@ func (s *simulation) startNode(ctx context.Context, number, slots int, roles ssn
 	if err != nil {
 		return err
 	}
-	link, err := launcher.NewLink(settings)
-	if err != nil {
-		return err
-	}
-	made, err := launcher.New(launcher.Config{
-		Link: link, Directory: filepath.Join(s.volatile, fmt.Sprint(number)), Network: &nodeNetwork{s.underlay.next()},
-		Drivers: []driver.Driver{s.driver(ctx, roles)}, Hostname: fmt.Sprintf("node-%d", number),
-		Capacity:  cluster.Resources{CPU: size.CPU * cluster.CPU(slots), MemoryMiB: size.MemoryMiB * int64(slots), DiskMiB: 1 << 20},
-		TimeScale: s.config.TimeScale, Logger: s.logger,
-	})
+	made, err := s.newLauncher(settings, number, slots, s.underlay.next(), s.driver(ctx, roles))
 	if err != nil {
 		return err
 	}
@@ -94,12 +86,27 @@ func (s *simulation) startNode(ctx context.Context, number, slots int, roles ssn
 	return nil
 }
 
+// newLauncher makes the launcher of a node, which may have had one before.
+func (s *simulation) newLauncher(settings ssntp.ClientConfig, number, slots int, underlay netip.Addr, d driver.Driver) (*launcher.Launcher, error) {
+	link, err := launcher.NewLink(settings)
+	if err != nil {
+		return nil, err
+	}
+	return launcher.New(launcher.Config{
+		Link: link, Directory: filepath.Join(s.volatile, fmt.Sprint(number)), Network: &nodeNetwork{underlay},
+		Drivers: []driver.Driver{d}, Hostname: fmt.Sprintf("node-%d", number),
+		Capacity:  cluster.Resources{CPU: size.CPU * cluster.CPU(slots), MemoryMiB: size.MemoryMiB * int64(slots), DiskMiB: 1 << 20},
+		TimeScale: s.config.TimeScale, Logger: s.logger,
+	})
+}
+
 // driver runs what a node of the role runs.
 func (s *simulation) driver(ctx context.Context, roles ssntp.Role) driver.Driver {
 	settings := simulate.Config{Seed: s.config.Seed}
 	if roles == ssntp.RoleNetAgent {
 		settings.Kind = cluster.KindCNCI
-		return &concentrators{Driver: simulate.New(simulate.NewEngine(settings)), run: func(id string) (func(), error) { return s.startAgent(ctx, id) },
+		directory := filepath.Join(s.volatile, "cnci")
+		return &concentrators{Driver: simulate.New(simulate.NewEngine(settings)), run: func(id string) (func(), error) { return s.startAgent(ctx, directory, id, nil) },
 			agents: map[string]func(){}}
 	}
 	settings.Takes = map[simulate.Step]simulate.Range{simulate.Start: {Min: s.config.StartDelay.Min, Max: s.config.StartDelay.Max}}

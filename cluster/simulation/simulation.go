@@ -47,7 +47,7 @@ func Run(ctx context.Context, config Config) (report Report, err error) {
 		return report, err
 	}
 	s := &simulation{config: config, logger: config.Logger, underlay: &addresses{}}
-	if s.authority, err = certs.NewAuthority("simulation", 24*time.Hour); err != nil {
+	if s.authority, err = newAuthority(); err != nil {
 		return report, err
 	}
 	remove, err := s.makeDirectories()
@@ -57,6 +57,8 @@ func Run(ctx context.Context, config Config) (report Report, err error) {
 	defer func() { err = errors.Join(err, remove()) }()
 	return s.run(ctx)
 }
+
+func newAuthority() (*certs.Authority, error) { return certs.NewAuthority("simulation", 24*time.Hour) }
 
 func (s *simulation) run(ctx context.Context) (report Report, err error) {
 	ctx, end := context.WithCancel(ctx)
