@@ -122,11 +122,16 @@ func substitute(r store.Reader, leaving cluster.Node) bool {
 // abandonsPerTransaction keeps each transaction within the store's limits; an instance's row has several indexes.
 const abandonsPerTransaction = 50
 
-// abandon takes all instances from a lost node, a number at a time.
+// abandon takes all instances from a lost node, a number at a time, for as long as the node stays away: one that comes back in the middle has
+// said what it has, and would not be told that what is taken from it after that is not its own any more.
 func (c *Controller) abandon(ctx context.Context, node string) error {
 	for more := true; more; {
 		_, err := c.update(ctx, func(tx store.Tx) error {
 			more = false
+			if n, err := nodes.Get(tx, node); err == nil && n.State != cluster.NodeMissing {
+				return fmt.Errorf("node %q: %w: it has come back meanwhile; evacuate it without --lost, so that what it still has is stopped there first",
+					node, cluster.ErrConflict)
+			}
 			var chosen []cluster.Instance
 			for i := range instances.By(tx, byNode, node) {
 				if len(chosen) == abandonsPerTransaction {

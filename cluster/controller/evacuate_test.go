@@ -149,6 +149,25 @@ func TestLostNodeIsReplaced(t *testing.T) {
 	})
 }
 
+// TestNodeThatComesBackKeepsWhatItStillHas: nobody would tell it to delete what is taken from it after it has said what it has.
+func TestNodeThatComesBackKeepsWhatItStillHas(t *testing.T) {
+	inWorld(t, func(w *world) {
+		first := w.fake.order[0]
+		w.create(2, "web")
+		w.untilState(cluster.Active, 2)
+		w.fake.addNode(2)
+		if err := w.c.abandon(w.ctx, first); !errors.Is(err, cluster.ErrConflict) { // as if it had come back since its loss was judged
+			t.Errorf("%v, want a conflict", err)
+		}
+		w.untilState(cluster.Active, 2)
+		for _, i := range w.instances() {
+			if i.Node != first || i.Generation != 1 {
+				t.Errorf("%s is on %s, generation %d", i.Name, i.Node, i.Generation)
+			}
+		}
+	})
+}
+
 func TestReportsOfLostCopiesAreStray(t *testing.T) {
 	i := cluster.Instance{ID: "i", Node: "new", Generation: 3, State: cluster.Active, Desired: cluster.WantActive}
 	report := payload.InstanceReport{Instance: "i", Generation: 2, State: cluster.Active}
