@@ -60,7 +60,7 @@ type surroundings struct {
 	leaving  bool          // its node is being evacuated and takes nothing new
 	ready    bool          // its subnet's CNCI serves it and its node
 	obstacle string        // why not
-	settling time.Time     // until when nothing may be placed
+	settling time.Time     // until when nothing may be placed or started
 }
 
 const unansweredTries = 3
@@ -79,7 +79,7 @@ func decide(i cluster.Instance, m memory, s surroundings, t Timing, now time.Tim
 	case cluster.Scheduled:
 		return d.scheduled()
 	case cluster.Starting:
-		return d.running(d.command(start, d.t.Poll, "start"))
+		return d.running(d.start(d.t.Poll))
 	case cluster.Active:
 		return d.running(decision{})
 	case cluster.Stopping:
@@ -151,13 +151,21 @@ func (d decider) pending() decision {
 // scheduled instances have a node and wait for their network, a bounded time.
 func (d decider) scheduled() decision {
 	if d.s.ready || d.i.Desired == cluster.WantStopped || d.m.last.action == start && d.m.last.generation == d.i.Generation {
-		return d.running(d.command(start, d.t.Answer, "start"))
+		return d.running(d.start(d.t.Answer))
 	}
 	until := d.m.isolated.Add(d.t.Network)
 	if !d.now.Before(until) && d.s.linked {
 		return d.mark(cluster.Failed, d.s.obstacle)
 	}
 	return d.running(decision{wake: until})
+}
+
+// start has the instance's node start it, not before other nodes could say that it is theirs.
+func (d decider) start(interval time.Duration) decision {
+	if d.now.Before(d.s.settling) {
+		return decision{wake: d.s.settling}
+	}
+	return d.command(start, interval, "start")
 }
 
 // running is for instances that should be active: next unless it should stop or its node is missing.

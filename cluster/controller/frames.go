@@ -148,7 +148,7 @@ func (r *reconciler) report(node string, report payload.InstanceReport) {
 			return r.hold(tx, node, report)
 		}
 		now, known := time.Now().UTC(), before
-		if outrun(before, report) && restorations.Has(tx, lastRestoration) {
+		if outrun(before, node, report, now.Before(r.placeable())) && restorations.Has(tx, lastRestoration) {
 			known = adopt(before, node, now)
 		}
 		after, verdict := record(known, node, report, r.peer(node).leaving(), now)

@@ -17,7 +17,7 @@ import (
 
 // restoration is the row that a store has from when it was restored from a backup until an operator calls it settled. Until then nodes
 // may have what the store does not know, because it is younger than the backup: it is stopped and kept, not deleted, and
-// nothing is placed before the nodes have had time to say what they have.
+// nothing is placed or started again before the nodes have had time to say what they have.
 type restoration struct {
 	Key  string    `json:"key"` // always lastRestoration
 	Time time.Time `json:"time"`
@@ -86,7 +86,8 @@ func (r *reconciler) beginRestored(view store.Reader) {
 	}
 }
 
-// placeable is when instances may be placed: a restored store may not know where one is until its node has spoken.
+// placeable is when instances may be placed, or started again where they are recorded: a restored store may not know where one is until
+// its node has spoken.
 func (r *reconciler) placeable() time.Time {
 	if !r.restored {
 		return noTime
@@ -94,13 +95,21 @@ func (r *reconciler) placeable() time.Time {
 	return r.since.Add(r.timing.NodeGrace)
 }
 
-// outrun says that a node has an instance that is placed nowhere: its placement is younger than the backup.
-func outrun(i cluster.Instance, report payload.InstanceReport) bool {
-	return i.State == cluster.Pending && i.Node == "" && i.Desired == cluster.WantActive && report.State != cluster.Gone && report.Generation >= i.Generation
+// outrun says that a node's word on an instance is younger than a restored store's: it was placed, or moved, after the backup. A move
+// makes a new generation; it counts only while nothing is started again where the store has it.
+func outrun(i cluster.Instance, node string, report payload.InstanceReport, settling bool) bool {
+	switch {
+	case i.Desired != cluster.WantActive || report.State == cluster.Gone:
+		return false
+	case i.Node == "":
+		return i.State == cluster.Pending && report.Generation >= i.Generation
+	}
+	return settling && i.Node != node && report.Generation > i.Generation
 }
 
 // adopt takes the node's word for where an instance is.
 func adopt(i cluster.Instance, node string, now time.Time) cluster.Instance {
+	release(&i)
 	i.Node, i.Explanation = node, "found there after the store was restored"
 	enter(&i, cluster.Scheduled, "", now)
 	return i

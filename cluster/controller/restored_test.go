@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/payload"
 	"github.com/ciaocloud/ciao/cluster/store"
 	"github.com/ciaocloud/ciao/cluster/store/memstore"
 )
@@ -149,6 +150,58 @@ func TestRestoredStoreFindsWhatWasPlacedSince(t *testing.T) {
 			t.Errorf("%d copies, %d live", n, w.fake.live())
 		}
 	})
+}
+
+// TestRestoredStoreFindsWhatHasMovedSince: an instance that was moved off its node after the backup is found where it is now, and not
+// started again where it was, whichever of the nodes speaks first.
+func TestRestoredStoreFindsWhatHasMovedSince(t *testing.T) {
+	for _, silent := range []int{-1, 0, 1} {
+		t.Run(fmt.Sprintf("node %d is late", silent), func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				first := w.fake.order[0]
+				w.create(2, "web")
+				w.untilState(cluster.Active, 2)
+				second := w.fake.addNode(2)
+				w.until("the second is ready", func() bool { n, _ := w.c.Nodes(w.ctx); return len(n) == 2 && n[1].State == cluster.NodeReady })
+				backup := w.backUp()
+				w.evacuate(first, false)
+				w.until("all have moved", func() bool { return len(w.heldBy(first)) == 0 })
+				w.untilState(cluster.Active, 2)
+				if silent >= 0 {
+					w.fake.disconnect(w.fake.order[silent])
+				}
+				w.restore(backup)
+				time.Sleep(10 * time.Second)
+				if silent >= 0 {
+					w.fake.reconnect(w.fake.order[silent])
+				}
+				time.Sleep(5 * time.Minute)
+				w.untilState(cluster.Active, 2)
+				for _, i := range w.instances() {
+					if i.Node != second || i.Generation != 2 || len(w.copiesOf(i.ID)) != 1 {
+						t.Errorf("%s is on %s, generation %d; nodes have %+v", i.Name, i.Node, i.Generation, w.copiesOf(i.ID))
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestRestoredStoreDoesNotMoveBack: who comes back when its instance has long been started where the store has it, stops its own.
+func TestRestoredStoreDoesNotMoveBack(t *testing.T) {
+	i := cluster.Instance{ID: "i", Node: "first", Generation: 1, State: cluster.Active, Desired: cluster.WantActive}
+	report := payload.InstanceReport{Instance: "i", Generation: 2, State: cluster.Active}
+	if !outrun(i, "second", report, true) || outrun(i, "second", report, false) {
+		t.Error("a move counts while nodes have time to speak, and only then")
+	}
+	for what, stays := range map[string]payload.InstanceReport{
+		"the same generation": {Instance: "i", Generation: 1, State: cluster.Active},
+		"one that is gone":    {Instance: "i", Generation: 2, State: cluster.Gone},
+	} {
+		if outrun(i, "second", stays, true) {
+			t.Errorf("%s moves it", what)
+		}
+	}
 }
 
 // TestRestoredStoreRevivesWhatWasDeletedSince: the nodes remember the delete, and start it all the same.
