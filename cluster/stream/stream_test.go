@@ -3,14 +3,18 @@ package stream_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/stream"
@@ -207,5 +211,29 @@ func TestWebSocket(t *testing.T) {
 	}
 	if err := <-served; err != nil {
 		t.Error(err)
+	}
+}
+
+// TestRefusedDialLeavesNoConnection: a controller that asks for many streams and is not there for them any more costs the node nothing.
+func TestRefusedDialLeavesNoConnection(t *testing.T) {
+	closed := make(chan struct{})
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateClosed {
+			close(closed)
+		}
+	}
+	server.StartTLS()
+	defer server.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(server.Certificate())
+	dialer := stream.Dialer{Roots: roots, Certificate: func() (*tls.Certificate, error) { return &tls.Certificate{}, nil }}
+	if _, err := dialer.Dial(t.Context(), server.Listener.Addr().String(), "x", "secret"); !errors.Is(err, cluster.ErrUnavailable) {
+		t.Fatal(err)
+	}
+	select {
+	case <-closed:
+	case <-time.After(10 * time.Second):
+		t.Error("the connection is still there")
 	}
 }

@@ -134,8 +134,9 @@ func (d Dialer) Dial(ctx context.Context, address, id, secret string) (Conn, err
 	if d.Transport != nil {
 		transport.DialContext = func(ctx context.Context, _, address string) (net.Conn, error) { return d.Transport(ctx, address) }
 	}
-	client := &http.Client{Transport: HTTP1(transport)}
-	conn, _, err := Dial(ctx, client, "https://"+address+Path+id, http.Header{"Authorization": {secretPrefix + secret}})
+	own := HTTP1(transport)
+	defer own.CloseIdleConnections() // one on which the controller refused would stay until it is tired of it
+	conn, _, err := Dial(ctx, &http.Client{Transport: own}, "https://"+address+Path+id, http.Header{"Authorization": {secretPrefix + secret}})
 	if err != nil {
 		return nil, fmt.Errorf("%w: reach the controller at %s for a stream: %w", cluster.ErrUnavailable, address, err)
 	}
