@@ -52,6 +52,9 @@ func recordOf(t ssntp.Tapped) Record {
 // queued is how many records a viewer may be behind.
 const queued = 4096
 
+// acceptAgain is how long after a failure viewers are let in again.
+const acceptAgain = 100 * time.Millisecond
+
 // Tap serves viewers. Make it with New.
 type Tap struct {
 	set func(visit func(ssntp.Tapped)) // of the server
@@ -83,10 +86,20 @@ func (t *Tap) Run(ctx context.Context, listener net.Listener) error {
 	for {
 		conn, err := listener.Accept()
 		if ctx.Err() != nil {
+			if err == nil {
+				conn.Close()
+			}
 			return nil
 		}
-		if err != nil {
+		if errors.Is(err, net.ErrClosed) {
 			return fmt.Errorf("tap: accept a viewer: %w", err)
+		}
+		if err != nil { // out of file descriptors, say: who only looks must not end a server that goes on
+			select {
+			case <-time.After(acceptAgain):
+			case <-ctx.Done():
+			}
+			continue
 		}
 		viewers.Go(func() { t.serve(ctx, conn) })
 	}

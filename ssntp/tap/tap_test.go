@@ -5,6 +5,7 @@ import (
 	"net"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/ciaocloud/ciao/ssntp"
@@ -102,5 +103,47 @@ func TestTap(t *testing.T) {
 	viewing.Wait()
 	if <-w.tapped {
 		t.Error("the hub is tapped without a viewer")
+	}
+}
+
+// scarce is a listener that has run out of file descriptors once.
+type scarce struct {
+	net.Listener
+	once sync.Once
+}
+
+func (s *scarce) Accept() (conn net.Conn, err error) {
+	s.once.Do(func() { err = &net.OpError{Op: "accept", Err: syscall.EMFILE} })
+	if err != nil {
+		return nil, err
+	}
+	return s.Listener.Accept()
+}
+
+// TestTapOutlivesAFailure: a hub goes on without file descriptors, and its tap must not end it.
+func TestTapOutlivesAFailure(t *testing.T) {
+	listener, err := net.Listen("unix", filepath.Join(t.TempDir(), "tap"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tapped := make(chan bool, 2)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- tap.New(func(visit func(ssntp.Tapped)) { tapped <- visit != nil }).Run(ctx, &scarce{Listener: listener})
+	}()
+	viewer, err := net.Dial("unix", listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer viewer.Close()
+	select {
+	case <-tapped: // the viewer was let in
+	case err := <-ended:
+		t.Fatalf("it has ended: %v", err)
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }
