@@ -24,6 +24,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/api"
 	"github.com/ciaocloud/ciao/cluster/stream"
 )
@@ -71,9 +72,19 @@ func New(config Config) *Server {
 	mux.Handle("GET /metrics", s.metrics())
 	all := http.NewServeMux()
 	all.HandleFunc("GET "+stream.Path+"{id}", s.joinStream)
-	all.Handle("/", s.authenticate(mux))
+	all.Handle("/", s.authenticate(ownPagesOnly(mux)))
 	s.handler = all
 	return s
+}
+
+// ownPagesOnly refuses changes that a page of another site has a browser ask for: the browser shows its user's certificate for them, too.
+// Programs that are no browsers do not say where they come from, and pass.
+func ownPagesOnly(next http.Handler) http.Handler {
+	protection := http.NewCrossOriginProtection()
+	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		writeProblem(w, api.ProblemOf(fmt.Errorf("%w: a page of another site asks for this; open the cluster's own address instead", cluster.ErrPermission)))
+	}))
+	return protection.Handler(next)
 }
 
 // Run serves connections of the listener until ctx ends.

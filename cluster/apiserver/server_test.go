@@ -123,6 +123,14 @@ func TestTenantsDoNotSeeEachOther(t *testing.T) {
 		"show instance":   func() error { _, err := green.Instance(ctx, created[0].ID); return err },
 		"stop instance":   func() error { _, err := green.StopInstance(ctx, created[0].ID); return err },
 		"delete instance": func() error { _, err := green.DeleteInstance(ctx, created[0].ID); return err },
+		"read log":        func() error { return green.Logs(ctx, created[0].ID, client.Logs{}, io.Discard) },
+		"execute": func() error {
+			_, err := green.Exec(ctx, created[0].ID, client.Execution{Command: []string{"id"}, Output: io.Discard, Errors: io.Discard})
+			return err
+		},
+		"read log for blue": func() error {
+			return green.ForTenant(apiservertest.Blue).Logs(ctx, created[0].ID, client.Logs{}, io.Discard)
+		},
 		"act for blue": func() error {
 			_, err := green.ForTenant(apiservertest.Blue).Instances(ctx, client.InstanceFilter{})
 			return err
@@ -163,6 +171,10 @@ func TestOperatorsOnly(t *testing.T) {
 			return err
 		},
 		"list nodes":      func() error { _, err := blue.Nodes(ctx, ""); return err },
+		"evacuate node":   func() error { _, err := blue.EvacuateNode(ctx, "n", true); return err },
+		"restore node":    func() error { _, err := blue.RestoreNode(ctx, "n"); return err },
+		"delete node":     func() error { return blue.DeleteNode(ctx, "n") },
+		"settle store":    func() error { return blue.SettleStore(ctx) },
 		"clear events":    func() error { _, err := blue.ClearEvents(ctx); return err },
 		"public workload": func() error { _, err := blue.CreateWorkload(ctx, public); return err },
 	} {
@@ -198,6 +210,42 @@ func TestBadRequests(t *testing.T) {
 				t.Errorf("answer = %d %s, want %d saying %q", status, answer, test.status, test.says)
 			}
 		})
+	}
+}
+
+// TestPagesOfOthersChangeNothing: a browser that has the operator's certificate shows it for a form of any site.
+func TestPagesOfOthersChangeNothing(t *testing.T) {
+	a := apiservertest.New(t)
+	operator := a.Operator()
+	pair, err := tls.LoadX509KeyPair(operator, operator)
+	if err != nil {
+		t.Fatal(err)
+	}
+	browser := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: a.Authority.Pool(), Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13}}}
+	t.Cleanup(browser.CloseIdleConnections)
+	for _, test := range []struct {
+		origin string
+		status int
+	}{
+		{"https://elsewhere.example", http.StatusForbidden},
+		{"https://" + a.Address, http.StatusConflict}, // the store is not a restored one
+		{"", http.StatusConflict},
+	} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+a.Address+"/v1/store/settle", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if test.origin != "" {
+			request.Header.Set("Origin", test.origin)
+		}
+		answer, err := browser.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		if answer.StatusCode != test.status || !strings.HasPrefix(answer.Header.Get("Content-Type"), "application/problem+json") {
+			t.Errorf("from %q: %s, %s; want %d and a problem", test.origin, answer.Status, answer.Header.Get("Content-Type"), test.status)
+		}
 	}
 }
 
