@@ -65,8 +65,15 @@ type Scheduler struct {
 	Addresses   []string `yaml:"addresses"`    // where clients dial, in order of preference
 	CPURatio    float64  `yaml:"cpu_ratio"`    // vCPUs that may be promised for each processor
 	MemoryRatio float64  `yaml:"memory_ratio"` // memory that may be promised for each byte
+	Placement   string   `yaml:"placement"`    // first-fit fills node after node, spread uses all of them evenly
 	Metrics     string   `yaml:"metrics"`      // address of /metrics over HTTP; empty is none
 }
+
+// Ways in which the scheduler chooses among the nodes that can take an instance; see package placement for what each guarantees.
+const (
+	FirstFit = "first-fit" // the default
+	Spread   = "spread"
+)
 
 // Controller configures the controller and its API.
 type Controller struct {
@@ -149,6 +156,7 @@ func (c *Cluster) setDefaults() {
 	setDefault(&c.LogLevel, "info")
 	setDefault(&c.Scheduler.CPURatio, 16)
 	setDefault(&c.Scheduler.MemoryRatio, 1)
+	setDefault(&c.Scheduler.Placement, FirstFit)
 	setDefault(&c.Scheduler.Listen, ":"+strconv.Itoa(SSNTPPort))
 	setDefault(&c.Controller.Listen, ":"+strconv.Itoa(APIPort))
 	setDefault(&c.Controller.Address, reachable(c.Controller.Listen))
@@ -205,6 +213,9 @@ func (c *Cluster) validate() error {
 		if role != string(cluster.Compute) && role != string(cluster.Network) {
 			problems.Add(fmt.Sprintf("launcher.roles[%d]", i), "%q is not a role of a node; use compute or network", role)
 		}
+	}
+	if c.Scheduler.Placement != FirstFit && c.Scheduler.Placement != Spread {
+		problems.Add("scheduler.placement", "%q is not a way to choose nodes; use first-fit or spread", c.Scheduler.Placement)
 	}
 	switch c.LogLevel {
 	case "debug", "info", "warn", "error":

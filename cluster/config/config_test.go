@@ -28,7 +28,7 @@ func TestMinimalClusterFileGetsDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Controller.Listen != ":8889" || c.Scheduler.CPURatio != 16 || c.TimeScale != 1 {
+	if c.Controller.Listen != ":8889" || c.Scheduler.CPURatio != 16 || c.Scheduler.Placement != FirstFit || c.TimeScale != 1 {
 		t.Errorf("defaults are missing: %+v", c)
 	}
 	if got := time.Duration(c.Controller.CNCIIdle); got != 5*time.Minute {
@@ -100,6 +100,7 @@ func TestBadClusterFiles(t *testing.T) {
 		{"not YAML", "api_version: [", "line"},
 		{"two documents", minimal + "---\nx: 1\n", "one YAML document"},
 		{"role", minimal + "launcher:\n  roles: [storage]\n", `"storage" is not a role of a node`},
+		{"placement", strings.Replace(minimal, "scheduler:\n", "scheduler:\n  placement: best\n", 1), `line 4, column 14: scheduler.placement: "best" is not a way`},
 		{"label", minimal + "launcher:\n  labels: {zone: " + strings.Repeat("a", 256) + "}\n", "line 8, column 18: launcher.labels.zone: must have"},
 		{"endpoint without a port", etcd("endpoints: [https://etcd]"), `"https://etcd" is not an endpoint`},
 		{"endpoint without a scheme", etcd("endpoints: [10.0.0.1:2379]"), "is not an endpoint"},

@@ -6,6 +6,7 @@ import (
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/config"
 	"github.com/ciaocloud/ciao/cluster/scheduler"
+	"github.com/ciaocloud/ciao/cluster/scheduler/placement"
 	"github.com/ciaocloud/ciao/ssntp"
 	"github.com/ciaocloud/ciao/ssntp/certs"
 )
@@ -29,7 +30,7 @@ func runScheduler(ctx context.Context, e Environment) error {
 			Certificate: certs.Source(pki.CertificateFile(config.SchedulerCertificate), pki.KeyFile(config.SchedulerCertificate)),
 			Roots:       roots, Admit: revoked.Admit, Limits: e.limits(), Logger: logger,
 		},
-		Overcommit: e.overcommit(), TimeScale: e.Config.TimeScale, Logger: logger,
+		Overcommit: e.overcommit(), Policy: policy(e.Config.Scheduler.Placement), TimeScale: e.Config.TimeScale, Logger: logger,
 	})
 	if err != nil {
 		return err
@@ -42,6 +43,14 @@ func runScheduler(ctx context.Context, e Environment) error {
 	return together(ctx,
 		func(ctx context.Context) error { return service.Run(ctx, listener) },
 		serveTap(e.Config.Scheduler, service.SetTap, logger))
+}
+
+// policy is the one of the cluster file's name, which is valid.
+func policy(name string) placement.Policy {
+	if name == config.Spread {
+		return placement.Spread{}
+	}
+	return placement.FirstFit{}
 }
 
 // overcommit is the same for the scheduler, which chooses, and the launchers, which admit.

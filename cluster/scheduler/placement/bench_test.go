@@ -14,17 +14,18 @@ import (
 // could be called a decision: looking the instance up in a map of all of them and storing it.
 func BenchmarkPlace(b *testing.B) {
 	halfFull := func(i int) int { return i % 2 * 1_000_000 }
-	b.Run("half full", func(b *testing.B) { benchmark(b, 1000, halfFull) })
-	b.Run("half full, 5,000 nodes", func(b *testing.B) { benchmark(b, 5000, halfFull) })
+	b.Run("half full", func(b *testing.B) { benchmark(b, placement.FirstFit{}, 1000, halfFull) })
+	b.Run("half full, 5,000 nodes", func(b *testing.B) { benchmark(b, placement.FirstFit{}, 5000, halfFull) })
+	b.Run("half full, spread", func(b *testing.B) { benchmark(b, placement.Spread{}, 1000, halfFull) })
 	b.Run("last node free", func(b *testing.B) {
-		benchmark(b, 1000, func(i int) int {
+		benchmark(b, placement.FirstFit{}, 1000, func(i int) int {
 			if i == 999 {
 				return 0
 			}
 			return 1_000_000
 		})
 	})
-	b.Run("nothing free", func(b *testing.B) { benchmark(b, 1000, func(int) int { return 1_000_000 }) })
+	b.Run("nothing free", func(b *testing.B) { benchmark(b, placement.FirstFit{}, 1000, func(int) int { return 1_000_000 }) })
 	b.Run("map", func(b *testing.B) {
 		held := map[string]payload.Decision{}
 		for i := 0; b.Loop(); i++ {
@@ -38,8 +39,10 @@ func BenchmarkPlace(b *testing.B) {
 	})
 }
 
-func benchmark(b *testing.B, nodes int, taken func(node int) int) {
-	c := placement.New(placement.Config{Overcommit: cluster.DefaultOvercommit(), Reservation: 30 * time.Second, Settled: epoch})
+func benchmark(b *testing.B, policy placement.Policy, nodes int, taken func(node int) int) {
+	c := placement.New(placement.Config{
+		Overcommit: cluster.DefaultOvercommit(), Policy: policy, Reservation: 30 * time.Second, Settled: epoch,
+	})
 	for i := range nodes {
 		s := status(fmt.Sprint("host-", i))
 		s.Capacity = cluster.Resources{CPU: 64 * cluster.VCPU, MemoryMiB: 1_000_000}

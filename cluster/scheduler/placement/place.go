@@ -25,7 +25,7 @@ func (c *Cluster) Place(request payload.PlacementRequest, now time.Time) (payloa
 	}
 	c.reserve(&request, position, now)
 	c.last = position
-	return c.decision(&request, position, explain(view)), nil
+	return c.decision(&request, position, c.config.Policy.Explain(view)), nil
 }
 
 // repeated finds the node of an earlier decision, or report, for the same generation of the instance. A reservation on a node that
@@ -81,14 +81,6 @@ func (c *Cluster) decision(request *payload.PlacementRequest, position int, why 
 		Node:        n.id,
 		Explanation: why,
 	}
-}
-
-// explain says why a node was chosen.
-func explain(view *Nodes) string {
-	if view.asked == 1 {
-		return "the most recently used node has room"
-	}
-	return "the first node with room from the most recently used one on; passed over: " + view.refused.String()
 }
 
 // String lists what was refused, such as "2 without enough free memory, 1 not connected".

@@ -16,9 +16,11 @@ import (
 
 var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-func newCluster() *placement.Cluster {
+func newCluster() *placement.Cluster { return newClusterWith(placement.FirstFit{}) }
+
+func newClusterWith(policy placement.Policy) *placement.Cluster {
 	return placement.New(placement.Config{
-		Overcommit: cluster.Overcommit{CPU: 2, Memory: 1}, Reservation: 30 * time.Second, Settled: epoch,
+		Overcommit: cluster.Overcommit{CPU: 2, Memory: 1}, Policy: policy, Reservation: 30 * time.Second, Settled: epoch,
 	})
 }
 
@@ -265,13 +267,15 @@ type model struct {
 
 // A long walk of everything that can happen never puts more on a node than it has.
 func TestRandomWalk(t *testing.T) {
-	for seed := range uint64(20) {
-		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { walk(t, rand.New(rand.NewPCG(seed, 7))) })
+	for _, policy := range []placement.Policy{placement.FirstFit{}, placement.Spread{}} {
+		for seed := range uint64(20) {
+			t.Run(fmt.Sprintf("%T, seed %d", policy, seed), func(t *testing.T) { walk(t, policy, rand.New(rand.NewPCG(seed, 7))) })
+		}
 	}
 }
 
-func walk(t *testing.T, random *rand.Rand) {
-	c := newCluster()
+func walk(t *testing.T, policy placement.Policy, random *rand.Rand) {
+	c := newClusterWith(policy)
 	m := model{capacity: map[string]int64{}, there: map[string]map[string]int64{}}
 	now, next := epoch, 0
 	var nodes []string
