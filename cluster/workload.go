@@ -76,6 +76,7 @@ type Requirements struct {
 	Node      string            `json:"node,omitempty"`     // id of the only node that will do
 	Hostname  string            `json:"hostname,omitempty"` // host name of the only node that will do
 	Labels    map[string]string `json:"labels,omitempty"`   // only nodes that have all of them will do
+	Spread    string            `json:"spread,omitempty"`   // a group: no two of its tenant's instances of this group will do on one node
 }
 
 // Resources are the amounts that placement and quota count.
@@ -192,6 +193,9 @@ func (r Requirements) validate(problems *Problems) {
 		problems.Add("requirements.node", "%q is not the id of a node; `ciao list nodes` shows them", r.Node)
 	}
 	problems.AddLabels("requirements.labels", r.Labels)
+	if r.Spread != "" && !ValidName(r.Spread) {
+		problems.Add("requirements.spread", "%q is not a name of a group; use lower-case letters, digits and hyphens", r.Spread)
+	}
 }
 
 var (

@@ -36,6 +36,7 @@ func TestValidateNamesEveryField(t *testing.T) {
 		{"node", func(s *WorkloadSpec) { s.Requirements.Node = "n1" }, []string{"requirements.node"}},
 		{"label", func(s *WorkloadSpec) { s.Requirements.Labels = map[string]string{"zone": strings.Repeat("x", 256)} },
 			[]string{"requirements.labels.zone"}},
+		{"group", func(s *WorkloadSpec) { s.Requirements.Spread = "A b" }, []string{"requirements.spread"}},
 		{"restart", func(s *WorkloadSpec) { s.Restart = "elsewhere" }, []string{"restart"}},
 		{"grace", func(s *WorkloadSpec) { s.StopGrace = Duration(time.Hour) }, []string{"stop_grace"}},
 		{"all at once", func(s *WorkloadSpec) { s.Image, s.Requirements.Pids, s.StopGrace = "", -1, -1 }, []string{"image", "requirements.pids", "stop_grace"}},

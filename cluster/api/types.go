@@ -89,6 +89,7 @@ type Requirements struct {
 	Node      string            `json:"node,omitempty" doc:"id of the only node that will do"`
 	Hostname  string            `json:"hostname,omitempty" doc:"host name of the only node that will do"`
 	Labels    map[string]string `json:"labels,omitempty" maxProperties:"64" doc:"only nodes that have all of them will do"`
+	Spread    string            `json:"spread,omitempty" doc:"name of a group: no two of the tenant's instances of this group on one node"`
 }
 
 // CreateWorkload is a new recipe. Empty fields take their defaults.

@@ -33,6 +33,7 @@ func workloadOf(w cluster.Workload) api.Workload {
 		Requirements: api.Requirements{
 			VCPUs: vcpus(w.Spec.Requirements.VCPUs), MemoryMiB: w.Spec.Requirements.MemoryMiB, Pids: w.Spec.Requirements.Pids,
 			Node: w.Spec.Requirements.Node, Hostname: w.Spec.Requirements.Hostname, Labels: w.Spec.Requirements.Labels,
+			Spread: w.Spec.Requirements.Spread,
 		},
 		Privileged: w.Spec.Privileged, Restart: w.Spec.Restart, StopGrace: w.Spec.StopGrace.String(), Created: w.Created,
 	}
@@ -45,7 +46,7 @@ func specOf(w api.CreateWorkload) (cluster.WorkloadSpec, error) {
 		Kind: w.Kind, Description: w.Description, Image: w.Image, Pull: w.Pull, Command: w.Command, Environment: w.Environment,
 		Requirements: cluster.Requirements{
 			MemoryMiB: w.Requirements.MemoryMiB, Pids: w.Requirements.Pids, Node: w.Requirements.Node, Hostname: w.Requirements.Hostname,
-			Labels: w.Requirements.Labels,
+			Labels: w.Requirements.Labels, Spread: w.Requirements.Spread,
 		},
 		Privileged: w.Privileged, Restart: w.Restart,
 	}

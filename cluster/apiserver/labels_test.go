@@ -60,3 +60,40 @@ func TestWorkloadsRequireLabels(t *testing.T) {
 		}
 	}
 }
+
+// The only node takes one instance of a group; the other says why it waits, and is placed when the first is gone.
+func TestGroupsDoNotShareANode(t *testing.T) {
+	a := apiservertest.NewCluster(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	blue := a.Client(a.Tenant(apiservertest.Blue))
+	made := map[string][]api.Instance{}
+	for _, name := range []string{"first", "second"} {
+		recipe, err := blue.CreateWorkload(ctx, api.CreateWorkload{
+			Name: name, Kind: cluster.KindContainer, Image: "busybox", Requirements: api.Requirements{Spread: "db"},
+		})
+		if err != nil || recipe.Requirements.Spread != "db" {
+			t.Fatalf("%+v, %v", recipe, err)
+		}
+		if made[name], err = blue.CreateInstances(ctx, api.CreateInstances{Workload: name, Name: name}); err != nil {
+			t.Fatal(err)
+		}
+		if name == "first" {
+			if _, err := blue.Wait(ctx, made[name], client.Active, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for waiting := made["second"][0]; !strings.Contains(waiting.Reason, "1 with another instance of its group"); {
+		var err error
+		if waiting, err = blue.Instance(ctx, "second"); err != nil || waiting.State != cluster.Pending {
+			t.Fatalf("%+v, %v", waiting, err)
+		}
+	}
+	if _, err := blue.DeleteInstance(ctx, "first"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := blue.Wait(ctx, made["second"], client.Active, nil); err != nil {
+		t.Error(err)
+	}
+}

@@ -36,6 +36,7 @@ type workloadRequirements struct {
 	Node      string                             `yaml:"node"`
 	Hostname  string                             `yaml:"hostname"`
 	Labels    map[string]string                  `yaml:"labels"`
+	Spread    string                             `yaml:"spread"`
 }
 
 // LoadWorkload reads a workload file.
@@ -80,6 +81,7 @@ func (f workloadFile) workload() Workload {
 		Requirements: cluster.Requirements{
 			VCPUs: f.Requirements.VCPUs.value, MemoryMiB: f.Requirements.MemoryMiB, Pids: f.Requirements.Pids,
 			Node: f.Requirements.Node, Hostname: f.Requirements.Hostname, Labels: f.Requirements.Labels,
+			Spread: f.Requirements.Spread,
 		},
 	}.WithDefaults()}
 }

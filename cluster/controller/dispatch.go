@@ -48,7 +48,8 @@ func request(i cluster.Instance, m *memory) payload.PlacementRequest {
 	needs := i.Spec.Requirements
 	return payload.PlacementRequest{
 		Instance: i.ID, Generation: i.Generation, Tenant: i.Tenant, Kind: i.Kind, Role: roleOf(i), Resources: needs.Resources(),
-		Node: needs.Node, Hostname: needs.Hostname, Labels: needs.Labels, Avoid: slices.Clone(m.avoid),
+		Node: needs.Node, Hostname: needs.Hostname, Labels: needs.Labels, Spread: needs.Spread,
+		Avoid: slices.Clone(m.avoid),
 	}
 }
 

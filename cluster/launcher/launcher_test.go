@@ -216,6 +216,7 @@ func TestRestart(t *testing.T) {
 	n := w.node()
 	n.run()
 	runs, crashed, exits, stopped := newStart(1), newStart(1), newStart(1), newStart(1)
+	runs.Spec.Requirements.Spread = "db"
 	for _, s := range []payload.Start{runs, crashed, exits, stopped} {
 		w.send(ssntp.Start, n.id.String(), s)
 		w.becomes(s.Instance, cluster.Active)
@@ -239,7 +240,9 @@ func TestRestart(t *testing.T) {
 	clear(w.states)
 	w.mu.Unlock()
 	n.run()
-	w.becomes(runs.Instance, cluster.Active)
+	if report := w.becomes(runs.Instance, cluster.Active); report.Tenant != "t" || report.Spread != "db" {
+		t.Errorf("report is %+v, want group db of tenant t", report)
+	}
 	w.becomes(crashed.Instance, cluster.Active)
 	w.becomes(stopped.Instance, cluster.Stopped)
 	w.becomes(orphan, cluster.Gone)

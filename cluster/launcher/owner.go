@@ -184,7 +184,7 @@ func (o *owner) report() payload.InstanceReport {
 		report.Retry = m.retry
 	case cluster.Gone:
 	default:
-		report.Resources = o.record.Spec.Requirements.Resources()
+		report.Resources, report.Spread = o.record.Spec.Requirements.Resources(), o.record.Spec.Requirements.Spread
 	}
 	if report.State == cluster.Exited {
 		report.ExitCode = m.carrier.ExitCode

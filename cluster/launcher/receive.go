@@ -121,7 +121,7 @@ func goneReport(instance string, generation uint64) payload.InstanceReport {
 func startingReport(s *payload.Start, refused *refusal) payload.InstanceReport {
 	report := payload.InstanceReport{
 		Instance: s.Instance, Generation: s.Generation, Tenant: s.Tenant, Kind: s.Kind,
-		State: cluster.Starting, Resources: s.Spec.Requirements.Resources(),
+		State: cluster.Starting, Resources: s.Spec.Requirements.Resources(), Spread: s.Spec.Requirements.Spread,
 	}
 	if refused != nil {
 		report.State, report.Reason, report.Retry = cluster.Failed, refused.reason, refused.retry

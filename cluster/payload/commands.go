@@ -24,6 +24,7 @@ type PlacementRequest struct {
 	Hostname   string            `cbor:"8,keyasint,omitempty"`  // the only host name that will do
 	Avoid      []string          `cbor:"9,keyasint,omitempty"`  // nodes that have just refused it
 	Labels     map[string]string `cbor:"10,keyasint,omitempty"` // only nodes that have all of them will do
+	Spread     string            `cbor:"11,keyasint,omitempty"` // the tenant's group that no other instance on its node may be of
 }
 
 // Start wants an instance active on the receiving node (controller → agent, netagent).

@@ -88,6 +88,9 @@ func (c *Cluster) Report(id string, report payload.InstanceReport) {
 	h := n.holds[report.Instance]
 	h.reported = report.State != cluster.Gone && report.State != cluster.Failed
 	h.resources, h.current = nonNegative(report.Resources), report.Generation
+	if report.Spread != "" { // a word on its end does not name the group that a newer generation's reservation is of
+		h.group = group{report.Tenant, report.Spread}
+	}
 	if !h.until.IsZero() && report.Generation >= h.requested {
 		h.until, h.reserved, h.requested = time.Time{}, none, 0
 	}
@@ -114,7 +117,7 @@ func (c *Cluster) node(id string) *node {
 	if !found {
 		position = len(c.nodes)
 		c.position[id] = position
-		c.nodes = append(c.nodes, &node{id: id, state: cluster.NodeMissing, holds: map[string]hold{}})
+		c.nodes = append(c.nodes, &node{id: id, state: cluster.NodeMissing, holds: map[string]hold{}, members: map[group]int{}})
 	}
 	return c.nodes[position]
 }

@@ -9,7 +9,8 @@
 // What is guaranteed: a node gets an instance only after its complete inventory is known, while it is connected and ready, and only
 // if everything that it reported, everything that is reserved on it and the new instance together fit. An instance that is asked for
 // twice is counted once; a repeated request for the same generation gets the same answer while its reservation lasts. A
-// reservation ends when the node reports the instance, and at its deadline.
+// reservation ends when the node reports the instance, and at its deadline. No node gets two instances of one group: what nodes
+// report names the group, so that this holds after a restart of the scheduler, too.
 //
 // A Cluster is not safe for concurrent use.
 package placement

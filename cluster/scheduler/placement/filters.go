@@ -58,6 +58,9 @@ var filters = [...]filter{
 	{name: "avoid", words: "having just refused it", passes: func(c *candidate) bool {
 		return len(c.request.Avoid) == 0 || !slices.Contains(c.request.Avoid, c.id)
 	}},
+	{name: "spread", words: "with another instance of its group", passes: func(c *candidate) bool {
+		return c.request.Spread == "" || c.alone()
+	}},
 	{name: "memory", words: "without enough free memory", passes: func(c *candidate) bool {
 		return c.request.Resources.MemoryMiB <= c.limit.MemoryMiB-c.taken.MemoryMiB+c.own.MemoryMiB
 	}},
@@ -81,6 +84,16 @@ func (c *candidate) test() int {
 		}
 	}
 	return -1
+}
+
+// alone says whether the node holds no other instance of the request's group.
+func (c *candidate) alone() bool {
+	wanted := group{c.request.Tenant, c.request.Spread}
+	others := c.members[wanted]
+	if c.holds[c.request.Instance].group == wanted {
+		others--
+	}
+	return others == 0
 }
 
 // suits says whether the node is of the wanted sort, whatever it does at present.

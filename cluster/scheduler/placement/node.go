@@ -19,10 +19,15 @@ type node struct {
 	limit    cluster.Resources // what may be promised of it
 	taken    cluster.Resources // sum of what its holds count
 	holds    map[string]hold   // by instance
+	members  map[group]int     // holds of each group
 }
+
+// group is instances of one tenant that must not share a node; without a name it is none.
+type group struct{ tenant, name string }
 
 // hold is one instance's part of a node: what the node reported of it, and what is reserved for it until it does.
 type hold struct {
+	group     group
 	reported  bool
 	resources cluster.Resources // as reported
 	current   uint64            // generation as reported
@@ -58,12 +63,24 @@ func (h hold) newest() uint64 {
 
 // set replaces what the node holds of an instance.
 func (n *node) set(instance string, h hold) {
-	n.taken = n.taken.Sub(n.holds[instance].counts()).Add(h.counts())
+	before := n.holds[instance]
+	n.taken = n.taken.Sub(before.counts()).Add(h.counts())
+	n.count(before.group, -1)
 	if h.empty() {
 		delete(n.holds, instance)
 		return
 	}
+	n.count(h.group, 1)
 	n.holds[instance] = h
+}
+
+func (n *node) count(g group, change int) {
+	if g.name == "" {
+		return
+	}
+	if n.members[g] += change; n.members[g] == 0 {
+		delete(n.members, g)
+	}
 }
 
 // set is a small set of roles or kinds, one bit each.

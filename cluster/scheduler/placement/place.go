@@ -69,6 +69,7 @@ func (c *Cluster) reserve(request *payload.PlacementRequest, position int, now t
 	n := c.nodes[position]
 	h := n.holds[request.Instance]
 	h.until, h.reserved, h.requested = now.Add(c.config.Reservation), request.Resources, request.Generation
+	h.group = group{request.Tenant, request.Spread}
 	c.set(n, request.Instance, h)
 	c.expiring = append(c.expiring, reservation{position: position, instance: request.Instance, until: h.until})
 }
