@@ -201,6 +201,7 @@ scheduler:
   listen: %s:%d
   addresses: ["%s:%d"]
   directory: %s
+  placement: %s
 controller:
   listen: %s:%d
   directory: %s
@@ -213,7 +214,7 @@ network:
   isolated: true
   blocked: [%s]
 `, config.Version, ClusterName, s.config.TimeScale, n.pki().Directory, hostAddress, config.SSNTPPort, hostAddress, config.SSNTPPort, s.layout.scheduler(),
-		hostAddress, config.APIPort, s.layout.controller(), n.directory(), s.engine.DaemonHost(), hostname, underlayBridge, strings.Join(blocked, ", "))
+		config.Spread, hostAddress, config.APIPort, s.layout.controller(), n.directory(), s.engine.DaemonHost(), hostname, underlayBridge, strings.Join(blocked, ", "))
 	if _, err := config.Parse(n.clusterFile(), []byte(text)); err != nil {
 		return err
 	}
