@@ -27,6 +27,9 @@ func (l *Launcher) admit(s *payload.Start) *refusal {
 			return &refusal{problem, false}
 		}
 	}
+	if l.grouped(s) {
+		return &refusal{fmt.Sprintf("the node has another instance of group %q", bounded(s.Spec.Requirements.Spread)), true}
+	}
 	free := l.config.Overcommit.Of(l.config.Capacity).Sub(l.allocated)
 	if own := l.owners[s.Instance]; own != nil {
 		free = free.Add(own.reported.Resources)
@@ -36,6 +39,21 @@ func (l *Launcher) admit(s *payload.Start) *refusal {
 			max(0, free.CPU), max(0, free.MemoryMiB), wanted.CPU, wanted.MemoryMiB), true}
 	}
 	return nil
+}
+
+// grouped says whether another instance of the start's group takes room on the node: a failed one takes none, and may be wanted again
+// when the scheduler has long given the node to another, without being asked. l.mu is held.
+func (l *Launcher) grouped(s *payload.Start) bool {
+	wanted := s.Spec.Requirements.Spread
+	if wanted == "" {
+		return false
+	}
+	for id, o := range l.owners {
+		if id != s.Instance && o.reported.Spread == wanted && o.reported.Tenant == s.Tenant {
+			return true
+		}
+	}
+	return false
 }
 
 // checkAttachment refuses a place in a network that could not be made, so that it does not spoil the whole node's wanted state.

@@ -210,6 +210,40 @@ func TestFifty(t *testing.T) {
 	w.eventually("statistics", func() bool { return len(w.samples) > 0 && w.samples[len(w.samples)-1].Memory.TotalMiB > 0 })
 }
 
+// The node has the last word on groups, as on room: a failed instance, whose place another may have taken, is started again unasked.
+func TestOneOfAGroupIsAdmitted(t *testing.T) {
+	w := newWorld(t)
+	n := w.node()
+	n.run()
+	member := func(tenant string) payload.Start {
+		s := newStart(1)
+		s.Tenant, s.Spec.Requirements.Spread = tenant, "db"
+		return s
+	}
+	first, second, other := member("t"), member("t"), member("u")
+	for _, s := range []payload.Start{first, second, other} { // one after the other, with no answer in between
+		w.send(ssntp.Start, n.id.String(), s)
+	}
+	w.becomes(first.Instance, cluster.Active)
+	w.becomes(other.Instance, cluster.Active)
+	if report := w.becomes(second.Instance, cluster.Failed); !report.Retry || !strings.Contains(report.Reason, `group "db"`) || report.Spread != "" {
+		t.Errorf("the second of the group is answered with %+v", report)
+	}
+	w.send(ssntp.Stop, n.id.String(), payload.Stop{Instance: first.Instance, Generation: 1})
+	w.becomes(first.Instance, cluster.Stopped)
+	second.Generation = 2
+	w.send(ssntp.Start, n.id.String(), second)
+	w.eventually("a second refusal", func() bool { return w.states[second.Instance].Generation == 2 })
+	first.Generation = 2
+	w.send(ssntp.Start, n.id.String(), first) // itself is no other
+	w.becomes(first.Instance, cluster.Active)
+	w.send(ssntp.Delete, n.id.String(), payload.Delete{Instance: first.Instance, Generation: 2})
+	w.becomes(first.Instance, cluster.Gone)
+	second.Generation = 3
+	w.send(ssntp.Start, n.id.String(), second)
+	w.becomes(second.Instance, cluster.Active)
+}
+
 // What the launcher finds when it comes back, and what it makes of it.
 func TestRestart(t *testing.T) {
 	w := newWorld(t)

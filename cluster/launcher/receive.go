@@ -86,7 +86,7 @@ func (l *Launcher) start(s payload.Start) {
 		l.run(o)
 	case refused == nil && o.reported.Generation < s.Generation:
 		held := o.reported
-		held.Resources = s.Spec.Requirements.Resources()
+		held.Resources, held.Spread = s.Spec.Requirements.Resources(), s.Spec.Requirements.Spread
 		l.report(o, held)
 	}
 	o.box.put(mail{wish: wish{want: cluster.WantActive, generation: s.Generation, start: &s, refused: refused}})
@@ -125,7 +125,7 @@ func startingReport(s *payload.Start, refused *refusal) payload.InstanceReport {
 	}
 	if refused != nil {
 		report.State, report.Reason, report.Retry = cluster.Failed, refused.reason, refused.retry
-		report.Resources = cluster.Resources{}
+		report.Resources, report.Spread = cluster.Resources{}, ""
 	}
 	return report
 }

@@ -69,7 +69,7 @@ type InstanceReport struct {
 	ExitCode   *int              `cbor:"7,keyasint,omitempty"`
 	Resources  cluster.Resources `cbor:"8,keyasint"`
 	Retry      bool              `cbor:"9,keyasint,omitempty"`  // failed for want of room: another node may do
-	Spread     string            `cbor:"10,keyasint,omitempty"` // the tenant's group that no other instance on its node may be of
+	Spread     string            `cbor:"10,keyasint,omitempty"` // of one that takes room: the tenant's group that no other on its node may be of
 }
 
 // Progress tells how far a start has come (agent, netagent → controllers).
