@@ -51,7 +51,7 @@ type Condition string
 
 // Conditions of a carrier.
 const (
-	Created Condition = "created" // it exists and has not been started
+	Created Condition = "created" // it exists and has not been started in this generation
 	Running Condition = "running"
 	Ended   Condition = "ended" // it ran and does not any more
 	Absent  Condition = "absent"
@@ -79,7 +79,8 @@ type Driver interface {
 
 	// Create makes the carrier without starting it: fetches the image, prepares the disks. What it does is told to progress, which
 	// may be called until Create returns. An existing carrier of the same generation is kept as it is; one of an older generation is
-	// stopped if it runs, and brought to the new one with its disk kept; one of a newer generation is cluster.ErrConflict.
+	// stopped if it runs, and brought to the new one with its disk kept, in which it is Created until it is started; one of a newer
+	// generation is cluster.ErrConflict.
 	Create(ctx context.Context, instance Instance, progress func(step, message string)) error
 
 	// Start starts a created or ended carrier; a running one is left alone. One that was never created is cluster.ErrNotFound.

@@ -52,7 +52,7 @@ func (d *Driver) Create(ctx context.Context, instance driver.Instance, progress 
 // the call is never given up, only its caller is let go, and a Delete meanwhile waits for it.
 func (d *Driver) make(ctx context.Context, instance driver.Instance, subnet string) error {
 	config, host := d.engineConfig(instance), hostConfig(instance, subnet)
-	networks := &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{subnet: endpoint(instance)}}
+	networks := &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{subnet: endpoint(instance, "")}}
 	leave, err := d.enter(ctx)
 	if err != nil {
 		return err
@@ -114,6 +114,14 @@ func (d *Driver) renew(ctx context.Context, instance driver.Instance, found cont
 		if err := d.Stop(ctx, instance.ID, time.Duration(instance.Spec.StopGrace)); err != nil {
 			return err
 		}
+		stopped, known, err := d.inspect(ctx, instance.ID)
+		if err != nil {
+			return err
+		}
+		if !known {
+			return fmt.Errorf("%s: it went away meanwhile: %w", doing, cluster.ErrUnavailable)
+		}
+		found = stopped
 	}
 	ctx, cancel := context.WithTimeout(ctx, quickCall)
 	defer cancel()
@@ -122,7 +130,7 @@ func (d *Driver) renew(ctx context.Context, instance driver.Instance, found cont
 			return classify(doing, err)
 		}
 	}
-	return classify(doing, d.engine.NetworkConnect(ctx, subnet, found.ID, endpoint(instance)))
+	return classify(doing, d.engine.NetworkConnect(ctx, subnet, found.ID, endpoint(instance, found.State.FinishedAt)))
 }
 
 // pause waits, or says why it did not.

@@ -20,6 +20,9 @@ import (
 // optionGeneration carries the generation in the endpoint's driver options; the network plugin does not look at it.
 const optionGeneration = "ciao.generation"
 
+// optionEnded carries beside it, when the container ran in an older generation, when the last run of those ended.
+const optionEnded = "ciao.ended"
+
 // Bounds of what is kept of an instance's output.
 const (
 	logFileSize = "4m"
@@ -104,8 +107,9 @@ func hostConfig(instance driver.Instance, networkID string) *container.HostConfi
 	return host
 }
 
-// endpoint is the container's end of its port, as the engine keeps it.
-func endpoint(instance driver.Instance) *network.EndpointSettings {
+// endpoint is the container's end of its port, as the engine keeps it. ended is when its last run in an older generation ended, in the
+// engine's words; empty for a new container.
+func endpoint(instance driver.Instance, ended string) *network.EndpointSettings {
 	prefix, _ := address(instance.Network)
 	options := netplugin.Endpoint{
 		Port:    instance.Network.Port,
@@ -114,6 +118,9 @@ func endpoint(instance driver.Instance) *network.EndpointSettings {
 		Gateway: instance.Network.Gateway,
 	}.Options()
 	options[optionGeneration] = strconv.FormatUint(instance.Generation, 10)
+	if ended != "" {
+		options[optionEnded] = ended
+	}
 	return &network.EndpointSettings{DriverOpts: options}
 }
 

@@ -1,6 +1,7 @@
 package container
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strconv"
@@ -84,7 +85,7 @@ func (d *Driver) status(ctx context.Context, found container.InspectResponse) (d
 	status := driver.Status{
 		ID:         found.Config.Labels[LabelInstance],
 		Generation: generationOf(found),
-		Condition:  condition(state),
+		Condition:  condition(found),
 		Started:    instant(state.StartedAt),
 		Finished:   instant(state.FinishedAt),
 	}
@@ -102,11 +103,13 @@ func (d *Driver) status(ctx context.Context, found container.InspectResponse) (d
 	return status, err
 }
 
-func condition(state *container.State) driver.Condition {
-	switch {
+// condition takes a container that has not been started since it was brought to a newer generation for a new one: the engine only
+// knows that it ended, which was in the older generation.
+func condition(found container.InspectResponse) driver.Condition {
+	switch state := found.State; {
 	case state.Running: // paused and restarting ones too
 		return driver.Running
-	case state.Status == container.StateCreated:
+	case state.Status == container.StateCreated, option(found, optionEnded) == state.FinishedAt:
 		return driver.Created
 	}
 	return driver.Ended
@@ -126,14 +129,7 @@ func reason(state *container.State) string {
 
 // generationOf reads the generation that the endpoint carries; a container between two endpoints is of its first.
 func generationOf(found container.InspectResponse) uint64 {
-	text := found.Config.Labels[LabelGeneration]
-	if found.NetworkSettings != nil {
-		for _, endpoint := range found.NetworkSettings.Networks {
-			if carried, ok := endpoint.DriverOpts[optionGeneration]; ok {
-				text = carried
-			}
-		}
-	}
+	text := cmp.Or(option(found, optionGeneration), found.Config.Labels[LabelGeneration])
 	generation, _ := strconv.ParseUint(text, 10, 64)
 	return generation
 }
@@ -145,4 +141,17 @@ func instant(text string) time.Time {
 		return time.Time{}
 	}
 	return at
+}
+
+// option is what the container's endpoint carries by that name; empty when it carries nothing.
+func option(found container.InspectResponse, name string) (value string) {
+	if found.NetworkSettings == nil {
+		return ""
+	}
+	for _, endpoint := range found.NetworkSettings.Networks {
+		if carried, ok := endpoint.DriverOpts[name]; ok {
+			value = carried
+		}
+	}
+	return value
 }

@@ -27,7 +27,7 @@ func newGeneration(s *suite) {
 	for instance.Generation < 3 {
 		instance.Generation++
 		s.create(instance)
-		if status := s.status(instance); status.Generation != instance.Generation || status.Condition == driver.Running {
+		if status := s.status(instance); status.Generation != instance.Generation || status.Condition != driver.Created {
 			s.Fatalf("after create of generation %d: %+v", instance.Generation, status)
 		}
 		s.start(instance)
@@ -47,7 +47,7 @@ func runningOldOne(s *suite) {
 	s.start(instance)
 	instance.Generation = 2
 	s.create(instance)
-	if status := s.status(instance); status.Condition == driver.Running || status.Generation != 2 {
+	if status := s.status(instance); status.Condition != driver.Created || status.Generation != 2 {
 		s.Fatalf("after create of generation 2: %+v", status)
 	}
 	s.start(instance)

@@ -54,10 +54,7 @@ func (d *Driver) Create(ctx context.Context, wanted driver.Instance, progress fu
 		if i.status.Condition == driver.Running {
 			i.end(143, "stopped for a newer generation")
 		}
-		if i.status.Condition == "" {
-			i.status = driver.Status{ID: wanted.ID, Condition: driver.Created}
-		}
-		i.wanted, i.status.Generation = wanted, wanted.Generation
+		i.wanted, i.status = wanted, driver.Status{ID: wanted.ID, Generation: wanted.Generation, Condition: driver.Created}
 		e.instances[wanted.ID] = i
 		return nil
 	})
