@@ -64,13 +64,17 @@ func (f *fleet) settle() {
 	f.t.Helper()
 	ctx, cancel := context.WithTimeout(f.ctx, f.tolerance)
 	defer cancel()
-	if err := await(ctx, func() (bool, error) { return f.unsettled() == nil, nil }); err != nil {
-		f.t.Fatalf("after %s not all is as wanted: %v", f.tolerance, f.unsettled())
+	if err := await(ctx, func() (bool, error) { return f.unsettled() == nil, f.history.check() }); err != nil {
+		f.t.Errorf("%v; not as wanted: %v", err, f.unsettled())
 	}
 	l, err := f.ledger()
-	f.must("read the store", err)
+	if err != nil {
+		f.t.Fatal(err)
+	}
 	f.must("the books", l.check())
-	f.must("history", f.history.check())
+	if f.t.Failed() {
+		f.t.FailNow()
+	}
 }
 
 // chaos is what happens to a fleet.
