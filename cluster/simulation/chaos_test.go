@@ -122,7 +122,7 @@ func (c *chaos) strike() string {
 	w := c.wires()[c.random.IntN(len(c.machines)+1)]
 	var name, on string
 	var begin, heal func()
-	switch c.random.IntN(9) {
+	switch c.random.IntN(10) {
 	case 0:
 		name, on, begin, heal = "kill the controller", "controller", c.killController, func() { c.wire.heal(); c.startController() }
 	case 1:
@@ -140,6 +140,9 @@ func (c *chaos) strike() string {
 		name, on, begin, heal = "kill an engine", "engine of "+worker.String(), worker.engine.Interrupt, func() {}
 	case 8:
 		name, on, begin, heal = "freeze an engine", "engine of "+worker.String(), worker.engine.Freeze, worker.engine.Thaw
+	case 9:
+		name, on, begin = "lose a machine", worker.String(), func() { c.lose(worker) }
+		heal = func() { c.replace(worker) }
 	}
 	if c.heals[on] != nil {
 		return ""
@@ -148,6 +151,27 @@ func (c *chaos) strike() string {
 	c.heals[on] = heal
 	begin()
 	return on
+}
+
+// lose takes a machine away with all that it had.
+func (c *chaos) lose(m *machine) {
+	c.killLauncher(m)
+	m.engine.Interrupt()
+	c.must("what a lost machine had", os.RemoveAll(c.directory(m)))
+}
+
+// replace sets up another machine in the place of a lost one. When the cluster can notice that one is lost, the operator may wait for that
+// and give up what it had; else its successor says that it has nothing.
+func (c *chaos) replace(m *machine) {
+	if c.heals["controller"] == nil && c.heals["scheduler"] == nil && c.heals["wires"] == nil && c.random.IntN(2) == 0 {
+		c.users.insist("give up", func(ctx context.Context, p *presence) error {
+			_, err := p.EvacuateNode(ctx, m.id.String(), true)
+			return err
+		})
+	}
+	c.equip(m)
+	m.wire.heal()
+	c.startLauncher(m)
 }
 
 func (c *chaos) freezeAll() {

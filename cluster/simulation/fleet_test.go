@@ -317,6 +317,9 @@ func (f *fleet) ledger() (*ledger, error) {
 	return readLedger(snapshot.Rows)
 }
 
+// lasting is the state that a wish leads to; what is wanted deleted is not there.
+var lasting = map[cluster.Desired]cluster.State{cluster.WantActive: cluster.Active, cluster.WantStopped: cluster.Stopped}
+
 // unsettled says what is not yet as it is wanted: nodes ready, instances as wanted, and on the machines exactly what the store says.
 func (f *fleet) unsettled() error {
 	l, err := f.ledger()
@@ -334,8 +337,9 @@ func (f *fleet) unsettled() error {
 		problems = append(problems, fmt.Errorf("%d instances are still in batches", len(l.folded)))
 	}
 	for _, i := range l.instances {
-		if want := map[cluster.Desired]cluster.State{cluster.WantActive: cluster.Active, cluster.WantStopped: cluster.Stopped}[i.Desired]; i.State != want {
-			problems = append(problems, fmt.Errorf("%s is %s, wanted %s, generation %d, node %q: %s", i.Name, i.State, i.Desired, i.Generation, i.Node, i.Reason))
+		if i.State != lasting[i.Desired] {
+			problems = append(problems, fmt.Errorf("%s is %s, wanted %s, generation %d, node %q: %s",
+				i.Name, i.State, i.Desired, i.Generation, i.Node, i.Reason))
 		}
 	}
 	return errors.Join(append(problems, f.absentees(l))...)

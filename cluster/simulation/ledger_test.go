@@ -109,7 +109,8 @@ func (l *ledger) check() error {
 			}
 		}
 		if allocated != len(held[id]) {
-			wrong = append(wrong, fmt.Errorf("subnet %s: %d addresses are allocated, its instances have %d", subnet.Prefix, allocated, len(held[id])))
+			wrong = append(wrong, fmt.Errorf("subnet %s: %d addresses are allocated, its instances have %d",
+				subnet.Prefix, allocated, len(held[id])))
 		}
 	}
 	return errors.Join(wrong...)

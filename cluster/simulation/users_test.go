@@ -77,7 +77,7 @@ func (u *users) ask(what string, request func(ctx context.Context, p *presence) 
 		cluster.ErrUnavailable, cluster.ErrTimeout, cluster.ErrConflict, cluster.ErrNotFound, cluster.ErrOverQuota, cluster.ErrNoCapacity,
 	} {
 		if errors.Is(err, class) {
-			u.counts[what+", "+class.Error()]++
+			u.counts[what+" ("+class.Error()+")"]++
 			return false, class != cluster.ErrUnavailable && class != cluster.ErrTimeout
 		}
 	}
