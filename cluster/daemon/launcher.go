@@ -44,7 +44,11 @@ func runLauncher(ctx context.Context, e Environment) error {
 	if err != nil {
 		return err
 	}
-	n.streams = stream.Dialer{Roots: settings.Roots, Certificate: settings.Certificate}
+	revoked, err := e.revocations(logger)
+	if err != nil {
+		return err
+	}
+	n.streams = stream.Dialer{Roots: settings.Roots, Certificate: settings.Certificate, Admit: revoked.Check}
 	if e.Config.Network.Isolated {
 		settings.Dial, n.streams.Transport = network.Dial, network.Dial
 	}

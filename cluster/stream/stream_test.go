@@ -237,3 +237,24 @@ func TestRefusedDialLeavesNoConnection(t *testing.T) {
 		t.Error("the connection is still there")
 	}
 }
+
+// TestNodeRefusesARevokedController: who has stolen a controller's certificate reads no output and sends no input.
+func TestNodeRefusesARevokedController(t *testing.T) {
+	server := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("it was asked") }))
+	defer server.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(server.Certificate())
+	revoked := errors.New("revoked")
+	dialer := stream.Dialer{
+		Roots: roots, Certificate: func() (*tls.Certificate, error) { return &tls.Certificate{}, nil },
+		Admit: func(certificate *x509.Certificate) error {
+			if certificate.Equal(server.Certificate()) {
+				return revoked
+			}
+			return nil
+		},
+	}
+	if _, err := dialer.Dial(t.Context(), server.Listener.Addr().String(), "x", "secret"); !errors.Is(err, revoked) {
+		t.Errorf("%v, want it to be refused", err)
+	}
+}

@@ -121,6 +121,7 @@ func SecretOf(r *http.Request) string {
 type Dialer struct {
 	Roots       *x509.CertPool                   // that the controller's certificate must lead to
 	Certificate func() (*tls.Certificate, error) // the node's own; asked each time, so that it can be renewed
+	Admit       func(*x509.Certificate) error    // may refuse a valid certificate of a controller, for revocation; nil admits all
 	// Transport opens the TCP connection to an address (host:port); nil dials as the process does.
 	Transport func(ctx context.Context, address string) (net.Conn, error)
 }
@@ -130,6 +131,7 @@ func (d Dialer) Dial(ctx context.Context, address, id, secret string) (Conn, err
 	transport := &http.Transport{TLSClientConfig: &tls.Config{
 		MinVersion: tls.VersionTLS13, RootCAs: d.Roots,
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return d.Certificate() },
+		VerifyConnection:     d.admit,
 	}}
 	if d.Transport != nil {
 		transport.DialContext = func(ctx context.Context, _, address string) (net.Conn, error) { return d.Transport(ctx, address) }
@@ -141,4 +143,12 @@ func (d Dialer) Dial(ctx context.Context, address, id, secret string) (Conn, err
 		return nil, fmt.Errorf("%w: reach the controller at %s for a stream: %w", cluster.ErrUnavailable, address, err)
 	}
 	return conn, nil
+}
+
+// admit judges a controller whose certificate has been verified.
+func (d Dialer) admit(connection tls.ConnectionState) error {
+	if d.Admit == nil {
+		return nil
+	}
+	return d.Admit(connection.PeerCertificates[0])
 }
