@@ -36,7 +36,7 @@ func SaveBackup(name string, write func(io.Writer) error) (Saved, error) {
 	}
 	file, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*") // with mode 0600
 	if err != nil {
-		return found, err
+		return found, fmt.Errorf("nothing can be written to the folder of %s: make it, or name a file elsewhere: %w", name, err)
 	}
 	if err = write(file); err == nil {
 		err = file.Sync()

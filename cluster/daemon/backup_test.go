@@ -3,8 +3,10 @@ package daemon
 import (
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/ciaocloud/ciao/cluster"
@@ -64,5 +66,15 @@ func TestHalfABackupIsNoFile(t *testing.T) {
 	}
 	if left, err := os.ReadDir(directory); err != nil || len(left) > 0 {
 		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
+func TestBackupIntoNoFolder(t *testing.T) {
+	_, err := SaveBackup(filepath.Join(t.TempDir(), "none", "b"), func(io.Writer) error {
+		t.Error("the store was read for nothing")
+		return nil
+	})
+	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "make it, or name a file elsewhere") {
+		t.Errorf("%v", err)
 	}
 }

@@ -26,7 +26,7 @@ func Tap(ctx context.Context, c config.Scheduler) iter.Seq2[TapRecord, error] {
 	case errors.Is(err, fs.ErrPermission):
 		err = fmt.Errorf("%w: only the user whom the scheduler runs as, and root, may look at its frames: %w", cluster.ErrPermission, err)
 	case err != nil:
-		err = fmt.Errorf("%w: no scheduler of this cluster file runs on this machine: %w", cluster.ErrUnavailable, err)
+		err = fmt.Errorf("%w: no scheduler of this cluster file runs on this machine; look on the machine where it does, with its cluster file: %w", cluster.ErrUnavailable, err)
 	default:
 		return tap.Follow(ctx, conn)
 	}
