@@ -156,6 +156,8 @@ func (p *plan) planInstances(wanted config.Instances, there map[string]api.Insta
 		case !found:
 			missing = append(missing, name)
 			p.missing[thing{"instance", name}] = true
+		case instance.State == cluster.Deleting:
+			contradictions = append(contradictions, fmt.Sprintf("instance %s is being deleted: apply the file again when it is gone (`ciao delete instance %s --wait`)", name, name))
 		case instance.Workload != wanted.Workload || !maps.Equal(instance.Labels, wanted.Labels):
 			contradictions = append(contradictions, fmt.Sprintf("instance %s is there with another workload or other labels: delete it first", name))
 		default:
