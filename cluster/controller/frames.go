@@ -142,7 +142,8 @@ func (r *reconciler) report(node string, report payload.InstanceReport) {
 	r.edits = append(r.edits, edit{cost: reportCost, apply: func(tx store.Tx) (func(), error) {
 		before, err := instances.Get(tx, report.Instance)
 		if err != nil {
-			if report.State == cluster.Gone || r.unborn(tx, report.Instance) {
+			restored := restorations.Has(tx, lastRestoration)
+			if report.State == cluster.Gone || restored && r.unborn(tx, report.Instance) {
 				return nil, nil
 			}
 			return r.hold(tx, node, report)
@@ -164,7 +165,8 @@ func (r *reconciler) report(node string, report payload.InstanceReport) {
 	}})
 }
 
-// unborn says that an instance is still in a batch: no node can have it, but a restored store may be behind.
+// unborn says that an instance is still in a batch. No node can have it but where a restored store is behind, and to find out takes a look
+// at each instance of each batch.
 func (r *reconciler) unborn(view store.Reader, id string) bool {
 	for batch := range batches.All(view) {
 		for i := batch.Unfolded; i < batch.Count; i++ {
