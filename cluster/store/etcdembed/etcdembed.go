@@ -18,6 +18,7 @@ import (
 	"net/url"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -70,6 +71,8 @@ type Server struct {
 	work sync.WaitGroup
 	kick chan struct{} // asks for maintenance now
 	once sync.Once
+
+	broken atomic.Pointer[error] // the first failure, also of a server that is being closed
 }
 
 // Open starts a server and opens the store on it; closing the store closes the server.
@@ -227,9 +230,13 @@ func (s *Server) Err() error {
 
 // fail ends the server's use after something that etcd would end the process for. Its goroutines may then hold locks for ever,
 // so that only the end of the process frees everything; all acknowledged writes are on disk.
-func (s *Server) fail(err error) { s.stop(fmt.Errorf("etcd has failed: %w", err)) }
+func (s *Server) fail(err error) {
+	err = fmt.Errorf("etcd has failed: %w", err)
+	s.broken.CompareAndSwap(nil, &err)
+	s.stop(err)
+}
 
-// Close stops the server and waits for it.
+// Close stops the server and waits for it. etcd's last writes may fail only then, which is an error here.
 func (s *Server) Close() error {
 	var err error
 	s.once.Do(func() {
@@ -247,6 +254,9 @@ func (s *Server) Close() error {
 		select {
 		case <-done:
 			err = s.lock.Close()
+			if broken := s.broken.Load(); broken != nil && !failed {
+				err = errors.Join(*broken, err)
+			}
 		case <-time.After(limit):
 			// The data directory stays locked until the process ends, since etcd may still write to it.
 			if !failed {

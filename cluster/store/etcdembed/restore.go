@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ciaocloud/ciao/cluster/store"
 )
 
@@ -90,7 +92,11 @@ func (c Config) build(ctx context.Context, rows iter.Seq2[store.RawRow, error]) 
 		return 0, err
 	}
 	n, err := store.Replace(ctx, s.Backend(), rows, false)
-	return n, errors.Join(err, s.Close())
+	err = errors.Join(err, s.Close())
+	if errors.Is(err, unix.ENOSPC) { // etcd writes its database some time after it has acknowledged
+		err = fmt.Errorf("the disk of %s is full: free some space there: %w: %w", c.Dir, err, store.ErrUnavailable)
+	}
+	return n, err
 }
 
 // adopt puts restored files in place of those that are there. Each of its steps may be the last before a crash.
