@@ -42,6 +42,7 @@ type Config struct {
 	Log *slog.Logger
 
 	listen *url.URL // for clients, in tests only
+	batch  int      // writes after which they are moved to the database; zero is etcd's own limit
 }
 
 const (
@@ -193,6 +194,7 @@ func (s *Server) etcdConfig() *embed.Config {
 	// what to move from the log, which has every write, to the database: seldom is often enough.
 	c.TickMs, c.ElectionMs = 100, 500
 	c.BackendBatchInterval = time.Second
+	c.BackendBatchLimit = s.config.batch
 	c.InitialElectionTickAdvance = true
 	c.PreVote = false
 

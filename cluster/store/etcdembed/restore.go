@@ -65,13 +65,17 @@ func (c Config) checkEmpty(ctx context.Context) error {
 	return errors.Join(err, s.Close())
 }
 
+// restoreBatch bounds how far the database may be behind the log, by some transactions of the largest size: less than the reserve, so that
+// a disk that is too small is seen before etcd fails of it.
+const restoreBatch = 16
+
 // restore builds, makes it count, and puts it in place.
 func (c Config) restore(ctx context.Context, rows iter.Seq2[store.RawRow, error]) (int, error) {
 	if err := c.adopt(); err != nil {
 		return 0, err
 	}
 	side := c
-	side.Dir = c.building()
+	side.Dir, side.batch = c.building(), restoreBatch
 	n, err := side.build(ctx, rows)
 	if err == nil {
 		err = errors.Join(os.Rename(side.files(), c.restored()), syncDir(c.Dir))
