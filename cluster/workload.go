@@ -93,6 +93,7 @@ const (
 	MinMemoryMiB     = 6 // the Docker Engine's lower bound
 	MaxMemoryMiB     = 16 << 20
 	MaxStopGrace     = Duration(10 * time.Minute)
+	maxHostname      = 253 // hostname(7)
 	maxArguments     = 256
 	maxArgumentBytes = 32 << 10
 )
@@ -191,6 +192,9 @@ func (r Requirements) validate(problems *Problems) {
 	}
 	if r.Node != "" && !ValidID(r.Node) {
 		problems.Add("requirements.node", "%q is not the id of a node; `ciao list nodes` shows them", r.Node)
+	}
+	if len(r.Hostname) > maxHostname {
+		problems.Add("requirements.hostname", "must be at most %d bytes; `ciao list nodes` shows host names", maxHostname)
 	}
 	problems.AddLabels("requirements.labels", r.Labels)
 	if r.Spread != "" && !ValidName(r.Spread) {

@@ -34,6 +34,7 @@ func TestValidateNamesEveryField(t *testing.T) {
 		{"memory", func(s *WorkloadSpec) { s.Requirements.MemoryMiB = 5 }, []string{"requirements.memory_mib"}},
 		{"pids", func(s *WorkloadSpec) { s.Requirements.Pids = -1 }, []string{"requirements.pids"}},
 		{"node", func(s *WorkloadSpec) { s.Requirements.Node = "n1" }, []string{"requirements.node"}},
+		{"host name", func(s *WorkloadSpec) { s.Requirements.Hostname = strings.Repeat("x", 254) }, []string{"requirements.hostname"}},
 		{"label", func(s *WorkloadSpec) { s.Requirements.Labels = map[string]string{"zone": strings.Repeat("x", 256)} },
 			[]string{"requirements.labels.zone"}},
 		{"group", func(s *WorkloadSpec) { s.Requirements.Spread = "A b" }, []string{"requirements.spread"}},
