@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -61,7 +62,7 @@ func (w *waitFlags) untilEmpty(ctx context.Context, c *client.Client, streams te
 	live := terminal.Interactive(streams.Err)
 	for {
 		node, err := c.Node(ctx, id)
-		if err != nil && ctx.Err() == nil {
+		if err != nil && ctx.Err() == nil && !errors.Is(err, cluster.ErrUnavailable) { // a controller that restarts is waited for
 			return api.Node{}, err
 		}
 		if err == nil && node.Instances == 0 && node.VCPUsAllocated == 0 && node.MemoryMiBAllocated == 0 {

@@ -42,7 +42,7 @@ func simulate() *cobra.Command {
 	flags.IntVar(&config.Instances, "instances", 4, "how many instances the tenants create")
 	flags.IntVar(&config.Tenants, "tenants", 1, "how many tenants share them evenly")
 	flags.TextVar(&config.StartDelay, "start-delay", simulation.Delay{}, "how long an instance takes to start: 1ms, or from 1ms to 1s as 1ms-1s")
-	flags.Float64Var(&config.Failures, "failures", 0, "share of starts that fail, from 0 to 1; such an instance goes to another node")
+	flags.Float64Var(&config.Failures, "failures", 0, "share of starts that fail, from 0 to less than 1; such an instance goes to another node")
 	flags.Uint64Var(&config.Seed, "seed", 1, "decides delays and failures")
 	flags.Float64Var(&config.TimeScale, "time-scale", 1, "multiplies the daemons' deadlines, for a machine that has much else to do")
 	flags.BoolVar(&config.Memory, "memory", false, "keep the store in memory, not in an embedded etcd")

@@ -12,7 +12,7 @@ import (
 
 // EvacuateNode wants a node empty and keeps it so until RestoreNode: it takes nothing new, what runs there is stopped and started on
 // other nodes, what has ended there is released. The call records that and returns; what leaves keeps its id, name and addresses, and
-// loses what it wrote. It is refused (cluster.ErrConflict) when no other node is ready to take over.
+// loses what it wrote. It is refused (cluster.ErrConflict) when no other node is ready to take over, or an instance requires this one.
 //
 // lost says that the node will not come back with what it had: its instances are started elsewhere although it cannot say that they
 // do not run. It is refused for a node that is connected. Should the node come back, it is told to delete what it still has.
@@ -27,6 +27,9 @@ func (c *Controller) EvacuateNode(ctx context.Context, ref string, lost bool) (n
 			return event, fmt.Errorf("%w: no other node is ready to take its instances; add or restore one first", cluster.ErrConflict)
 		case n.Evacuated:
 			return event, nil
+		}
+		if bound := boundTo(tx, *n); bound != "" && !lost {
+			return event, fmt.Errorf("%w: %s may run nowhere else, by its requirements; delete it first", cluster.ErrConflict, bound)
 		}
 		n.Evacuated = true
 		return newEvent(cluster.Info, "NodeEvacuated", "Node "+nodeName(*n)+" is being evacuated."), nil
@@ -117,6 +120,17 @@ func substitute(r store.Reader, leaving cluster.Node) bool {
 		}
 	}
 	return false
+}
+
+// boundTo names an instance that requires the very node that it is on; empty when there is none.
+func boundTo(r store.Reader, n cluster.Node) string {
+	for i := range instances.By(r, byNode, n.ID) {
+		needs := i.Spec.Requirements
+		if i.Desired != cluster.WantDeleted && (needs.Node != "" || needs.Hostname != "") {
+			return fmt.Sprintf("instance %s of tenant %s", i.Name, i.Tenant)
+		}
+	}
+	return ""
 }
 
 // abandonsPerTransaction keeps each transaction within the store's limits; an instance's row has several indexes.
