@@ -53,6 +53,7 @@ func (s *Server) logs(ctx context.Context, in *readLogs) (*huma.StreamResponse, 
 	if err != nil {
 		return nil, s.translate(ctx, err)
 	}
+	s.logger.Info("log read", "caller", callerOf(ctx).name, "instance", in.Ref, "tenant", in.Tenant)
 	return &huma.StreamResponse{Body: func(answer huma.Context) {
 		_, w := humago.Unwrap(answer)
 		s.printLogs(answer.Context(), w, node)
@@ -132,6 +133,7 @@ func (s *Server) exec(ctx context.Context, in *execute) (*huma.StreamResponse, e
 	if err != nil {
 		return nil, s.translate(ctx, err)
 	}
+	s.logger.Info("command executed", "caller", callerOf(ctx).name, "instance", in.Ref, "tenant", in.Tenant) // not its words: they may hold secrets
 	return &huma.StreamResponse{Body: func(answer huma.Context) {
 		s.carried.Add(1)
 		defer s.carried.Done()

@@ -20,7 +20,7 @@ type StreamDialer interface {
 
 const (
 	streamDial = 10 * time.Second // before the time scale
-	maxStreams = 256              // of a node at one time
+	maxStreams = 1024             // of a node at one time: many times what the controller allows one tenant
 )
 
 // openStream joins a stream beside everything else.
