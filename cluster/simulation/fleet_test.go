@@ -174,8 +174,10 @@ func (f *fleet) must(what string, err error) {
 func (f *fleet) equip(m *machine) {
 	settings := simulate.Config{
 		Seed: f.config.Seed, Changed: func(s driver.Status) { f.history.note(m.String(), s) },
-		Takes: map[simulate.Step]simulate.Range{simulate.Create: {Max: 30 * time.Millisecond}, simulate.Start: {Max: 30 * time.Millisecond},
-			simulate.Stop: {Max: 30 * time.Millisecond}, simulate.Delete: {Max: 10 * time.Millisecond}},
+		Takes: map[simulate.Step]simulate.Range{ // ends are slow, so that who does not wait for them is seen
+			simulate.Create: {Max: 30 * time.Millisecond}, simulate.Start: {Max: 30 * time.Millisecond},
+			simulate.Stop: {Max: 300 * time.Millisecond}, simulate.Delete: {Max: 200 * time.Millisecond},
+		},
 	}
 	if m.roles == ssntp.RoleNetAgent {
 		settings.Kind = cluster.KindCNCI
