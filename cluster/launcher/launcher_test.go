@@ -1,6 +1,7 @@
 package launcher_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -354,4 +355,26 @@ func TestOneLauncherForADirectory(t *testing.T) {
 	if err := second.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "another launcher") {
 		t.Errorf("a second launcher on the directory: %v", err)
 	}
+}
+
+// mute is an engine that never says what it carries.
+type mute struct {
+	driver.Driver
+	asked chan struct{}
+}
+
+func (m mute) List(ctx context.Context) ([]driver.Status, error) {
+	close(m.asked)
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// A launcher that is asked to end while it waits for its engine ends without an error.
+func TestEndedWhileEngineIsAsked(t *testing.T) {
+	n := newWorld(t).node()
+	engine := mute{n.driver, make(chan struct{})}
+	n.drivers = []driver.Driver{engine}
+	n.runWith(n.link())
+	<-engine.asked
+	n.stop()
 }
