@@ -3,6 +3,7 @@ package singlevm
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +26,10 @@ func TestMachineNodes(t *testing.T) {
 	pinned := m.onEachNode(ctx, blue, 3)
 	m.reach(ctx, pinned, true)
 	m.resolves(ctx, pinned)
+
+	if made := m.create(ctx, blue, 4); !slices.ContainsFunc(made, func(i api.Instance) bool { return i.Node != made[0].Node }) {
+		t.Errorf("four instances are all on node %s", made[0].Node)
+	}
 
 	m.must("node", "freeze", "3")
 	m.nodeState(ctx, 3, cluster.NodeMissing)

@@ -34,6 +34,7 @@ type reconciler struct {
 	folded    map[string]bool      // batches to unfold
 	dirty     map[string]bool      // instances to decide
 	held      map[string]time.Time // instances that a restored store does not know and nodes keep → when their stop was last sent
+	announced map[string]store.Tx  // of them, those of which a transaction that is not committed yet tells
 	deadlines *deadlines
 	behind    time.Duration  // by which messages wait: an answer that is overdue may be among them
 	roomier   bool           // a node may have more room than before
@@ -47,7 +48,7 @@ func newReconciler(c *Controller, link Link, box *mailbox) *reconciler {
 		c: c, store: c.store, link: link, box: box, timing: c.timing, log: c.logger,
 		linked: c.linked.Load(), since: time.Now(),
 		memories: map[string]*memory{}, peers: map[string]*peer{}, networks: map[string]*network{}, cncis: map[string]string{},
-		folded: map[string]bool{}, dirty: map[string]bool{}, held: map[string]time.Time{}, deadlines: newDeadlines(), asked: map[order]bool{},
+		folded: map[string]bool{}, dirty: map[string]bool{}, held: map[string]time.Time{}, announced: map[string]store.Tx{}, deadlines: newDeadlines(), asked: map[order]bool{},
 	}
 }
 

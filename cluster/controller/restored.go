@@ -120,7 +120,9 @@ func (r *reconciler) hold(tx store.Tx, node string, report payload.InstanceRepor
 	if report.Kind == cluster.KindCNCI || !restorations.Has(tx, lastRestoration) {
 		return func() { r.expel(node, report) }, nil
 	}
-	if _, known := r.held[report.Instance]; !known {
+	// Two reports of one instance may be recorded together, and a transaction may be tried again.
+	if _, known := r.held[report.Instance]; !known && r.announced[report.Instance] != tx {
+		r.announced[report.Instance] = tx
 		event := newEvent(cluster.Warning, "Unknown", fmt.Sprintf(
 			"Node %s has a %s that the restored store does not know there; it is stopped and kept until `ciao store settle`.", node, clip(string(report.Kind))))
 		event.Node, event.Instance = node, report.Instance
@@ -133,6 +135,7 @@ func (r *reconciler) hold(tx store.Tx, node string, report payload.InstanceRepor
 
 // stopHeld has a node stop what is held, if it does not do so already.
 func (r *reconciler) stopHeld(node string, report payload.InstanceReport) {
+	delete(r.announced, report.Instance)
 	last, known := r.held[report.Instance]
 	if !known {
 		r.c.counters.count(func(n *Counters) { n.Orphans++ })
