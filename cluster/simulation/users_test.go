@@ -102,7 +102,7 @@ func (u *users) act(stem string) {
 		u.change("start", cluster.WantActive, (*controller.Controller).StartInstance)
 	case kind == 11:
 		u.ask("evacuate", func(ctx context.Context, p *presence) error {
-			_, err := p.EvacuateNode(ctx, u.machines[u.random.IntN(len(u.machines))].id.String(), false)
+			_, err := p.EvacuateNode(ctx, u.machines[u.random.IntN(len(u.machines)-1)].id.String(), false)
 			return err
 		})
 	case kind == 12:
