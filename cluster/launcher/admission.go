@@ -16,9 +16,6 @@ type refusal struct {
 
 // admit checks a Start against what the node is and has. The instance's own present part does not count against it. l.mu is held.
 func (l *Launcher) admit(s *payload.Start) *refusal {
-	if l.maintenance && l.owners[s.Instance] == nil {
-		return &refusal{"the node is in maintenance", true}
-	}
 	if l.drivers[s.Kind] == nil || !slices.Contains(l.roles, roleFor(s.Kind)) {
 		return &refusal{fmt.Sprintf("this node does not run instances of kind %q", s.Kind), true}
 	}

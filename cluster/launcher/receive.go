@@ -72,6 +72,12 @@ func (l *Launcher) start(s payload.Start) {
 		l.outbox.report(goneReport(s.Instance, s.Generation))
 		return
 	}
+	if o == nil && l.maintenance {
+		// Not a refusal, which would fail an instance that may run nowhere else: the controller repeats its start when it has ended the
+		// maintenance, and moves the instance while it has not.
+		l.outbox.report(goneReport(s.Instance, s.Generation))
+		return
+	}
 	refused := cmp.Or(l.admit(&s), forgetful)
 	report := startingReport(&s, refused)
 	switch {
