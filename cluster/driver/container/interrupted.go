@@ -12,7 +12,7 @@ func (d *Driver) interrupted(ctx context.Context, status driver.Status, outOfMem
 	if outOfMemory {
 		return false, nil
 	}
-	if d.seen.killed(status) {
+	if d.seen.killed(status) || d.seen.cutOff(status) {
 		return true, nil
 	}
 	engine, err := d.engineStarted(ctx)

@@ -37,6 +37,25 @@ func TestEnding(t *testing.T) {
 	}
 }
 
+// A run whose start the engine did not answer ended with the engine.
+func TestSightingsOfUnansweredStarts(t *testing.T) {
+	const id = "web"
+	var s sightings
+	before := time.Now()
+	begun := before.Add(time.Minute)
+	s.started(id, begun, false)
+	if s.cutOff(driver.Status{ID: id, Started: before}) {
+		t.Error("an older run counts as cut off")
+	}
+	if !s.cutOff(driver.Status{ID: id, Started: begun.Add(time.Second)}) {
+		t.Error("a run that an unanswered start began does not count as cut off")
+	}
+	s.started(id, begun.Add(time.Minute), true)
+	if s.cutOff(driver.Status{ID: id, Started: begun.Add(2 * time.Minute)}) {
+		t.Error("a run that an answered start began counts as cut off")
+	}
+}
+
 // Events come late at times, above all right after the engine came back.
 func TestSightingsOfLateEvents(t *testing.T) {
 	const id = "web"

@@ -44,7 +44,9 @@ func (d *Driver) start(ctx context.Context, id string) error {
 	defer leave()
 	ctx, cancel := context.WithTimeout(ctx, slowCall)
 	defer cancel()
+	begun := time.Now()
 	err = d.engine.ContainerStart(ctx, d.name(id), container.StartOptions{})
+	d.seen.started(id, begun, !errors.Is(classify("", err), cluster.ErrUnavailable))
 	if err == nil || cerrdefs.IsNotFound(err) {
 		return err
 	}

@@ -16,6 +16,7 @@ type sightings struct {
 	brokenAt time.Time
 	kills    map[string]time.Time // last signal that this driver did not ask for, by instance
 	stops    map[string]span      // when this driver asked last, by instance
+	cuts     map[string]time.Time // when a start began that the engine did not answer, by instance
 }
 
 type span struct{ from, to time.Time } // to is zero while it lasts
@@ -66,7 +67,31 @@ func (s *sightings) event(id string, message events.Message) {
 	case events.ActionDestroy:
 		delete(s.kills, id)
 		delete(s.stops, id)
+		delete(s.cuts, id)
 	}
+}
+
+// started notes how the call ended by which this driver had the instance started.
+func (s *sightings) started(id string, begun time.Time, answered bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if answered {
+		delete(s.cuts, id)
+		return
+	}
+	if s.cuts == nil {
+		s.cuts = map[string]time.Time{}
+	}
+	s.cuts[id] = begun
+}
+
+// cutOff says whether the run of a status was begun by a start that the engine did not answer: it went down meanwhile, and its successor,
+// which may say that it began the run itself, ended it.
+func (s *sightings) cutOff(status driver.Status) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	begun, cut := s.cuts[status.ID]
+	return cut && status.Started.After(begun.Add(-slack))
 }
 
 func (s *sightings) breakAt(at time.Time) {
