@@ -59,6 +59,10 @@ var counters = regexp.MustCompile(`counter packets \d+ bytes \d+|\[\d+:\d+\]|# h
 // nftables is the whole ruleset, each rule with its table, its chain and its place there: chains are told in the order in which they
 // were made, which means nothing. Counters count by themselves. Chains without rules that accept all are left out: the first
 // `iptables-save` of anybody makes them.
+// dockerJump is a rule of the engine's own, of which there may be several: engines put it first again whenever they start and make a
+// network, and two at a time leave one too many.
+const dockerJump = "counter jump DOCKER-USER"
+
 func nftables(ctx context.Context) ([]string, error) {
 	all, err := command("nft", "list", "ruleset")(ctx)
 	var told, path []string
@@ -66,7 +70,7 @@ func nftables(ctx context.Context) ([]string, error) {
 	for _, line := range all {
 		line = counters.ReplaceAllString(strings.TrimSpace(line), "counter")
 		switch {
-		case strings.HasPrefix(line, "#"), strings.HasPrefix(line, "type ") && strings.HasSuffix(line, "policy accept;"):
+		case strings.HasPrefix(line, "#"), strings.HasPrefix(line, "type ") && strings.HasSuffix(line, "policy accept;"), line == dockerJump:
 		case strings.HasSuffix(line, "{") && !strings.Contains(line, "="):
 			path, place = append(path, strings.TrimSuffix(line, " {")), 0
 		case line == "}" && len(path) > 0:
@@ -90,7 +94,8 @@ func xtables(program string) func(context.Context) ([]string, error) {
 			switch {
 			case strings.HasPrefix(line, "*"):
 				table = line
-			case strings.HasPrefix(line, "#"), line == "COMMIT", strings.HasPrefix(line, ":") && strings.Contains(line, " ACCEPT "):
+			case strings.HasPrefix(line, "#"), line == "COMMIT", line == "-A FORWARD -j DOCKER-USER",
+				strings.HasPrefix(line, ":") && strings.Contains(line, " ACCEPT "):
 			default:
 				kept = append(kept, table+" "+counters.ReplaceAllString(line, ""))
 			}

@@ -2,13 +2,18 @@ package container
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/network"
+	"golang.org/x/sys/unix"
 
+	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/driver/container/netplugin"
 )
 
@@ -99,10 +104,12 @@ func (d *Driver) makeNetwork(ctx context.Context, subnet string) (string, error)
 		IPAM:   &network.IPAM{Driver: "null"},
 		Labels: map[string]string{LabelCluster: d.config.Cluster, LabelNode: d.config.Node, LabelSubnet: subnet},
 	}
-	var (
-		made network.CreateResponse
-		err  error
-	)
+	unlock, err := lockDirectory(ctx, netplugin.DefaultDirectory)
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	var made network.CreateResponse
 	for _, name := range d.networkNames(subnet) {
 		if made, err = d.engine.NetworkCreate(ctx, name, options); !cerrdefs.IsInvalidArgument(err) {
 			break
@@ -110,6 +117,30 @@ func (d *Driver) makeNetwork(ctx context.Context, subnet string) (string, error)
 	}
 	return made.ID, err
 }
+
+// lockDirectory lets one driver of the machine at a time make a network: an engine that makes two at once leaves rules of its own firewall
+// behind (it takes one away and puts it first again, which it does not guard). Where the directory is not, the engine is elsewhere.
+func lockDirectory(ctx context.Context, directory string) (unlock func(), err error) {
+	fd, err := unix.Open(directory, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENOENT) {
+		return func() {}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w: %w", directory, cluster.ErrUnavailable, err)
+	}
+	for {
+		if err = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err == nil {
+			return func() { unix.Close(fd) }, nil
+		}
+		if failed := pause(ctx, lockAgain); failed != nil {
+			unix.Close(fd)
+			return nil, fmt.Errorf("wait for others to make their networks: %w: %w", cluster.ErrUnavailable, failed)
+		}
+	}
+}
+
+// lockAgain is how often a wait for the machine's other drivers looks.
+const lockAgain = 5 * time.Millisecond
 
 // sweepNetworks removes this node's networks whose subnets have no container here. It may race with a create, whose start then makes the
 // network again.
