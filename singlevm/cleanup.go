@@ -116,10 +116,12 @@ func (s *Setup) cleanNode(ctx context.Context, id string, n node) error {
 		return err
 	}
 	defer containers.Close()
-	if err := s.forestall(ctx, containers, launcher.InstancesDirectory(n.directory())); err != nil {
-		return err
-	}
-	return asPlugin(ctx, id, func() error { return containers.Clean(ctx) })
+	return asPlugin(ctx, id, func() error { // also what the engine creates yet waits for the plugin
+		if err := s.forestall(ctx, containers, launcher.InstancesDirectory(n.directory())); err != nil {
+			return err
+		}
+		return containers.Clean(ctx)
+	})
 }
 
 // forestall waits for containers that the engine still creates because a killed launcher asked for them.
