@@ -1,9 +1,7 @@
 package cluster
 
 import (
-	"path"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -136,17 +134,15 @@ func (s WorkloadSpec) Validate() error {
 	return problems.Err()
 }
 
+// validateKind has the rules of the spec's kind; each has a file of its own.
 func (s WorkloadSpec) validateKind(problems *Problems) {
 	switch s.Kind {
 	case KindContainer:
-		if !validImage(s.Image) {
-			problems.Add("image", "a container needs the reference of an image, such as debian:12")
-		}
-		if !slices.Contains([]PullPolicy{PullMissing, PullNever}, s.Pull) {
-			problems.Add("pull", "%q is not a pull policy; use missing or never", s.Pull)
-		}
-	case KindProcess, KindVM:
-		problems.Add("kind", "this cluster has no nodes that run workloads of kind %s yet; use container", s.Kind)
+		s.validateContainer(problems)
+	case KindProcess:
+		s.validateProcess(problems)
+	case KindVM:
+		s.validateVM(problems)
 	case "":
 		problems.Add("kind", "is missing; use container")
 	default:
@@ -205,13 +201,8 @@ func (r Requirements) validate(problems *Problems) {
 var (
 	environmentName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]{0,255}$`)
 	resourceName    = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
-	imageReference  = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._:/@-]{0,254}$`)
 	uuidText        = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
 )
-
-func validImage(reference string) bool {
-	return imageReference.MatchString(reference) && path.Clean(reference) == reference
-}
 
 // ValidName says whether a name can be given to a tenant, workload or instance: a DNS label (RFC 1123, section 2.1) in lower case.
 func ValidName(name string) bool { return resourceName.MatchString(name) }

@@ -1,0 +1,5 @@
+package cluster
+
+func (s WorkloadSpec) validateProcess(problems *Problems) {
+	problems.Add("kind", "this cluster has no nodes that run workloads of kind %s yet; use container", s.Kind)
+}
