@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/chaostest"
 )
 
 // Whatever dies, freezes or is parted from the others while users and the operator do what they do: in the end everything is as wanted,
@@ -40,7 +41,7 @@ func TestChaos(t *testing.T) {
 	c.empty()
 	t.Logf("faults: %v", c.faults)
 	t.Logf("requests: %v", c.users.counts)
-	t.Logf("%d live copies of instances", f.history.copies())
+	t.Logf("%d live copies of instances", f.history.Copies())
 }
 
 // roundsTogether is after how many rounds everything is healed and looked at.
@@ -64,14 +65,14 @@ func (f *fleet) settle() {
 	f.t.Helper()
 	ctx, cancel := context.WithTimeout(f.ctx, f.tolerance)
 	defer cancel()
-	if err := await(ctx, func() (bool, error) { return f.unsettled() == nil, f.history.check() }); err != nil {
+	if err := await(ctx, func() (bool, error) { return f.unsettled() == nil, f.history.Check() }); err != nil {
 		f.t.Errorf("%v; not as wanted: %v", err, f.unsettled())
 	}
 	l, err := f.ledger()
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	f.must("the books", l.check())
+	f.must("the books", l.Check())
 	if f.t.Failed() {
 		f.t.FailNow()
 	}
@@ -206,15 +207,15 @@ func (c *chaos) empty() {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(c.ctx, c.tolerance)
 	defer cancel()
-	var l *ledger
+	var l *chaostest.Ledger
 	err := await(ctx, func() (done bool, err error) {
 		l, err = c.ledger()
-		return err == nil && len(l.instances)+len(l.folded)+len(l.subnets) == 0, err
+		return err == nil && len(l.Instances)+len(l.Folded)+len(l.Subnets) == 0, err
 	})
 	if err != nil {
-		c.t.Fatalf("not everything is gone: %v; instances %v, subnets %v", err, l.instances, l.subnets)
+		c.t.Fatalf("not everything is gone: %v; instances %v, subnets %v", err, l.Instances, l.Subnets)
 	}
-	for tenant, usage := range l.usage {
+	for tenant, usage := range l.Usage {
 		if usage != (cluster.Usage{}) {
 			c.t.Errorf("tenant %s has nothing and uses %+v", tenant, usage)
 		}

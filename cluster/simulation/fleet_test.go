@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/chaostest"
 	"github.com/ciaocloud/ciao/cluster/controller"
 	"github.com/ciaocloud/ciao/cluster/driver"
 	"github.com/ciaocloud/ciao/cluster/driver/simulate"
@@ -32,7 +33,7 @@ type fleet struct {
 	t       *testing.T
 	ctx     context.Context // of all parts
 	rows    *memstore.Memory
-	history *history
+	history *chaostest.History
 
 	hub       *daemon       // the scheduler
 	address   atomic.Value  // its, a string
@@ -112,7 +113,7 @@ func newFleet(t *testing.T, networkNodes, computeNodes int, seed uint64) *fleet 
 		t.Fatal(err)
 	}
 	ctx, end := context.WithCancel(context.Background())
-	f := &fleet{t: t, ctx: ctx, rows: memstore.New(), history: newHistory(), leader: ssntp.NewID(), tolerance: time.Minute}
+	f := &fleet{t: t, ctx: ctx, rows: memstore.New(), history: chaostest.NewHistory(), leader: ssntp.NewID(), tolerance: time.Minute}
 	f.simulation = &simulation{
 		config: Config{TimeScale: 0.2, Seed: seed}.withDefaults(), logger: chaosLogger(), underlay: &addresses{}, authority: authority,
 		volatile: t.TempDir(), parts: &errgroup.Group{}, scheduler: loopback + ":1", // a wire knows better
@@ -173,7 +174,7 @@ func (f *fleet) must(what string, err error) {
 // equip gives a machine an empty engine.
 func (f *fleet) equip(m *machine) {
 	settings := simulate.Config{
-		Seed: f.config.Seed, Changed: func(s driver.Status) { f.history.note(m.String(), s) },
+		Seed: f.config.Seed, Changed: func(s driver.Status) { f.history.Note(m.String(), s) },
 		Takes: map[simulate.Step]simulate.Range{ // ends are slow, so that who does not wait for them is seen
 			simulate.Create: {Max: 30 * time.Millisecond}, simulate.Start: {Max: 30 * time.Millisecond},
 			simulate.Stop: {Max: 300 * time.Millisecond}, simulate.Delete: {Max: 200 * time.Millisecond},
@@ -311,12 +312,12 @@ func (f *fleet) controller() (*presence, error) {
 }
 
 // ledger is what the store has now.
-func (f *fleet) ledger() (*ledger, error) {
+func (f *fleet) ledger() (*chaostest.Ledger, error) {
 	snapshot, err := f.rows.Backend().Snapshot(f.ctx)
 	if err != nil {
 		return nil, err
 	}
-	return readLedger(snapshot.Rows)
+	return chaostest.ReadLedger(snapshot.Rows)
 }
 
 // lasting is the state that a wish leads to; what is wanted deleted is not there.
@@ -330,15 +331,15 @@ func (f *fleet) unsettled() error {
 	}
 	problems := []error{}
 	for _, m := range f.machines {
-		if n := l.nodes[m.id.String()]; n.State != cluster.NodeReady || n.Evacuated {
+		if n := l.Nodes[m.id.String()]; n.State != cluster.NodeReady || n.Evacuated {
 			problems = append(problems, fmt.Errorf("%s is %s, evacuated: %t", m, n.State, n.Evacuated))
 		}
 		problems = append(problems, f.strangers(m, l))
 	}
-	if len(l.folded) > 0 {
-		problems = append(problems, fmt.Errorf("%d instances are still in batches", len(l.folded)))
+	if len(l.Folded) > 0 {
+		problems = append(problems, fmt.Errorf("%d instances are still in batches", len(l.Folded)))
 	}
-	for _, i := range l.instances {
+	for _, i := range l.Instances {
 		if i.State != lasting[i.Desired] {
 			problems = append(problems, fmt.Errorf("%s is %s, wanted %s, generation %d, node %q: %s",
 				i.Name, i.State, i.Desired, i.Generation, i.Node, i.Reason))
@@ -348,10 +349,10 @@ func (f *fleet) unsettled() error {
 }
 
 // strangers says what a machine has and should not have.
-func (f *fleet) strangers(m *machine, l *ledger) error {
+func (f *fleet) strangers(m *machine, l *chaostest.Ledger) error {
 	var problems []error
 	here := map[string]cluster.Instance{}
-	for _, i := range l.instances {
+	for _, i := range l.Instances {
 		if i.Node == m.id.String() {
 			here[i.ID] = i
 		}
@@ -388,7 +389,7 @@ func (f *fleet) carriers(m *machine) []driver.Status {
 }
 
 // absentees says which active instances do not run, or twice.
-func (f *fleet) absentees(l *ledger) error {
+func (f *fleet) absentees(l *chaostest.Ledger) error {
 	running := map[string]int{}
 	for _, m := range f.machines {
 		for _, s := range f.carriers(m) {
@@ -398,7 +399,7 @@ func (f *fleet) absentees(l *ledger) error {
 		}
 	}
 	var problems []error
-	for _, i := range l.instances {
+	for _, i := range l.Instances {
 		if i.State == cluster.Active && running[i.ID] != 1 {
 			problems = append(problems, fmt.Errorf("%s is active and runs %d times", i.Name, running[i.ID]))
 		}

@@ -3,46 +3,29 @@ package simulation
 import (
 	"bytes"
 	"context"
-	"errors"
-	"fmt"
-	"maps"
 	"math/rand/v2"
-	"slices"
 	"time"
 
 	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/chaostest"
 	"github.com/ciaocloud/ciao/cluster/controller"
 	"github.com/ciaocloud/ciao/cluster/store/backup"
 )
 
-// users are two tenants and the operator, who remember what they were promised. A request without an answer may or may not have been
-// done.
+// users are two tenants and the operator, who remember what they were promised.
 type users struct {
 	*fleet
 	random  *rand.Rand
 	tenants []string
-	wishes  map[string]*wish // by instance
-	doubts  []doubt
+	wishes  *chaostest.Wishes
 	counts  map[string]int // of requests, by kind and outcome
-}
-
-// wish is what may be wanted of an instance: one thing, or several while an answer is missing.
-type wish struct {
-	tenant string
-	may    map[cluster.Desired]bool
-}
-
-// doubt is a create without an answer: all of its instances are there, or none.
-type doubt struct {
-	tenant, stem string
-	count        int
 }
 
 const maxWishes = 16
 
 // newUsers makes the tenants, of whom one has a quota that they meet, and their workload.
 func newUsers(f *fleet, random *rand.Rand) *users {
-	u := &users{fleet: f, random: random, wishes: map[string]*wish{}, counts: map[string]int{}}
+	u := &users{fleet: f, random: random, wishes: chaostest.NewWishes(), counts: map[string]int{}}
 	p, err := f.controller()
 	if err != nil {
 		f.t.Fatal(err)
@@ -65,34 +48,30 @@ func newUsers(f *fleet, random *rand.Rand) *users {
 	return u
 }
 
-// ask makes a request and says whether it was answered, and how. Only those refusals are expected that the state of things explains.
-func (u *users) ask(what string, request func(ctx context.Context, p *presence) error) (done, answered bool) {
+// ask makes a request and says what became of it. Only those refusals are expected that the state of things explains.
+func (u *users) ask(what string, request func(ctx context.Context, p *presence) error) chaostest.Outcome {
 	p, err := u.controller()
 	if err == nil {
 		ctx, cancel := context.WithTimeout(u.ctx, 5*time.Second)
 		defer cancel()
 		err = request(ctx, p)
 	}
-	for _, class := range []error{
-		cluster.ErrUnavailable, cluster.ErrTimeout, cluster.ErrConflict, cluster.ErrNotFound, cluster.ErrOverQuota, cluster.ErrNoCapacity,
-	} {
-		if errors.Is(err, class) {
-			u.counts[what+" ("+class.Error()+")"]++
-			return false, class != cluster.ErrUnavailable && class != cluster.ErrTimeout
-		}
-	}
-	if err != nil {
+	outcome, class := chaostest.OutcomeOf(err)
+	switch outcome {
+	case chaostest.Done:
+		u.counts[what]++
+	case chaostest.Wrong:
 		u.t.Errorf("%s: %v", what, err)
-		return false, true
+	default:
+		u.counts[what+" ("+class.Error()+")"]++
 	}
-	u.counts[what]++
-	return true, true
+	return outcome
 }
 
 // act makes one request by chance.
 func (u *users) act(stem string) {
 	switch kind := u.random.IntN(14); {
-	case kind < 5 && len(u.wishes) < maxWishes:
+	case kind < 5 && len(u.wishes.Instances()) < maxWishes:
 		u.create(stem)
 	case kind < 7:
 		u.change("delete", cluster.WantDeleted, (*controller.Controller).DeleteInstance)
@@ -118,40 +97,31 @@ func (u *users) act(stem string) {
 func (u *users) create(stem string) {
 	tenant, count := u.tenants[u.random.IntN(len(u.tenants))], 1+u.random.IntN(3)
 	var created []cluster.Instance
-	done, answered := u.ask("create", func(ctx context.Context, p *presence) (err error) {
+	switch u.ask("create", func(ctx context.Context, p *presence) (err error) {
 		created, err = p.CreateInstances(ctx, tenant, controller.InstanceRequest{Workload: workload, Count: count, Name: stem})
 		return err
-	})
-	switch {
-	case done:
+	}) {
+	case chaostest.Done:
 		for _, i := range created {
-			u.wishes[i.ID] = &wish{tenant, map[cluster.Desired]bool{cluster.WantActive: true}}
+			u.wishes.Created(tenant, i.ID)
 		}
-	case !answered:
-		u.doubts = append(u.doubts, doubt{tenant, stem, count})
+	case chaostest.Unknown:
+		u.wishes.Doubt(tenant, stem, count)
 	}
 }
 
 // change wants something of an instance.
 func (u *users) change(what string, wanted cluster.Desired,
 	request func(*controller.Controller, context.Context, string, string) (cluster.Instance, error)) {
-	if len(u.wishes) == 0 {
+	ids := u.wishes.Instances()
+	if len(ids) == 0 {
 		return
 	}
-	ids := slices.Sorted(maps.Keys(u.wishes))
 	id := ids[u.random.IntN(len(ids))]
-	w := u.wishes[id]
-	done, answered := u.ask(what, func(ctx context.Context, p *presence) error {
-		_, err := request(p.Controller, ctx, w.tenant, id)
+	u.wishes.Changed(id, wanted, u.ask(what, func(ctx context.Context, p *presence) error {
+		_, err := request(p.Controller, ctx, u.wishes.Tenant(id), id)
 		return err
-	})
-	switch {
-	case done:
-		clear(w.may)
-		w.may[wanted] = true
-	case !answered:
-		w.may[wanted] = true
-	}
+	}))
 }
 
 // backup writes the store as it is now, reads it back, and looks whether its books agree.
@@ -168,11 +138,11 @@ func (u *users) backup(ctx context.Context, p *presence) error {
 	if err != nil {
 		return err
 	}
-	l, err := readLedger(r.Rows())
+	l, err := chaostest.ReadLedger(r.Rows())
 	if err != nil {
 		return err
 	}
-	u.must("the books in a backup", l.check())
+	u.must("the books in a backup", l.Check())
 	return nil
 }
 
@@ -181,7 +151,7 @@ func (u *users) insist(what string, request func(ctx context.Context, p *presenc
 	u.t.Helper()
 	ctx, cancel := context.WithTimeout(u.ctx, u.tolerance)
 	defer cancel()
-	err := await(ctx, func() (bool, error) { done, _ := u.ask(what, request); return done, nil })
+	err := await(ctx, func() (bool, error) { return u.ask(what, request) == chaostest.Done, nil })
 	if err != nil {
 		u.t.Fatalf("%s is never done: %v", what, err)
 	}
@@ -208,46 +178,8 @@ func (u *users) compare() {
 		u.t.Fatal(err)
 	}
 	found := map[string]cluster.Instance{}
-	for i := range l.visible {
+	for i := range l.Visible {
 		found[i.ID] = i
 	}
-	for _, d := range u.doubts {
-		u.resolve(d, found)
-	}
-	u.doubts = nil
-	for id, w := range u.wishes {
-		i, there := found[id]
-		switch {
-		case !there && !w.may[cluster.WantDeleted]:
-			u.t.Errorf("instance %s is lost; it should be one of %v", id, w.may)
-		case !there:
-			delete(u.wishes, id)
-		case !w.may[i.Desired]:
-			u.t.Errorf("instance %s is wanted %s and should be one of %v", i.Name, i.Desired, w.may)
-		default:
-			clear(w.may)
-			w.may[i.Desired] = true
-		}
-		delete(found, id)
-	}
-	for _, i := range found {
-		u.t.Errorf("nobody wanted instance %s", i.Name)
-	}
-}
-
-// resolve finds out what became of a create.
-func (u *users) resolve(d doubt, found map[string]cluster.Instance) {
-	batch := cluster.Batch{Template: cluster.Instance{Name: d.stem}, Count: d.count}
-	there := 0
-	for n := range d.count {
-		for id, i := range found {
-			if i.Tenant == d.tenant && i.Name == batch.InstanceName(n) {
-				there++
-				u.wishes[id] = &wish{d.tenant, map[cluster.Desired]bool{cluster.WantActive: true}}
-			}
-		}
-	}
-	if there != 0 && there != d.count {
-		u.t.Errorf("of %s %d of %d are there: %s", d.stem, there, d.count, fmt.Sprint(d))
-	}
+	u.must("compared with what was promised", u.wishes.Compare(found))
 }

@@ -1,4 +1,4 @@
-package simulation
+package chaostest
 
 import (
 	"encoding/json"
@@ -12,17 +12,18 @@ import (
 	"github.com/ciaocloud/ciao/cluster/store"
 )
 
-// ledger is what a store records, read from its rows: from a backup or from the store itself.
-type ledger struct {
-	instances []cluster.Instance // CNCIs too
-	folded    []cluster.Instance // those that still are a part of a batch
-	subnets   map[string]cluster.Subnet
-	usage     map[string]cluster.Usage // by tenant
-	nodes     map[string]cluster.Node
+// Ledger is what a store records.
+type Ledger struct {
+	Instances []cluster.Instance // CNCIs too
+	Folded    []cluster.Instance // those that still are a part of a batch
+	Subnets   map[string]cluster.Subnet
+	Usage     map[string]cluster.Usage // by tenant
+	Nodes     map[string]cluster.Node
 }
 
-func readLedger(rows iter.Seq2[store.RawRow, error]) (*ledger, error) {
-	l := &ledger{subnets: map[string]cluster.Subnet{}, usage: map[string]cluster.Usage{}, nodes: map[string]cluster.Node{}}
+// ReadLedger reads a store's rows: its own or those of a backup.
+func ReadLedger(rows iter.Seq2[store.RawRow, error]) (*Ledger, error) {
+	l := &Ledger{Subnets: map[string]cluster.Subnet{}, Usage: map[string]cluster.Usage{}, Nodes: map[string]cluster.Node{}}
 	for row, err := range rows {
 		if err == nil {
 			err = l.add(row)
@@ -34,43 +35,43 @@ func readLedger(rows iter.Seq2[store.RawRow, error]) (*ledger, error) {
 	return l, nil
 }
 
-func (l *ledger) add(row store.RawRow) error {
+func (l *Ledger) add(row store.RawRow) error {
 	table, key, _ := strings.Cut(row.Path, "/")
 	switch table {
 	case "instances":
 		var i cluster.Instance
 		err := json.Unmarshal(row.Value, &i)
-		l.instances = append(l.instances, i)
+		l.Instances = append(l.Instances, i)
 		return err
 	case "batches":
 		var b cluster.Batch
 		err := json.Unmarshal(row.Value, &b)
 		for i := range b.Instances(b.Unfolded) {
-			l.folded = append(l.folded, i)
+			l.Folded = append(l.Folded, i)
 		}
 		return err
 	case "subnets":
 		var s cluster.Subnet
 		err := json.Unmarshal(row.Value, &s)
-		l.subnets[key] = s
+		l.Subnets[key] = s
 		return err
 	case "usage":
 		var u struct{ Usage cluster.Usage }
 		err := json.Unmarshal(row.Value, &u)
-		l.usage[key] = u.Usage
+		l.Usage[key] = u.Usage
 		return err
 	case "nodes":
 		var n cluster.Node
 		err := json.Unmarshal(row.Value, &n)
-		l.nodes[key] = n
+		l.Nodes[key] = n
 		return err
 	}
 	return nil
 }
 
-// visible yields the tenants' instances.
-func (l *ledger) visible(yield func(cluster.Instance) bool) {
-	for _, list := range [][]cluster.Instance{l.instances, l.folded} {
+// Visible yields the tenants' instances.
+func (l *Ledger) Visible(yield func(cluster.Instance) bool) {
+	for _, list := range [][]cluster.Instance{l.Instances, l.Folded} {
 		for _, i := range list {
 			if !i.Host() && !yield(i) {
 				return
@@ -79,11 +80,11 @@ func (l *ledger) visible(yield func(cluster.Instance) bool) {
 	}
 }
 
-// check compares the reservations with the instances; they agree at every revision.
-func (l *ledger) check() error {
+// Check compares the reservations with the instances; they agree at every revision.
+func (l *Ledger) Check() error {
 	usage, held := map[string]cluster.Usage{}, map[string]map[uint32]string{}
 	var wrong []error
-	for i := range l.visible {
+	for i := range l.Visible {
 		u := usage[i.Tenant]
 		u.Instances++
 		u.CPU += i.Spec.Requirements.VCPUs
@@ -93,12 +94,12 @@ func (l *ledger) check() error {
 			wrong = append(wrong, l.hold(held, i, address))
 		}
 	}
-	for tenant, recorded := range l.usage {
+	for tenant, recorded := range l.Usage {
 		if recorded != usage[tenant] {
 			wrong = append(wrong, fmt.Errorf("tenant %s: usage is %+v, its instances make %+v", tenant, recorded, usage[tenant]))
 		}
 	}
-	for id, subnet := range l.subnets {
+	for id, subnet := range l.Subnets {
 		allocated := 0
 		for _, r := range subnet.Allocated {
 			allocated += r.Len()
@@ -117,8 +118,8 @@ func (l *ledger) check() error {
 }
 
 // hold notes who has an address.
-func (l *ledger) hold(held map[string]map[uint32]string, i cluster.Instance, address netip.Addr) error {
-	host, ok := cluster.HostNumber(l.subnets[i.Subnet].Prefix, address)
+func (l *Ledger) hold(held map[string]map[uint32]string, i cluster.Instance, address netip.Addr) error {
+	host, ok := cluster.HostNumber(l.Subnets[i.Subnet].Prefix, address)
 	if !ok {
 		return fmt.Errorf("instance %s: %s is not in its subnet", i.Name, address)
 	}
