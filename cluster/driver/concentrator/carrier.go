@@ -7,25 +7,19 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
-	"strconv"
-	"strings"
-	"syscall"
 
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/driver"
+	"github.com/ciaocloud/ciao/cluster/driver/shim"
 )
 
 // carrier is one concentrator as its files tell it:
 //
 //	carrier.json  generation and tenant; there if and only if it was created
 //	key.pem       private key      certificate.pem  chain
-//	lock          locked while the agent's script lives
-//	processes     the script's and the agent's process ids, written when the agent was started
-//	exit          the agent's exit code, written when it ended
-//	stopped       there when it was asked to end
 //	edition       which edition of the agent was started
-//	agent.log     output, and agent.log.1 what went before
+//
+// and what its shim keeps there.
 type carrier struct{ id, directory, edition string }
 
 type description struct {
@@ -71,57 +65,7 @@ func (c carrier) replace(name string, data []byte) error {
 	return nil
 }
 
-func (c carrier) drop(names ...string) error {
-	for _, name := range names {
-		if err := os.Remove(c.file(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("tidy up CNCI %s: %w", c.id, err)
-		}
-	}
-	return nil
-}
-
-func (c carrier) has(name string) bool {
-	_, err := os.Stat(c.file(name))
-	return err == nil
-}
-
-// take locks the concentrator; nil without an error means that its agent runs.
-func (c carrier) take() (*os.File, error) {
-	lock, err := os.OpenFile(c.file("lock"), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("lock CNCI %s: %w", c.id, err)
-	}
-	for {
-		if err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err == nil {
-			return lock, nil
-		}
-		running := false
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			running, err = c.runs()
-		}
-		if running || err != nil {
-			return nil, errors.Join(err, lock.Close())
-		}
-		runtime.Gosched() // somebody was just asking
-	}
-}
-
-// runs says whether the agent's script lives. It asks with a shared lock, so that two who ask do not take each other for an agent.
-func (c carrier) runs() (bool, error) {
-	lock, err := os.OpenFile(c.file("lock"), os.O_RDONLY, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("ask whether CNCI %s runs: %w", c.id, err)
-	}
-	defer lock.Close()
-	err = syscall.Flock(int(lock.Fd()), syscall.LOCK_SH|syscall.LOCK_NB)
-	if err != nil && !errors.Is(err, syscall.EWOULDBLOCK) {
-		return false, fmt.Errorf("ask whether CNCI %s runs: %w", c.id, err)
-	}
-	return err != nil, nil
-}
+func (c carrier) shim() shim.Shim { return shim.Shim{Directory: c.directory, Owner: "CNCI " + c.id} }
 
 // status is the driver's word on it.
 func (c carrier) status() (driver.Status, error) {
@@ -134,24 +78,20 @@ func (c carrier) status() (driver.Status, error) {
 		return status, err
 	}
 	status.Generation, status.Condition = described.Generation, driver.Created
-	running, err := c.runs()
-	if err != nil {
+	state, err := c.shim().State()
+	if err != nil || state.Begun.IsZero() {
 		return status, err
 	}
-	if begun, err := os.Stat(c.file("processes")); err == nil {
-		status.Started = begun.ModTime()
-		status.Condition = driver.Ended
-	}
-	if running && c.outdated() {
-		status.Condition, status.Interrupted = driver.Ended, !c.has("stopped")
+	status.Started = state.Begun
+	switch {
+	case state.Running && c.outdated():
+		status.Condition, status.Interrupted = driver.Ended, !state.Asked
 		status.Finished, status.Reason = status.Started, "the agent's program is new"
-		return status, nil
-	}
-	if running {
+	case state.Running:
 		status.Condition = driver.Running
-	}
-	if status.Condition == driver.Ended {
-		c.ending(&status)
+	default:
+		status.Condition = driver.Ended
+		c.ending(&status, state)
 	}
 	return status, nil
 }
@@ -166,22 +106,16 @@ func (c carrier) outdated() bool {
 }
 
 // ending says how the agent ended. Without a code its script was killed too, or the machine went down.
-func (c carrier) ending(status *driver.Status) {
-	status.Interrupted = !c.has("stopped")
-	status.Finished = status.Started
-	text, err := os.ReadFile(c.file("exit"))
-	if err != nil {
+func (c carrier) ending(status *driver.Status, state shim.State) {
+	status.Interrupted = !state.Asked
+	status.Finished = state.Begun
+	if state.Code == nil {
 		status.Reason = "the agent was killed"
 		return
 	}
-	if written, err := os.Stat(c.file("exit")); err == nil {
-		status.Finished = written.ModTime()
-	}
-	if code, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil {
-		status.ExitCode = &code
-		status.Reason = fmt.Sprintf("the agent ended with code %d", code)
-	}
-	if last := c.lastLine(); status.Interrupted && last != "" {
+	status.Finished, status.ExitCode = state.Ended, state.Code
+	status.Reason = fmt.Sprintf("the agent ended with code %d", *state.Code)
+	if last := c.shim().LastLine(); status.Interrupted && last != "" {
 		status.Reason += ": " + last
 	}
 }

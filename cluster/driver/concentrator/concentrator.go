@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/driver"
+	"github.com/ciaocloud/ciao/cluster/driver/shim"
 )
 
 // Namespaces makes the network namespaces of concentrators. Every call may be repeated.
@@ -57,11 +57,9 @@ type Config struct {
 
 // Driver runs concentrators. Make it with New.
 type Driver struct {
-	config Config
-	logger *slog.Logger
-
-	mu       sync.Mutex
-	watchers map[chan string]bool
+	config   Config
+	logger   *slog.Logger
+	watchers shim.Watchers
 }
 
 var _ driver.Driver = (*Driver)(nil)
@@ -79,10 +77,7 @@ func New(config Config) (*Driver, error) {
 		return nil, fmt.Errorf("concentrator driver: %w", err)
 	}
 	config.TimeScale = cmp.Or(config.TimeScale, 1)
-	return &Driver{
-		config: config, logger: cmp.Or(config.Logger, slog.New(slog.DiscardHandler)),
-		watchers: map[chan string]bool{},
-	}, nil
+	return &Driver{config: config, logger: cmp.Or(config.Logger, slog.New(slog.DiscardHandler))}, nil
 }
 
 // Kind implements driver.Driver.

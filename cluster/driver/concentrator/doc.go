@@ -2,10 +2,8 @@
 // the launcher.
 //
 // How it works: all that a CNCI has is in one directory: its generation, its private key (made here, never sent), its certificate (issued
-// by the controller for the key's request, and renewed when half of its lifetime has passed), its agent's output, and what is known of
-// the agent's process. The agent runs under a small shell script that notes both process ids with their start times, keeps
-// a lock as long as it lives, and notes the exit code. So whether an agent runs is known from the lock, without a process id being
-// trusted; and a process is signalled only if its start time is the noted one.
+// by the controller for the key's request, and renewed when half of its lifetime has passed), and what the agent's shim keeps: package
+// shim says how the agent outlives the launcher.
 //
 // What is guaranteed: at most one agent runs for a CNCI, whatever the instruction at which the launcher was killed. An agent that ends
 // without being asked to is reported as interrupted, so that the launcher starts it again, with a back-off. Stop ends the agent

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/driver"
+	"github.com/ciaocloud/ciao/cluster/driver/shim"
 )
 
 // Create implements driver.Driver: it makes the namespace and the agent's identity.
@@ -53,7 +54,7 @@ func (d *Driver) create(ctx context.Context, instance driver.Instance, progress 
 			return err
 		}
 	}
-	defer d.changed(c.id)
+	defer d.watchers.Changed(c.id)
 	return c.write(description{
 		Generation: instance.Generation, Tenant: instance.Tenant, Namespace: path, Arguments: instance.Spec.Command,
 	})
@@ -61,10 +62,10 @@ func (d *Driver) create(ctx context.Context, instance driver.Instance, progress 
 
 // replace ends the agent of an older generation and forgets how it went.
 func (d *Driver) replace(ctx context.Context, c carrier) error {
-	if err := d.end(ctx, c, 0); err != nil {
+	if err := c.shim().End(ctx, 0, d.scaled(killWait)); err != nil {
 		return err
 	}
-	return c.drop("processes", "exit", "stopped")
+	return c.shim().Forget()
 }
 
 // Start implements driver.Driver.
@@ -83,15 +84,11 @@ func (d *Driver) start(ctx context.Context, c carrier) error {
 	if err := d.retire(ctx, c); err != nil {
 		return err
 	}
-	lock, err := c.take()
-	if err != nil || lock == nil {
+	turn, err := c.shim().Take()
+	if err != nil || turn == nil {
 		return err
 	}
-	defer lock.Close() // the script has it now, or nobody
-	c.kill()           // an agent whose script was killed
-	if err := c.drop("processes", "exit", "stopped"); err != nil {
-		return err
-	}
+	defer turn.Close()
 	if err := c.replace("edition", []byte(c.edition)); err != nil {
 		return err
 	}
@@ -102,41 +99,39 @@ func (d *Driver) start(ctx context.Context, c carrier) error {
 	if err != nil {
 		return fmt.Errorf("prepare the agent of CNCI %s: %w", c.id, err)
 	}
-	c.bound()
-	if err := c.spawn(ctx, described.Namespace, argv, lock); err != nil {
+	if err := turn.Start(ctx, shim.Program{Arguments: argv, Namespace: described.Namespace}); err != nil {
 		return err
 	}
-	d.changed(c.id)
+	d.watchers.Changed(c.id)
 	return nil
 }
 
-// retireGrace is how long an agent of an older edition may take to end by itself.
-const retireGrace = 2 * time.Second
+const (
+	retireGrace = 2 * time.Second  // how long an agent of an older edition may take to end by itself
+	killWait    = 10 * time.Second // how long a killed agent may take to end
+)
 
 // retire ends an agent of an older edition.
 func (d *Driver) retire(ctx context.Context, c carrier) error {
-	running, err := c.runs()
+	running, err := c.shim().Running()
 	if err != nil || !running || !c.outdated() {
 		return err
 	}
 	d.logger.Info("agent is replaced, its program is new", "cnci", c.id)
-	return d.end(ctx, c, d.scaled(retireGrace))
+	return c.shim().End(ctx, d.scaled(retireGrace), d.scaled(killWait))
 }
 
 // Stop implements driver.Driver: it ends the agent.
 func (d *Driver) Stop(ctx context.Context, id string, grace time.Duration) error {
 	c := d.carrier(id)
-	if !c.has("carrier.json") {
+	if _, err := c.describe(); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if running, err := c.runs(); err != nil || !running {
+	if running, err := c.shim().Running(); err != nil || !running {
 		return classed(err)
 	}
-	err := c.replace("stopped", nil)
-	if err == nil {
-		err = d.end(ctx, c, grace)
-	}
-	d.changed(id)
+	err := c.shim().Stop(ctx, grace, d.scaled(killWait))
+	d.watchers.Changed(id)
 	return classed(err)
 }
 
@@ -146,14 +141,14 @@ func (d *Driver) Delete(ctx context.Context, id string) error {
 		return nil
 	}
 	c := d.carrier(id)
-	err := d.end(ctx, c, 0)
+	err := c.shim().End(ctx, 0, d.scaled(killWait))
 	if err == nil {
 		err = d.config.Namespaces.Remove(ctx, id)
 	}
 	if err == nil {
 		err = os.RemoveAll(c.directory)
 	}
-	d.changed(id)
+	d.watchers.Changed(id)
 	return classed(err)
 }
 

@@ -1,6 +1,6 @@
-# Runs one agent, and keeps the lock on descriptor 3 as long as it lives.
-# Usage: agent.sh DIRECTORY PROGRAM [ARGUMENT]...
-# Descriptor 4 is told when the processes are noted.
+# Runs one program, and keeps the lock on descriptor 3 as long as it lives.
+# Usage: shim.sh DIRECTORY PROGRAM [ARGUMENT]...
+# Descriptor 4 is told when the processes are noted; those from 5 on are the program's.
 directory=$1
 shift
 cd "$directory" || exit 1
@@ -15,20 +15,20 @@ begun() {
 again=
 trap 'again=1' HUP INT TERM
 "$@" 3>&- 4>&- &
-agent=$!
+program=$!
 {
 	cat /proc/sys/kernel/random/boot_id
 	echo "$$ $(begun $$)"
-	echo "$agent $(begun $agent 2>/dev/null)" # it may have ended already
+	echo "$program $(begun $program 2>/dev/null)" # it may have ended already
 } >processes.new && mv processes.new processes
 echo up >&4
 exec 4>&-
 
-wait $agent
+wait $program
 code=$?
-while [ -n "$again" ]; do # a signal ended the wait, not the agent
+while [ -n "$again" ]; do # a signal ended the wait, not the program
 	again=
-	wait $agent
+	wait $program
 	code=$?
 done
 echo $code >exit.new && mv exit.new exit
