@@ -67,7 +67,7 @@ func (s *Store) have(text string) (Image, bool) {
 }
 
 // adopt verifies a complete download and makes it a blob. What is not right is deleted, so that the next try starts over.
-func (s *Store) adopt(ctx context.Context, partial, want string) (string, error) {
+func (s *Store) adopt(ctx context.Context, partial, want string, opaque bool) (string, error) {
 	d := digest{algorithm: "sha256"}
 	if want != "" {
 		var err error
@@ -91,9 +91,11 @@ func (s *Store) adopt(ctx context.Context, partial, want string) (string, error)
 			ErrDigest, d.hex, got)
 	}
 	d.hex = got
-	if _, err := Inspect(ctx, partial); err != nil {
-		os.Remove(partial)
-		return "", err
+	if !opaque {
+		if _, err := Inspect(ctx, partial); err != nil {
+			os.Remove(partial)
+			return "", err
+		}
 	}
 	if err := os.Chmod(partial, 0o444); err != nil {
 		return "", err

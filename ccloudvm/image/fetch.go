@@ -25,12 +25,15 @@ type Source struct {
 	// both, what comes first is what stays, until [Store.Forget].
 	Digest  string
 	SumsURL string
+
+	// Opaque says that the content is no disk, or one that others have looked at: it is not looked into. Digest is needed then.
+	Opaque bool
 }
 
 // sumsLimit bounds the wait for a list of digests, so that an unreachable site is noticed soon.
 const sumsLimit = 15 * time.Second
 
-// Fetch returns the image at a source, downloading it when the store does not have it. The disk is checked by [Inspect].
+// Fetch returns the image at a source, downloading it when the store does not have it. A disk is checked by [Inspect].
 func (s *Store) Fetch(ctx context.Context, src Source, report Report) (Image, error) {
 	if _, err := parseDigest(src.Digest); src.Digest != "" && err != nil {
 		return Image{}, err
@@ -76,7 +79,7 @@ func (s *Store) fetch(ctx context.Context, src Source, u *url.URL, report Report
 	if err := s.transfer(ctx, u, partial, report); err != nil {
 		return Image{}, err
 	}
-	digest, err := s.adopt(ctx, partial, want)
+	digest, err := s.adopt(ctx, partial, want, src.Opaque && want != "")
 	if err != nil {
 		return Image{}, fmt.Errorf("%s: %w", src.URL, err)
 	}
