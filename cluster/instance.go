@@ -13,6 +13,7 @@ type Instance struct {
 	Workload    string            `json:"workload"` // id; the recipe itself is frozen in Spec
 	Kind        Kind              `json:"kind"`
 	Spec        WorkloadSpec      `json:"spec"`
+	Image       *ImageContent     `json:"image,omitempty"` // what it starts from, if that was uploaded; Spec has the name
 	Labels      map[string]string `json:"labels,omitempty"`
 	Desired     Desired           `json:"desired"`
 	State       State             `json:"state"`

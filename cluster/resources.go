@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -107,14 +108,29 @@ type Quota struct {
 	Instances Limit `json:"instances"`
 	VCPUs     Limit `json:"vcpus"`
 	MemoryMiB Limit `json:"memory_mib"`
+	Images    Limit `json:"images"`
+}
+
+// UnmarshalJSON reads a quota; a limit that an older program did not know is Unlimited.
+func (q *Quota) UnmarshalJSON(text []byte) error {
+	type plain Quota
+	read := plain(NoQuota())
+	if err := json.Unmarshal(text, &read); err != nil {
+		return err
+	}
+	*q = Quota(read)
+	return nil
 }
 
 // NoQuota is the quota that allows everything.
-func NoQuota() Quota { return Quota{Instances: Unlimited, VCPUs: Unlimited, MemoryMiB: Unlimited} }
+func NoQuota() Quota {
+	return Quota{Instances: Unlimited, VCPUs: Unlimited, MemoryMiB: Unlimited, Images: Unlimited}
+}
 
-// Usage is what a tenant holds: reserved at creation, given back when the instance is gone.
+// Usage is what a tenant holds: reserved at creation, given back when the instance or image is gone.
 type Usage struct {
 	Instances int64 `json:"instances"`
 	CPU       CPU   `json:"vcpus"`
 	MemoryMiB int64 `json:"memory_mib"`
+	Images    int64 `json:"images,omitempty"`
 }

@@ -108,6 +108,34 @@ type CreateWorkload struct {
 	StopGrace    string                `json:"stop_grace,omitempty" doc:"a duration such as 10s"`
 }
 
+// Image is what VMs, containers and processes start from, uploaded to the cluster.
+type Image struct {
+	ID         string              `json:"id" doc:"UUID"`
+	Name       string              `json:"name"`
+	Tenant     string              `json:"tenant" doc:"its owner; empty for a public or internal image"`
+	Visibility cluster.Visibility  `json:"visibility" doc:"private, public, or internal: the cluster's own"`
+	State      cluster.ImageState  `json:"state" doc:"uploading until all of its content is there and right, then active"`
+	Format     cluster.ImageFormat `json:"format" doc:"qcow2 or raw (disks of VMs), tar (a file system), docker-archive; empty before it is known"`
+	Bytes      int64               `json:"bytes" doc:"of its content"`
+	Uploaded   int64               `json:"uploaded" doc:"bytes that are there: an upload goes on from here"`
+	DiskBytes  int64               `json:"disk_bytes" doc:"of the disk that it holds, as a VM sees it; 0 if it holds none"`
+	Digest     string              `json:"digest" doc:"sha256:HEX of its content; before it is active, what it must be, if anything"`
+	Reason     string              `json:"reason" doc:"why the last upload was refused"`
+	Created    time.Time           `json:"created"`
+}
+
+// CreateImage is a new image, whose content is uploaded afterwards.
+type CreateImage struct {
+	Name       string              `json:"name" minLength:"1" maxLength:"63"`
+	Visibility cluster.Visibility  `json:"visibility,omitempty" doc:"private is the default; public and internal need an operator"`
+	Format     cluster.ImageFormat `json:"format,omitempty" doc:"that the content must have; found out when empty"`
+	Bytes      int64               `json:"bytes" minimum:"1" doc:"of the content"`
+	Digest     string              `json:"digest,omitempty" maxLength:"71" doc:"sha256:HEX that the content must have"`
+}
+
+// BlobPath is where nodes, and nobody else, read the contents of images that they need: the digest follows.
+const BlobPath = Version + "/blobs/"
+
 // Tenant is the owner of instances, networks and quotas.
 type Tenant struct {
 	ID                   string    `json:"id" doc:"UUID: the Organization of its users' certificates"`
@@ -143,11 +171,12 @@ const (
 	QuotaInstances = "instances"
 	QuotaVCPUs     = "vcpus"
 	QuotaMemoryMiB = "memory_mib"
+	QuotaImages    = "images"
 )
 
 // QuotaItem is one bounded amount.
 type QuotaItem struct {
-	Name  string  `json:"name" doc:"instances, vcpus or memory_mib"`
+	Name  string  `json:"name" doc:"instances, vcpus, memory_mib or images"`
 	Limit string  `json:"limit" doc:"a whole number, or unlimited"`
 	Used  float64 `json:"used"`
 }

@@ -73,6 +73,7 @@ func quotaOf(tenant string, quota cluster.Quota, used cluster.Usage) api.Quota {
 		{Name: api.QuotaInstances, Limit: quota.Instances.String(), Used: float64(used.Instances)},
 		{Name: api.QuotaVCPUs, Limit: quota.VCPUs.String(), Used: vcpus(used.CPU)},
 		{Name: api.QuotaMemoryMiB, Limit: quota.MemoryMiB.String(), Used: float64(used.MemoryMiB)},
+		{Name: api.QuotaImages, Limit: quota.Images.String(), Used: float64(used.Images)},
 	}}
 }
 

@@ -72,6 +72,7 @@ func New(config Config) *Server {
 	mux.Handle("GET /metrics", s.metrics())
 	all := http.NewServeMux()
 	all.HandleFunc("GET "+stream.Path+"{id}", s.joinStream)
+	all.HandleFunc("GET "+api.BlobPath+"{digest}", s.readBlob)
 	all.Handle("/", s.authenticate(ownPagesOnly(mux)))
 	s.handler = all
 	return s
@@ -154,6 +155,7 @@ func openAPI(version string) huma.Config {
 func (s *Server) register(a huma.API) {
 	s.registerInstances(a)
 	s.registerWorkloads(a)
+	s.registerImages(a)
 	s.registerTenants(a)
 	s.registerNodes(a)
 	s.registerEvents(a)

@@ -133,6 +133,7 @@ func quotaUpdate(limits map[string]string) (controller.QuotaUpdate, error) {
 	var problems cluster.Problems
 	fields := map[string]**cluster.Limit{
 		api.QuotaInstances: &update.Instances, api.QuotaVCPUs: &update.VCPUs, api.QuotaMemoryMiB: &update.MemoryMiB,
+		api.QuotaImages: &update.Images,
 	}
 	for name, value := range limits {
 		field, known := fields[name]

@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"context"
+	"io"
 
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/controller"
@@ -25,6 +26,14 @@ type UseCases interface {
 	Workloads(ctx context.Context, scope string, page controller.Page) (workloads []cluster.Workload, next string, err error)
 	Workload(ctx context.Context, scope, ref string) (cluster.Workload, error)
 	DeleteWorkload(ctx context.Context, scope, ref string) error
+
+	CreateImage(ctx context.Context, scope string, request controller.ImageRequest) (controller.ImageUpload, error)
+	UploadImage(ctx context.Context, scope, ref string, offset int64, content io.Reader) (controller.ImageUpload, error)
+	Images(ctx context.Context, scope string, page controller.Page) (images []controller.ImageUpload, next string, err error)
+	Image(ctx context.Context, scope, ref string) (controller.ImageUpload, error)
+	OpenImage(ctx context.Context, scope, ref string) (cluster.Image, io.ReadSeekCloser, error)
+	OpenBlob(ctx context.Context, node, digest string) (io.ReadSeekCloser, error)
+	DeleteImage(ctx context.Context, scope, ref string) error
 
 	CreateInstances(ctx context.Context, tenant string, request controller.InstanceRequest) ([]cluster.Instance, error)
 	Instances(ctx context.Context, scope string, filter controller.InstanceFilter) (instances []cluster.Instance, next string, err error)

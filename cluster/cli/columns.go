@@ -99,6 +99,38 @@ var nodeColumns = []column[api.Node]{
 	{Title: "id", Value: func(n api.Node) string { return n.ID }},
 }
 
+var imageColumns = []column[api.Image]{
+	{Title: "name", Value: func(i api.Image) string { return i.Name }},
+	{Title: "state", Value: func(i api.Image) string { return string(i.State) }},
+	{Title: "format", Value: func(i api.Image) string { return string(i.Format) }},
+	{Title: "size", Value: uploadedOf},
+	{Title: "disk", Value: func(i api.Image) string { return size(i.DiskBytes) }},
+	{Title: "visibility", Value: func(i api.Image) string { return string(i.Visibility) }},
+	{Title: "tenant", Value: func(i api.Image) string { return i.Tenant }},
+	{Title: "digest", Value: func(i api.Image) string { return i.Digest }},
+	{Title: "created", Value: func(i api.Image) string { return clock(i.Created) }},
+	{Title: "id", Value: func(i api.Image) string { return i.ID }},
+	{Title: "reason", Value: func(i api.Image) string { return i.Reason }},
+}
+
+var imageList = []column[api.Image]{
+	{Title: "name", Value: func(i api.Image) string { return i.Name }},
+	{Title: "state", Value: func(i api.Image) string { return string(i.State) }},
+	{Title: "format", Value: func(i api.Image) string { return string(i.Format) }},
+	{Title: "size", Value: uploadedOf},
+	{Title: "visibility", Value: func(i api.Image) string { return string(i.Visibility) }},
+	{Title: "age", Value: func(i api.Image) string { return age(i.Created) }},
+	{Title: "id", Value: func(i api.Image) string { return i.ID }},
+}
+
+// uploadedOf is the size of an image, and how much of it is there while it is not whole.
+func uploadedOf(i api.Image) string {
+	if i.Uploaded < i.Bytes {
+		return size(i.Uploaded) + "/" + size(i.Bytes)
+	}
+	return size(i.Bytes)
+}
+
 var tenantColumns = []column[api.Tenant]{
 	{Title: "name", Value: func(t api.Tenant) string { return t.Name }},
 	{Title: "id", Value: func(t api.Tenant) string { return t.ID }},

@@ -14,7 +14,7 @@ import (
 )
 
 func (s *session) create() *cobra.Command {
-	return terminal.Group("create", "Create instances, workloads and tenants", s.createInstance(), s.createWorkload(), s.createTenant())
+	return terminal.Group("create", "Create instances, workloads, images and tenants", s.createInstance(), s.createWorkload(), s.createImage(), s.createTenant())
 }
 
 func (s *session) createInstance() *cobra.Command {

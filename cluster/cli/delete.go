@@ -12,9 +12,10 @@ import (
 )
 
 func (s *session) delete() *cobra.Command {
-	group := terminal.Group("delete", "Delete instances, workloads, tenants, nodes and events",
+	group := terminal.Group("delete", "Delete instances, workloads, images, tenants, nodes and events",
 		s.deleteInstance(),
 		s.deleteOne(workloads, "Delete a workload that no instance uses", (*client.Client).DeleteWorkload),
+		s.deleteOne(images, "Delete an image that nothing uses", (*client.Client).DeleteImage),
 		s.deleteOne(tenants, "Delete a tenant that has no instances (operator)", (*client.Client).DeleteTenant),
 		s.deleteOne(nodes, "Forget a node that is not connected and has nothing (operator)", (*client.Client).DeleteNode),
 		&cobra.Command{

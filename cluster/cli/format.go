@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dustin/go-humanize"
+
 	"github.com/ciaocloud/ciao/cluster/api"
 )
 
@@ -100,4 +102,12 @@ func plural(n int, noun string) string {
 		return fmt.Sprintf("%d %s", n, noun)
 	}
 	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// size writes bytes for people; none is empty.
+func size(bytes int64) string {
+	if bytes == 0 {
+		return ""
+	}
+	return humanize.IBytes(uint64(max(bytes, 0)))
 }

@@ -18,6 +18,7 @@ func (s *session) list() *cobra.Command {
 	group := terminal.Group("list", "List instances, workloads, nodes, …",
 		s.listInstances(),
 		listOf(s, workloads, "the tenant's and the public workloads", workloadList, (*client.Client).Workloads, byName(func(w api.Workload) string { return w.Name })),
+		listOf(s, images, "the tenant's and the public images", imageList, (*client.Client).Images, byName(func(i api.Image) string { return i.Name })),
 		s.listNodes(),
 		listOf(s, tenants, "the tenants that you may act for", tenantColumns, (*client.Client).Tenants, byName(func(t api.Tenant) string { return t.Name })),
 		listOf(s, cncis, "the CNCIs of the tenant's subnets", cnciColumns, (*client.Client).CNCIs, byName(func(c api.CNCI) string { return c.Tenant })),

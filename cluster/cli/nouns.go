@@ -33,6 +33,10 @@ var (
 		items, err := c.Workloads(ctx)
 		return namesOf(items, func(w api.Workload) string { return w.Name }), err
 	}}
+	images = noun{"images", "IMAGE", false, func(ctx context.Context, c *client.Client) ([]string, error) {
+		items, err := c.Images(ctx)
+		return namesOf(items, func(i api.Image) string { return i.Name }), err
+	}}
 	nodes = noun{"nodes", "NODE", true, func(ctx context.Context, c *client.Client) ([]string, error) {
 		items, err := c.Nodes(ctx, "")
 		return namesOf(items, func(n api.Node) string { return n.Hostname }), err

@@ -13,6 +13,7 @@ func (s *session) show() *cobra.Command {
 	return terminal.Group("show", "Show one instance, workload, node, …",
 		showOf(s, instances, instanceColumns, (*client.Client).Instance),
 		showOf(s, workloads, workloadColumns, (*client.Client).Workload),
+		showOf(s, images, imageColumns, (*client.Client).Image),
 		showOf(s, nodes, nodeColumns, (*client.Client).Node),
 		showOf(s, tenants, tenantColumns, (*client.Client).Tenant),
 		showOf(s, cncis, cnciColumns, (*client.Client).CNCI))

@@ -78,6 +78,10 @@ func (c *Client) call(ctx context.Context, method, path string, query url.Values
 	if answer == nil {
 		return nil
 	}
+	return c.decode(response, answer)
+}
+
+func (c *Client) decode(response *http.Response, answer any) error {
 	if err := json.NewDecoder(io.LimitReader(response.Body, maxAnswer)).Decode(answer); err != nil {
 		return c.unusable(err)
 	}

@@ -81,9 +81,10 @@ type Controller struct {
 	Address   string           `yaml:"address"`   // where nodes reach the API, for logs and commands; empty is listen, if that has a host
 	Directory string           `yaml:"directory"` // of the embedded store
 	Store     Store            `yaml:"store"`
-	CNCIIdle  cluster.Duration `yaml:"cnci_idle"`  // a CNCI without instances is removed after this time
-	NodeGrace cluster.Duration `yaml:"node_grace"` // a silent node's instances are missing after this time
-	Queue     cluster.Duration `yaml:"queue"`      // an instance that fits nowhere fails after this time
+	CNCIIdle  cluster.Duration `yaml:"cnci_idle"`     // a CNCI without instances is removed after this time
+	NodeGrace cluster.Duration `yaml:"node_grace"`    // a silent node's instances are missing after this time
+	Queue     cluster.Duration `yaml:"queue"`         // an instance that fits nowhere fails after this time
+	MaxImage  int64            `yaml:"max_image_mib"` // most MiB of an uploaded image
 }
 
 // Store says where the state is kept: in the embedded server, or in an etcd cluster that somebody else runs.
@@ -105,6 +106,7 @@ type Launcher struct {
 	MaxParallelStarts int               `yaml:"max_parallel_starts"` // 0 is a default by the number of processors
 	ReserveMemoryMiB  int64             `yaml:"reserve_memory_mib"`  // kept from instances
 	Statistics        cluster.Duration  `yaml:"statistics"`          // period of samples
+	ImageCacheMiB     int64             `yaml:"image_cache_mib"`     // most MiB of images that are kept for instances to come
 }
 
 // Network says how a node meets the underlay.
@@ -168,6 +170,8 @@ func (c *Cluster) setDefaults() {
 	setDefault(&c.Controller.CNCIIdle, cluster.Duration(5*time.Minute))
 	setDefault(&c.Controller.NodeGrace, cluster.Duration(30*time.Second))
 	setDefault(&c.Controller.Queue, cluster.Duration(30*time.Second))
+	setDefault(&c.Controller.MaxImage, 64<<10)
+	setDefault(&c.Launcher.ImageCacheMiB, 20<<10)
 	setDefault(&c.Launcher.Directory, "/var/lib/ciao/launcher")
 	setDefault(&c.Launcher.Docker, "unix:///var/run/docker.sock")
 	setDefault(&c.Launcher.ReserveMemoryMiB, 512)
@@ -277,6 +281,12 @@ func (c *Cluster) validateAmounts(problems *cluster.Problems) {
 	if c.Launcher.MaxParallelStarts < 0 || c.Launcher.MaxParallelStarts > 1024 {
 		problems.Add("launcher.max_parallel_starts", "must be from 0 to 1024")
 	}
+	if c.Controller.MaxImage < 1 || c.Controller.MaxImage > 16<<20 {
+		problems.Add("controller.max_image_mib", "must be from 1 to %d", 16<<20)
+	}
+	if c.Launcher.ImageCacheMiB < 1 {
+		problems.Add("launcher.image_cache_mib", "must be at least 1")
+	}
 	if c.Launcher.ReserveMemoryMiB < 0 {
 		problems.Add("launcher.reserve_memory_mib", "must not be negative")
 	}
@@ -335,6 +345,9 @@ func (p PKI) CAFile() string { return filepath.Join(p.Directory, "ca.pem") }
 
 // CAKeyFile is the authority's key; only the controller's machine has it.
 func (p PKI) CAKeyFile() string { return filepath.Join(p.Directory, "ca-key.pem") }
+
+// ImagesDirectory is where the contents of uploaded images are. Controllers that share an etcd cluster share this directory, too.
+func (c Controller) ImagesDirectory() string { return filepath.Join(c.Directory, "images") }
 
 // TapSocket is where the frames that pass the scheduler can be looked at.
 func (s Scheduler) TapSocket() string { return filepath.Join(s.Directory, "tap.sock") }

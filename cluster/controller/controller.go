@@ -36,7 +36,14 @@ type Config struct {
 	MaxEvents int
 	// Address is where nodes reach this controller's API, host:port; without it there are neither logs nor commands.
 	Address string
+	// Blobs keeps the contents of images; nil is a cluster without uploaded images.
+	Blobs Blobs
+	// MaxImage is the most bytes of an image; 0 is DefaultMaxImage.
+	MaxImage int64
 }
+
+// DefaultMaxImage is the most bytes of an image when Config does not say: 64 GiB.
+const DefaultMaxImage = 64 << 30
 
 // DefaultDomain is the DNS domain of tenants' instances. Each subnet has its own DNS, so that tenants may share it; .internal is
 // reserved for private use.
@@ -91,6 +98,9 @@ type Controller struct {
 	domain    string
 	maxEvents int
 	address   string
+	blobs     Blobs
+	maxImage  int64
+	sweeping  sync.RWMutex // held for writing while contents of images are removed
 
 	streams  *streams
 	samples  *samples
@@ -112,7 +122,7 @@ func New(config Config) (*Controller, error) {
 	}
 	c := &Controller{
 		store: config.Store, logger: config.Logger, timing: config.Timing.withDefaults(),
-		domain: config.Domain, maxEvents: config.MaxEvents, address: config.Address,
+		domain: config.Domain, maxEvents: config.MaxEvents, address: config.Address, blobs: config.Blobs, maxImage: config.MaxImage,
 		streams: newStreams(), samples: newSamples(), progress: newProgress(), refused: map[string]time.Time{},
 	}
 	if c.logger == nil {
@@ -120,6 +130,9 @@ func New(config Config) (*Controller, error) {
 	}
 	if c.domain == "" {
 		c.domain = DefaultDomain
+	}
+	if c.maxImage == 0 {
+		c.maxImage = DefaultMaxImage
 	}
 	if c.maxEvents == 0 {
 		c.maxEvents = DefaultMaxEvents
@@ -145,6 +158,11 @@ func (c *Controller) Run(ctx context.Context) error {
 	defer box.close()
 	r := newReconciler(c, c.link, box)
 	defer r.tasks.Wait()
+	if c.blobs != nil {
+		if err := c.sweepImages(ctx); err != nil {
+			c.logger.Warn("cannot remove contents of images that are gone", slog.Any("error", err))
+		}
+	}
 	return r.run(ctx)
 }
 

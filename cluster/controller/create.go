@@ -87,6 +87,9 @@ func (c *Controller) reserve(tx store.Tx, tenantID string, request InstanceReque
 		return cluster.Batch{}, fmt.Errorf("tenant %s: %w", tenant.Name, err)
 	}
 	batch := newBatch(tenantID, workload, request)
+	if batch.Template.Image, err = resolveImage(tx, workload); err != nil {
+		return cluster.Batch{}, err
+	}
 	if batch.Template.Name, err = chooseNames(tx, batch, workload, request.Name); err != nil {
 		return cluster.Batch{}, err
 	}

@@ -139,6 +139,9 @@ func (r *reconciler) startOf(view store.Reader, i cluster.Instance) payload.Star
 		Network:    payload.Attachment{MAC: i.MAC, Addresses: i.Addresses},
 		Privileged: i.Spec.Privileged && privileged(view, i.Tenant),
 	}
+	if i.Image != nil {
+		body.Image = &payload.Image{Content: *i.Image, Controller: r.c.address}
+	}
 	if n := r.networks[i.Subnet]; n != nil {
 		body.Network.Subnet = r.paths(view, n, i.Node)
 		if !i.Host() {

@@ -47,6 +47,9 @@ func makeStore(t *testing.T) {
 		w.stop()
 		<-w.done
 		w.create(2, "later") // stays a batch: nobody unfolds it
+		if _, err := w.db.Update(w.ctx, func(tx store.Tx) error { return images.Put(tx, activeImage(w.tenant.ID)) }); err != nil {
+			t.Fatal(err)
+		}
 		s, err := w.db.Snapshot(w.ctx)
 		if err != nil {
 			t.Fatal(err)
@@ -61,6 +64,13 @@ func makeStore(t *testing.T) {
 		}
 		w.db.Close()
 	})
+}
+
+func activeImage(tenant string) cluster.Image {
+	return cluster.Image{
+		ID: "55555555-5555-4555-8555-555555555555", Name: "root", Tenant: tenant, Visibility: cluster.Private, State: cluster.ImageActive,
+		Format: cluster.FormatQcow2, Bytes: 1 << 20, DiskBytes: 1 << 30, Digest: "sha256:" + strings.Repeat("0", 64), Created: time.Now().UTC(),
+	}
 }
 
 // TestStoresOfAllSchemasOpen restores the kept backup of every schema that there ever was, and opens it as a controller does.
@@ -147,6 +157,7 @@ func checkStored(t *testing.T, r store.Reader, rows map[string][]byte) {
 	take(read, r, subnets, func(v cluster.Subnet) string { return v.ID })
 	take(read, r, nodes, func(v cluster.Node) string { return v.ID })
 	take(read, r, events, func(v cluster.Event) string { return v.ID })
+	take(read, r, images, func(v cluster.Image) string { return v.ID })
 	take(read, r, restorations, func(v restoration) string { return v.Key })
 	for _, path := range slices.Sorted(maps.Keys(rows)) {
 		if strings.HasPrefix(path, "_/") {

@@ -28,6 +28,7 @@ func (c *Controller) UpdateQuota(ctx context.Context, ref string, update QuotaUp
 			{&tenant.Quota.Instances, update.Instances},
 			{&tenant.Quota.VCPUs, update.VCPUs},
 			{&tenant.Quota.MemoryMiB, update.MemoryMiB},
+			{&tenant.Quota.Images, update.Images},
 		} {
 			if change.from != nil {
 				*change.to = *change.from
@@ -48,6 +49,7 @@ func validateQuota(quota cluster.Quota, problems *cluster.Problems) {
 		value cluster.Limit
 	}{
 		{"quota.instances", quota.Instances}, {"quota.vcpus", quota.VCPUs}, {"quota.memory_mib", quota.MemoryMiB},
+		{"quota.images", quota.Images},
 	} {
 		if limit.value < cluster.Unlimited {
 			problems.Add(limit.path, "must be a whole number from 0, or unlimited")

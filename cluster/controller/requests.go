@@ -37,6 +37,7 @@ type QuotaUpdate struct {
 	Instances *cluster.Limit
 	VCPUs     *cluster.Limit
 	MemoryMiB *cluster.Limit
+	Images    *cluster.Limit
 }
 
 // WorkloadRequest is a workload to be created.

@@ -44,6 +44,9 @@ var (
 	workloads = store.NewTable("workloads", func(w cluster.Workload) string { return w.ID },
 		store.Index[cluster.Workload]{Name: byTenant, Keys: func(w cluster.Workload) []string { return []string{ownerKey(w.Tenant)} }})
 
+	images = store.NewTable("images", func(i cluster.Image) string { return i.ID },
+		store.Index[cluster.Image]{Name: byTenant, Keys: func(i cluster.Image) []string { return []string{ownerKey(i.Tenant)} }})
+
 	instances = store.NewTable("instances", func(i cluster.Instance) string { return i.ID },
 		store.Index[cluster.Instance]{Name: byTenant, Keys: func(i cluster.Instance) []string { return []string{i.Tenant} }},
 		store.Index[cluster.Instance]{Name: byNode, Keys: func(i cluster.Instance) []string { return known(i.Node) }},
@@ -68,11 +71,11 @@ var (
 // Schema is what a store for a controller must be opened with.
 func Schema() store.Schema {
 	return store.Schema{Tables: []store.AnyTable{
-		tenants, usages, claims, workloads, instances, batches, subnets, nodes, events, restorations,
+		tenants, usages, claims, workloads, instances, batches, subnets, nodes, events, restorations, images,
 	}}
 }
 
-// ownerKey indexes public workloads, which have no owner.
+// ownerKey indexes public workloads and images, which have no owner.
 func ownerKey(tenant string) string {
 	if tenant == "" {
 		return "public"

@@ -155,7 +155,7 @@ func (c *Controller) changeTenant(ctx context.Context, ref string, match store.R
 // workloadsPerTransaction leaves room for each workload's claim.
 const workloadsPerTransaction = 50
 
-// DeleteTenant removes a tenant that has no instances (else ErrConflict), with its workloads. Its subnets and CNCIs follow.
+// DeleteTenant removes a tenant that has no instances (else ErrConflict), with its workloads and images. Its subnets and CNCIs follow.
 func (c *Controller) DeleteTenant(ctx context.Context, ref string) error {
 	for {
 		more := false
@@ -167,10 +167,17 @@ func (c *Controller) DeleteTenant(ctx context.Context, ref string) error {
 			more, err = deleteTenant(tx, tenant)
 			return err
 		})
-		if err != nil || !more {
+		if err != nil {
 			return err
 		}
+		if !more {
+			break
+		}
 	}
+	if c.blobs == nil {
+		return nil
+	}
+	return c.sweepImages(ctx)
 }
 
 // deleteTenant removes as much of a tenant as one transaction holds, and says whether there is more.
@@ -188,6 +195,15 @@ func deleteTenant(tx store.Tx, tenant cluster.Tenant) (more bool, err error) {
 			return true, nil
 		}
 		if err := removeWorkload(tx, workload); err != nil {
+			return false, err
+		}
+		removed++
+	}
+	for image := range images.By(tx, byTenant, tenant.ID) {
+		if removed == workloadsPerTransaction {
+			return true, nil
+		}
+		if err := removeImage(tx, image); err != nil {
 			return false, err
 		}
 		removed++

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ciaocloud/ciao/cluster/apiserver"
+	"github.com/ciaocloud/ciao/cluster/blob"
 	"github.com/ciaocloud/ciao/cluster/config"
 	"github.com/ciaocloud/ciao/cluster/controller"
 	"github.com/ciaocloud/ciao/cluster/store"
@@ -70,9 +71,15 @@ func (e Environment) controller(state store.Store, logger *slog.Logger) (*contro
 		return nil, nil, err
 	}
 	if e.Config.Controller.Address == "" {
-		logger.Warn("no logs and no commands: controller.listen names no host, so set controller.address in the cluster file to where nodes reach this controller")
+		logger.Warn("no logs, no commands and no uploaded images: controller.listen names no host, so set controller.address in the cluster file to where nodes reach this controller")
 	}
-	service, err := controller.New(controller.Config{Store: state, Logger: logger, Timing: timing, Address: e.Config.Controller.Address})
+	blobs, err := blob.Open(e.Config.Controller.ImagesDirectory())
+	if err != nil {
+		return nil, nil, err
+	}
+	service, err := controller.New(controller.Config{
+		Store: state, Logger: logger, Timing: timing, Address: e.Config.Controller.Address, Blobs: blobs, MaxImage: e.Config.Controller.MaxImage << 20,
+	})
 	if err != nil {
 		return nil, nil, err
 	}

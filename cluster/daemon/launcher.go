@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 	"github.com/ciaocloud/ciao/cluster/driver/concentrator"
 	"github.com/ciaocloud/ciao/cluster/driver/container"
 	"github.com/ciaocloud/ciao/cluster/driver/container/netplugin"
+	"github.com/ciaocloud/ciao/cluster/imagecache"
 	"github.com/ciaocloud/ciao/cluster/launcher"
 	"github.com/ciaocloud/ciao/cluster/network/kernel"
 	"github.com/ciaocloud/ciao/cluster/stream"
@@ -100,8 +102,12 @@ func (n node) run(ctx context.Context, network *kernel.Node, roles ssntp.Role) e
 		}
 		drivers = append(drivers, concentrators)
 	}
+	images, err := imagecache.Open(filepath.Join(n.Config.Launcher.Directory, "images"), n.Config.Launcher.ImageCacheMiB<<20, &http.Client{Transport: n.streams.HTTP()})
+	if err != nil {
+		return err
+	}
 	service, err := launcher.New(launcher.Config{
-		Link: n.link, Directory: n.Config.Launcher.Directory, Drivers: slices.Clip(drivers), Network: network, Streams: n.streams,
+		Link: n.link, Directory: n.Config.Launcher.Directory, Drivers: slices.Clip(drivers), Network: network, Streams: n.streams, Images: images,
 		Hostname: n.Config.Launcher.Hostname, Version: n.Version, Labels: n.Config.Launcher.Labels,
 		ReserveMemoryMiB: n.Config.Launcher.ReserveMemoryMiB, Overcommit: n.overcommit(), MaxParallelStarts: n.Config.Launcher.MaxParallelStarts,
 		Statistics: time.Duration(n.Config.Launcher.Statistics), TimeScale: n.Config.TimeScale, Logger: n.logger,

@@ -31,6 +31,14 @@ type Instance struct {
 	Privileged bool
 	Network    Network
 	Directory  string // the instance's own directory on the node; exists, mode 0700
+	Image      *Image // the uploaded image that it starts from; nil is one that the driver finds by Spec.Image
+}
+
+// Image is the content of an uploaded image on the node. The file never changes, everybody may read it, and it is there as long as the
+// instance is.
+type Image struct {
+	cluster.ImageContent
+	Path string
 }
 
 // Network is the instance's prepared place in its tenant's subnet: the port exists before Create is called, and again before every

@@ -26,6 +26,8 @@ type Config struct {
 	Network network.NodeNetwork
 	// Streams reaches controllers for logs and commands; nil is a node without.
 	Streams StreamDialer
+	// Images fetches uploaded images; nil is a node that starts nothing from them.
+	Images ImageCache
 
 	Hostname string            // default os.Hostname
 	Version  string            // of the program, for people to read

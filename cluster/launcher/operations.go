@@ -96,15 +96,21 @@ func (j *job) create(ctx context.Context) error {
 	if err := j.owner.acquire(ctx); err != nil {
 		return err
 	}
-	j.progress(string(create), "")
-	return j.driver.Create(ctx, j.instance(), func(step, message string) {
+	tell := func(step, message string) {
 		j.progress(step, message)
 		if step == "pull" || step == "certificate" {
 			j.owner.release()
 		} else if err := j.owner.acquire(ctx); err != nil {
 			j.launcher.logger.Debug("start cancelled while it waited", "instance", j.record.ID, "error", err)
 		}
-	})
+	}
+	instance := j.instance()
+	var err error
+	if instance.Image, err = j.image(ctx, tell); err != nil {
+		return err
+	}
+	tell(string(create), "")
+	return j.driver.Create(ctx, instance, tell)
 }
 
 func (j *job) start(ctx context.Context) error {

@@ -30,12 +30,13 @@ type owner struct {
 	slot    bool // holds one of the bounded starts
 
 	reported payload.InstanceReport // guarded by launcher.mu
+	image    string                 // digest of what it starts from, if that was uploaded; guarded by launcher.mu
 }
 
 func (l *Launcher) newOwner(r record) *owner {
 	timer := time.NewTimer(0)
 	timer.Stop()
-	return &owner{launcher: l, id: r.ID, box: newMailbox(), record: r, kept: r, timer: timer, results: make(chan outcome, 1)}
+	return &owner{launcher: l, id: r.ID, box: newMailbox(), record: r, kept: r, image: digestOf(r.Image), timer: timer, results: make(chan outcome, 1)}
 }
 
 // run works until the instance is gone or ctx ends.
@@ -107,13 +108,14 @@ func (o *owner) follow(ctx context.Context, w wish) {
 func (o *owner) accept(s *payload.Start) *refusal {
 	next := o.record
 	next.Generation, next.Want = s.Generation, cluster.WantActive
-	next.Name, next.Tenant, next.Kind, next.Spec, next.Privileged = s.Name, s.Tenant, s.Kind, s.Spec, s.Privileged
+	next.Name, next.Tenant, next.Kind, next.Spec, next.Privileged, next.Image = s.Name, s.Tenant, s.Kind, s.Spec, s.Privileged, s.Image
 	next.Subnet, next.MAC, next.Addresses = s.Network.Subnet.ID, s.Network.MAC, s.Network.Addresses
 	next.Settled, next.ExitCode, next.Reason, next.Failure, next.Retry = "", nil, "", "", false
 	if err := o.launcher.records.save(next, true); err != nil {
 		return &refusal{bounded("the node could not keep the instance's record: " + err.Error()), true}
 	}
 	o.record, o.kept, o.orphan = next, next, false
+	o.needsImage(s.Image)
 	return nil
 }
 

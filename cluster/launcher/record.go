@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/payload"
 )
 
 // record is instance.json: what is wanted of an instance, and what lasts of how it went.
@@ -25,6 +26,7 @@ type record struct {
 	Kind       cluster.Kind         `json:"kind"`
 	Spec       cluster.WorkloadSpec `json:"spec"`
 	Privileged bool                 `json:"privileged,omitempty"`
+	Image      *payload.Image       `json:"image,omitempty"`
 	Subnet     string               `json:"subnet,omitempty"`
 	MAC        string               `json:"mac,omitempty"`
 	Addresses  []netip.Addr         `json:"addresses,omitempty"`

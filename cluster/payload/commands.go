@@ -37,6 +37,13 @@ type Start struct {
 	Spec       cluster.WorkloadSpec `cbor:"6,keyasint"`
 	Network    Attachment           `cbor:"7,keyasint"`
 	Privileged bool                 `cbor:"8,keyasint,omitempty"` // the controller checked the tenant's permission
+	Image      *Image               `cbor:"9,keyasint,omitempty"` // the uploaded image that it starts from; nil is one that the node finds by its name
+}
+
+// Image is the content of an uploaded image, and where the node reads it.
+type Image struct {
+	Content    cluster.ImageContent `cbor:"1,keyasint"`
+	Controller string               `cbor:"2,keyasint"` // host:port
 }
 
 // Attachment is an instance's place in its tenant's network.

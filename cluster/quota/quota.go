@@ -19,7 +19,7 @@ type Refusal struct {
 
 // Exceeded is one quota that would be passed.
 type Exceeded struct {
-	Name  string // instances, vcpus or memory_mib
+	Name  string // instances, vcpus, memory_mib or images
 	Limit cluster.Limit
 	Used  string
 	Asked string
@@ -30,7 +30,7 @@ func (r *Refusal) Error() string {
 	for i, e := range r.Exceeded {
 		parts[i] = fmt.Sprintf("quota %s: the limit is %s, in use are %s, asked for were %s more", e.Name, e.Limit, e.Used, e.Asked)
 	}
-	return strings.Join(parts, "; ") + "; delete instances or ask an operator for more"
+	return strings.Join(parts, "; ") + "; delete what you do not need or ask an operator for more"
 }
 
 // Is makes a Refusal of class cluster.ErrOverQuota.
@@ -38,11 +38,16 @@ func (r *Refusal) Is(target error) bool { return target == cluster.ErrOverQuota 
 
 // Reserve returns the usage with n instances of the given size added, or a *Refusal.
 func Reserve(quota cluster.Quota, usage cluster.Usage, each cluster.Resources, n int) (cluster.Usage, error) {
-	asked := of(each, n)
+	return Add(quota, usage, of(each, n))
+}
+
+// Add returns the usage with what is asked for added, or a *Refusal. What nothing is asked of is not checked.
+func Add(quota cluster.Quota, usage, asked cluster.Usage) (cluster.Usage, error) {
 	after := cluster.Usage{
 		Instances: usage.Instances + asked.Instances,
 		CPU:       usage.CPU + asked.CPU,
 		MemoryMiB: usage.MemoryMiB + asked.MemoryMiB,
+		Images:    usage.Images + asked.Images,
 	}
 	var refusal Refusal
 	check := func(name string, limit cluster.Limit, allowed bool, used, asked any) {
@@ -50,9 +55,10 @@ func Reserve(quota cluster.Quota, usage cluster.Usage, each cluster.Resources, n
 			refusal.Exceeded = append(refusal.Exceeded, Exceeded{name, limit, fmt.Sprint(used), fmt.Sprint(asked)})
 		}
 	}
-	check("instances", quota.Instances, quota.Instances.Allows(after.Instances), usage.Instances, asked.Instances)
-	check("vcpus", quota.VCPUs, allowsCPU(quota.VCPUs, after.CPU), usage.CPU, asked.CPU)
-	check("memory_mib", quota.MemoryMiB, quota.MemoryMiB.Allows(after.MemoryMiB), usage.MemoryMiB, asked.MemoryMiB)
+	check("instances", quota.Instances, asked.Instances == 0 || quota.Instances.Allows(after.Instances), usage.Instances, asked.Instances)
+	check("vcpus", quota.VCPUs, asked.CPU == 0 || allowsCPU(quota.VCPUs, after.CPU), usage.CPU, asked.CPU)
+	check("memory_mib", quota.MemoryMiB, asked.MemoryMiB == 0 || quota.MemoryMiB.Allows(after.MemoryMiB), usage.MemoryMiB, asked.MemoryMiB)
+	check("images", quota.Images, asked.Images == 0 || quota.Images.Allows(after.Images), usage.Images, asked.Images)
 	if refusal.Exceeded != nil {
 		return usage, &refusal
 	}
@@ -61,11 +67,16 @@ func Reserve(quota cluster.Quota, usage cluster.Usage, each cluster.Resources, n
 
 // Release returns the usage with n instances of the given size taken away.
 func Release(usage cluster.Usage, each cluster.Resources, n int) cluster.Usage {
-	given := of(each, n)
+	return Sub(usage, of(each, n))
+}
+
+// Sub returns the usage with what is given back taken away.
+func Sub(usage, given cluster.Usage) cluster.Usage {
 	return cluster.Usage{
 		Instances: usage.Instances - given.Instances,
 		CPU:       usage.CPU - given.CPU,
 		MemoryMiB: usage.MemoryMiB - given.MemoryMiB,
+		Images:    usage.Images - given.Images,
 	}
 }
 

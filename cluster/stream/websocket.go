@@ -128,6 +128,17 @@ type Dialer struct {
 
 // Dial joins the stream that the controller at address (host:port) has opened for this node.
 func (d Dialer) Dial(ctx context.Context, address, id, secret string) (Conn, error) {
+	own := HTTP1(d.HTTP())
+	defer own.CloseIdleConnections() // one on which the controller refused would stay until it is tired of it
+	conn, _, err := Dial(ctx, &http.Client{Transport: own}, "https://"+address+Path+id, http.Header{"Authorization": {secretPrefix + secret}})
+	if err != nil {
+		return nil, fmt.Errorf("%w: reach the controller at %s for a stream: %w", cluster.ErrUnavailable, address, err)
+	}
+	return conn, nil
+}
+
+// HTTP is how the node speaks to controllers otherwise, by the same rules. The caller closes its idle connections.
+func (d Dialer) HTTP() *http.Transport {
 	transport := &http.Transport{TLSClientConfig: &tls.Config{
 		MinVersion: tls.VersionTLS13, RootCAs: d.Roots,
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return d.Certificate() },
@@ -136,13 +147,7 @@ func (d Dialer) Dial(ctx context.Context, address, id, secret string) (Conn, err
 	if d.Transport != nil {
 		transport.DialContext = func(ctx context.Context, _, address string) (net.Conn, error) { return d.Transport(ctx, address) }
 	}
-	own := HTTP1(transport)
-	defer own.CloseIdleConnections() // one on which the controller refused would stay until it is tired of it
-	conn, _, err := Dial(ctx, &http.Client{Transport: own}, "https://"+address+Path+id, http.Header{"Authorization": {secretPrefix + secret}})
-	if err != nil {
-		return nil, fmt.Errorf("%w: reach the controller at %s for a stream: %w", cluster.ErrUnavailable, address, err)
-	}
-	return conn, nil
+	return transport
 }
 
 // admit judges a controller whose certificate has been verified.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/apiserver"
+	"github.com/ciaocloud/ciao/cluster/blob"
 	"github.com/ciaocloud/ciao/cluster/client"
 	"github.com/ciaocloud/ciao/cluster/controller"
 	"github.com/ciaocloud/ciao/cluster/store"
@@ -58,7 +60,9 @@ func newAPI(t *testing.T) *API {
 	t.Cleanup(func() { must(t, state.Close()) })
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
-	service, err := controller.New(controller.Config{Store: state, Address: listener.Addr().String()})
+	blobs, err := blob.Open(t.TempDir())
+	must(t, err)
+	service, err := controller.New(controller.Config{Store: state, Address: listener.Addr().String(), Blobs: blobs, MaxImage: 64 << 20})
 	must(t, err)
 	authority, err := certs.NewAuthority("test", 0)
 	must(t, err)
@@ -144,4 +148,20 @@ func must(t *testing.T, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// Node is the file with the certificate of a launcher that nothing is placed on.
+func (a *API) Node() string { return a.User(certs.Node(ssntp.NewID(), ssntp.RoleAgent)) }
+
+// Get asks for a path with a certificate; the answer's body is closed.
+func (a *API) Get(certificate, path string) *http.Response {
+	a.t.Helper()
+	pair, err := tls.LoadX509KeyPair(certificate, certificate)
+	must(a.t, err)
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: a.Authority.Pool(), MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{pair}}}
+	defer transport.CloseIdleConnections()
+	response, err := (&http.Client{Transport: transport}).Get("https://" + a.Address + path)
+	must(a.t, err)
+	must(a.t, response.Body.Close())
+	return response
 }

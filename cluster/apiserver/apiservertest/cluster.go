@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"net/http"
 	"net/netip"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -12,6 +14,7 @@ import (
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/driver"
 	"github.com/ciaocloud/ciao/cluster/driver/simulate"
+	"github.com/ciaocloud/ciao/cluster/imagecache"
 	"github.com/ciaocloud/ciao/cluster/launcher"
 	"github.com/ciaocloud/ciao/cluster/network"
 	"github.com/ciaocloud/ciao/cluster/payload"
@@ -68,12 +71,17 @@ func (a *API) launch(hub string) {
 	certificate := a.issue(certs.Node(ssntp.NewID(), ssntp.RoleAgent|ssntp.RoleNetAgent))
 	link, err := launcher.NewLink(a.peer(hub, certificate, nil))
 	must(a.t, err)
+	streams := stream.Dialer{Roots: a.Authority.Pool(), Certificate: certificate}
+	transport := streams.HTTP()
+	a.t.Cleanup(transport.CloseIdleConnections)
+	images, err := imagecache.Open(filepath.Join(a.directory, "node-images"), 1<<30, &http.Client{Transport: transport})
+	must(a.t, err)
 	concentrators := simulate.New(simulate.NewEngine(simulate.Config{Kind: cluster.KindCNCI}))
 	service, err := launcher.New(launcher.Config{
 		Link: link, Directory: a.t.TempDir(), Network: silentNetwork{}, Hostname: "simulated", Version: "test",
 		Labels:     map[string]string{"zone": "a"},
 		Drivers:    []driver.Driver{simulate.New(simulate.NewEngine(simulate.Config{})), agents{Driver: concentrators, api: a, hub: hub}},
-		Statistics: 50 * time.Millisecond, Streams: stream.Dialer{Roots: a.Authority.Pool(), Certificate: certificate},
+		Statistics: 50 * time.Millisecond, Streams: streams, Images: images,
 	})
 	must(a.t, err)
 	a.background(service.Run)

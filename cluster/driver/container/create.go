@@ -31,7 +31,7 @@ func (d *Driver) Create(ctx context.Context, instance driver.Instance, progress 
 		err := d.make(ctx, instance, subnet)
 		switch {
 		case cerrdefs.IsNotFound(err):
-			if err := d.fetch(ctx, instance.Spec, progress); err != nil {
+			if err := d.fetch(ctx, instance, progress); err != nil {
 				return fmt.Errorf("image %s: %w", instance.Spec.Image, err)
 			}
 		case cerrdefs.IsConflict(err):

@@ -25,8 +25,9 @@ var (
 
 // Bounds of one call of the engine, for callers whose context has no nearer deadline.
 const (
-	quickCall = time.Minute     // look-ups, and what only changes records
-	slowCall  = 5 * time.Minute // create, start and remove, on a machine that is busy with many
+	quickCall = time.Minute      // look-ups, and what only changes records
+	slowCall  = 5 * time.Minute  // create, start and remove, on a machine that is busy with many
+	loadCall  = 15 * time.Minute // to give a large image to the engine
 )
 
 // Driver runs the containers of one node.

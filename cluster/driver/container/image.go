@@ -15,12 +15,13 @@ import (
 	"github.com/docker/docker/client"
 
 	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/driver"
 )
 
 // pullSilence is how long a registry may say nothing at all before a pull is given up.
 const pullSilence = 2 * time.Minute
 
-// pulls makes concurrent pulls of one image one. The zero value is ready.
+// pulls makes concurrent pulls, or loads, of one image one. The zero value is ready.
 type pulls struct {
 	mu   sync.Mutex
 	open map[string]*pull
@@ -34,12 +35,15 @@ type pull struct {
 }
 
 // fetch brings a missing image to the engine. A pull belongs to all who wait for it: it goes on when one of them gives up.
-func (d *Driver) fetch(ctx context.Context, spec cluster.WorkloadSpec, progress func(step, message string)) error {
-	if spec.Pull == cluster.PullNever {
+func (d *Driver) fetch(ctx context.Context, instance driver.Instance, progress func(step, message string)) error {
+	reference, get := d.reference(instance), d.pull
+	if instance.Image != nil {
+		get = func(reference string, tell func(string)) error { return d.load(*instance.Image, reference, tell) }
+	} else if instance.Spec.Pull == cluster.PullNever {
 		return fmt.Errorf("the node's engine does not have it and the workload forbids to pull it (pull: never): %w", cluster.ErrNotFound)
 	}
-	running := d.pulls.join(spec.Image, func(running *pull) {
-		d.owned.Go(func() { d.pulls.finish(spec.Image, running, d.pull(spec.Image, running.tell)) })
+	running := d.pulls.join(reference, func(running *pull) {
+		d.owned.Go(func() { d.pulls.finish(reference, running, get(reference, running.tell)) })
 	})
 	heard := make(chan string, 1)
 	running.listen(func(message string) {

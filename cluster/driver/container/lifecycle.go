@@ -80,7 +80,8 @@ func (d *Driver) Stop(ctx context.Context, id string, grace time.Duration) error
 	return classify("stop the container of instance "+id, err)
 }
 
-// Delete kills and removes the container, its disk and its anonymous volumes, and its subnet's network if it was the last.
+// Delete kills and removes the container, its disk and its anonymous volumes, and, if it was the last that needed them, its subnet's
+// network and its uploaded image.
 func (d *Driver) Delete(ctx context.Context, id string) error {
 	doing := "delete the container of instance " + id
 	if err := d.creating.wait(ctx, id); err != nil {
@@ -93,6 +94,9 @@ func (d *Driver) Delete(ctx context.Context, id string) error {
 	if known && d.owns(found.Config.Labels) {
 		if err := d.remove(ctx, found.ID, found.State.Running); err != nil {
 			return classify(doing, err)
+		}
+		if err := d.drop(ctx, found.Config.Image); err != nil {
+			return err
 		}
 	}
 	return d.sweepNetworks(ctx)
@@ -137,6 +141,9 @@ func (d *Driver) Clean(ctx context.Context) error {
 		return err
 	}
 	if err := d.endNetworks(ctx); err != nil {
+		return err
+	}
+	if err := d.dropAll(ctx); err != nil {
 		return err
 	}
 	return d.unmountAbandoned(ctx)

@@ -60,7 +60,7 @@ func (d *Driver) engineConfig(instance driver.Instance) *container.Config {
 	return &container.Config{
 		Hostname:    instance.Name,
 		Domainname:  instance.Network.Domain,
-		Image:       spec.Image,
+		Image:       d.reference(instance),
 		Cmd:         spec.Command,
 		Env:         environment(spec.Environment),
 		StopTimeout: &grace, // for the engine's own shutdown

@@ -1,0 +1,59 @@
+package launcher
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/driver"
+	"github.com/ciaocloud/ciao/cluster/payload"
+)
+
+// ImageCache brings the contents of uploaded images to the node; *Cache of package imagecache does.
+type ImageCache interface {
+	// Fetch returns the file with a content, which it gets from a controller if the node does not have it, however many ask for it at a
+	// time. It stays as long as inUse says that its digest is. A controller that does not answer is cluster.ErrUnavailable.
+	Fetch(ctx context.Context, content cluster.ImageContent, controller string, inUse func(digest string) bool, progress func(message string)) (path string, err error)
+}
+
+// image brings the image that an instance starts from to the node.
+func (j *job) image(ctx context.Context, progress func(step, message string)) (*driver.Image, error) {
+	wanted := j.record.Image
+	if wanted == nil {
+		return nil, nil
+	}
+	if j.launcher.config.Images == nil {
+		return nil, fmt.Errorf("image %s: %w: this node fetches no images", wanted.Content.Name, cluster.ErrInvalid)
+	}
+	path, err := j.launcher.config.Images.Fetch(ctx, wanted.Content, wanted.Controller, j.launcher.usesImage, func(message string) { progress("pull", message) })
+	if err != nil {
+		return nil, fmt.Errorf("image %s: %w", wanted.Content.Name, err)
+	}
+	return &driver.Image{ImageContent: wanted.Content, Path: path}, nil
+}
+
+// usesImage says whether an instance of the node starts from a content: one that is about to be created, too.
+func (l *Launcher) usesImage(digest string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, o := range l.owners {
+		if o.image == digest {
+			return true
+		}
+	}
+	return false
+}
+
+// needsImage notes what an instance starts from.
+func (o *owner) needsImage(image *payload.Image) {
+	o.launcher.mu.Lock()
+	defer o.launcher.mu.Unlock()
+	o.image = digestOf(image)
+}
+
+func digestOf(image *payload.Image) string {
+	if image == nil {
+		return ""
+	}
+	return image.Content.Digest
+}
