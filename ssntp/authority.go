@@ -49,6 +49,7 @@ var rules = []Rule{
 	{Operand: ConcentratorState, Name: "ConcentratorState", From: RoleCNCIAgent, To: RoleController, Multicast: true},
 	{Operand: CertificateRequest, Name: "CertificateRequest", From: RoleNetAgent, To: RoleController, Multicast: true},
 	{Operand: TraceReport, Name: "TraceReport", From: nodes | RoleCNCIAgent, To: RoleController, Multicast: true},
+	{Operand: RequestPaths, Name: "RequestPaths", From: nodes, To: RoleController, Multicast: true},
 
 	{Operand: Undeliverable, Name: "Undeliverable", From: hubs, To: everyone},
 	{Operand: InvalidFrame, Name: "InvalidFrame", From: hubs, To: everyone},

@@ -70,6 +70,7 @@ const (
 	ConcentratorState  Operand = 0x0308 // concentrator → controllers
 	CertificateRequest Operand = 0x0309 // network node → controllers: sign this for a concentrator
 	TraceReport        Operand = 0x030a // node, concentrator → controllers
+	RequestPaths       Operand = 0x030b // node → controllers: tell it all paths of these subnets
 )
 
 // Errors. The payload of the first three is a [Refusal].

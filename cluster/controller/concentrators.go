@@ -36,7 +36,7 @@ func (r *reconciler) dropNetwork(subnet string) {
 	delete(r.networks, subnet)
 	r.deadlines.set(subject{ofSubnet, subnet}, noTime)
 	for _, p := range r.peers {
-		delete(p.paths, subnet)
+		delete(p.told, subnet)
 	}
 }
 
@@ -72,6 +72,9 @@ func (r *reconciler) tendNetworks(view store.Reader, now time.Time) {
 		}
 		r.configure(view, n, now)
 		r.newPaths(view, n, news)
+	}
+	if r.linked {
+		clear(r.doubted)
 	}
 	r.tellPaths(news)
 }

@@ -143,9 +143,10 @@ func (r *reconciler) startOf(view store.Reader, i cluster.Instance) payload.Star
 		body.Image = &payload.Image{Content: *i.Image, Controller: r.c.address}
 	}
 	if n := r.networks[i.Subnet]; n != nil {
-		body.Network.Subnet = r.paths(view, n, i.Node)
-		if !i.Host() {
-			r.told(i.Node, body.Network.Subnet)
+		if i.Host() {
+			body.Network.Subnet = r.pathsOf(view, n).present.Head()
+		} else {
+			body.Network.Subnet = r.attach(view, n, i.Node)
 		}
 	}
 	return body

@@ -204,9 +204,17 @@ func (f *fakeCluster) deliver(frame ssntp.Frame) {
 		}
 	case ssntp.Configure:
 		for _, p := range decoded[payload.Configure](frame).Subnets {
-			node.paths[p.ID] = p
+			f.learn(node, p)
 		}
 	}
+}
+
+// learn says whether a node could follow the news of a subnet; else it asks for all.
+func (f *fakeCluster) learn(node *fakeNode, news payload.SubnetPaths) (follows bool) {
+	if node.paths[news.ID], follows = node.paths[news.ID].Follow(news); !follows {
+		f.tell(node.id, ssntp.RequestPaths, payload.RequestPaths{Subnets: []string{news.ID}})
+	}
+	return follows
 }
 
 func decoded[T any](frame ssntp.Frame) T {
@@ -262,12 +270,14 @@ func (f *fakeCluster) place(body payload.Place) {
 }
 
 func (f *fakeCluster) start(node *fakeNode, s payload.Start) {
+	if s.Kind != cluster.KindCNCI && !f.learn(node, s.Network.Subnet) {
+		return
+	}
 	key := fmt.Sprint(s.Instance, "/", s.Generation)
 	if other, ok := f.started[key]; ok && other != node.id {
 		f.problems = append(f.problems, fmt.Sprintf("%s was started on %s and on %s", key, other, node.id))
 	}
 	f.started[key] = node.id
-	node.paths[s.Network.Subnet.ID] = s.Network.Subnet
 	if s.Kind != cluster.KindCNCI && !s.Network.Subnet.Concentrator.IsValid() {
 		f.problems = append(f.problems, key+" was started before its network was ready")
 	}

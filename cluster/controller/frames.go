@@ -79,6 +79,8 @@ func (r *reconciler) receiveFrame(ctx context.Context, m message) {
 		err = with(f, func(body payload.NodeDisconnected) { r.nodeDisconnected(body, now) })
 	case ssntp.ConcentratorState:
 		err = with(f, func(body payload.ConcentratorState) { r.concentratorState(source, body) })
+	case ssntp.RequestPaths:
+		err = with(f, func(body payload.RequestPaths) { r.pathsRequested(source, body) })
 	case ssntp.CertificateRequest:
 		err = with(f, func(body payload.CertificateRequest) { r.certificateRequest(ctx, source, body) })
 	case ssntp.Undeliverable:
@@ -211,6 +213,7 @@ func (r *reconciler) expel(node string, report payload.InstanceReport) {
 
 func (r *reconciler) nodeConnected(body payload.NodeConnected) {
 	r.hear(body.Node)
+	r.doubt(body.Node) // it may be another process of a node that was not missed
 	r.wakeNode(body.Node, true)
 	r.nodeArrived(body.Node, "", payload.NodeStatus{Roles: body.Roles})
 	r.roomier = true

@@ -149,7 +149,7 @@ func (m message) about() (about topic, replaces, passes bool) {
 		return about, about.instance != "", true
 	case ssntp.Statistics, ssntp.Progress:
 		return about, true, true
-	case ssntp.Ready, ssntp.Full, ssntp.Maintenance, ssntp.Placed, ssntp.PlacementFailure:
+	case ssntp.Ready, ssntp.Full, ssntp.Maintenance, ssntp.Placed, ssntp.PlacementFailure, ssntp.RequestPaths:
 		return about, false, true
 	}
 	return about, false, false

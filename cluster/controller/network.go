@@ -12,12 +12,12 @@ import (
 
 // network is the reconciler's picture of one subnet and its CNCI.
 type network struct {
-	subnet    cluster.Subnet
-	cnci      cluster.Instance // zero before there is one
-	hosts     map[string]payload.Host
-	at        map[string]string // instance → node, empty before it has one
-	nodes     map[string]int    // node → instances; key empty: those without a node
-	locations *locations        // nil: to be made anew
+	subnet cluster.Subnet
+	cnci   cluster.Instance // zero before there is one
+	hosts  map[string]payload.Host
+	at     map[string]string // instance → node, empty before it has one
+	nodes  map[string]int    // node → instances; key empty: those without a node
+	paths  paths
 
 	due     bool      // to be tended
 	changed time.Time // since when the wanted state may differ from what was sent; zero: it does not
@@ -54,7 +54,7 @@ func (n *network) clear() {
 // touch notes that the wanted state may have changed.
 func (n *network) touch() {
 	n.due = true
-	n.locations = nil
+	n.paths.stale = true
 	if n.changed.IsZero() {
 		n.changed = time.Now()
 	}

@@ -30,81 +30,123 @@ func tunnelEnd(underlay []netip.Addr) netip.Addr {
 	return netip.Addr{}
 }
 
-// locations is where the parts of a subnet are, for all of its nodes: each is told what is on the others.
-type locations struct {
-	peers      []location // of nodes
-	neighbours []location // of instances
+// keptVersions is how many versions of a subnet's paths are kept beside the present one. A node that has one of them is told of the
+// changes alone, any other of everything.
+const keptVersions = 16
+
+// paths are what the nodes that have a subnet are to know of it, the same for all. They are made once for each change, and so is what
+// differs from each earlier version: a subnet of many instances is told to as many nodes.
+type paths struct {
+	stale   bool
+	present payload.SubnetPaths // of version 0 before the first
+	earlier []payload.SubnetPaths
+	news    map[uint64]payload.SubnetPaths // by the version that a node has
 }
 
-// location is an address of a node on the underlay, for an instance with the MAC of that instance.
-type location struct {
-	node    string
-	mac     string
-	address netip.Addr
-}
-
-// locationsOf puts the locations of a subnet in order, once for each change.
-func (r *reconciler) locationsOf(view store.Reader, n *network) *locations {
-	if n.locations != nil {
-		return n.locations
+// to is what tells a node that has a version of the present one; false when it is the same.
+func (p *paths) to(version uint64) (payload.SubnetPaths, bool) {
+	if version == p.present.Version {
+		return p.present.Head(), false
 	}
-	made, ends := &locations{}, map[string]netip.Addr{}
-	for node := range n.nodes {
-		underlay := r.underlayOf(view, node)
-		ends[node] = tunnelEnd(underlay)
-		for _, address := range underlay {
-			made.peers = append(made.peers, location{node: node, address: address})
+	if news, made := p.news[version]; made {
+		return news, true
+	}
+	i := slices.IndexFunc(p.earlier, func(earlier payload.SubnetPaths) bool { return earlier.Version == version })
+	if i < 0 {
+		return p.present, true
+	}
+	news := p.present.NewsTo(p.earlier[i])
+	p.news[version] = news
+	return news, true
+}
+
+// advance takes another state, if it is one.
+func (p *paths) advance(next payload.SubnetPaths) {
+	p.stale = false
+	if p.present.Version != 0 {
+		if p.present.Same(next) {
+			return
 		}
+		p.earlier = append(p.earlier, p.present)
+		p.earlier = p.earlier[max(0, len(p.earlier)-keptVersions):]
+	}
+	p.present, p.news = next, map[uint64]payload.SubnetPaths{}
+}
+
+// pathsOf are a subnet's paths as they are now.
+func (r *reconciler) pathsOf(view store.Reader, n *network) *paths {
+	if !n.paths.stale {
+		return &n.paths
+	}
+	r.version++
+	next := payload.SubnetPaths{
+		ID: n.subnet.ID, Tenant: n.subnet.Tenant, Key: n.subnet.Key, Prefix: n.subnet.Prefix, Gateway: n.subnet.Gateway,
+		Concentrator: n.cnci.Underlay, Domain: r.c.domain, Version: r.version,
+	}
+	ends := map[string]netip.Addr{}
+	for node := range n.nodes {
+		ends[node] = tunnelEnd(r.underlayOf(view, node))
 	}
 	for id, node := range n.at {
 		if end := ends[node]; end.IsValid() {
-			made.neighbours = append(made.neighbours, location{node, n.hosts[id].MAC, end})
+			next.Neighbours = append(next.Neighbours, payload.Neighbour{MAC: n.hosts[id].MAC, Node: end})
 		}
 	}
-	slices.SortFunc(made.peers, func(a, b location) int { return a.address.Compare(b.address) })
-	slices.SortFunc(made.neighbours, func(a, b location) int { return cmp.Compare(a.mac, b.mac) })
-	n.locations = made
-	return made
+	slices.SortFunc(next.Neighbours, func(a, b payload.Neighbour) int { return cmp.Compare(a.MAC, b.MAC) })
+	n.paths.advance(next)
+	return &n.paths
 }
 
-// paths is what a node must know of a subnet.
-func (r *reconciler) paths(view store.Reader, n *network, node string) payload.SubnetPaths {
-	p := payload.SubnetPaths{
-		ID: n.subnet.ID, Tenant: n.subnet.Tenant, Key: n.subnet.Key, Prefix: n.subnet.Prefix, Gateway: n.subnet.Gateway,
-		Concentrator: n.cnci.Underlay, Domain: r.c.domain,
-	}
-	all := r.locationsOf(view, n)
-	for _, peer := range all.peers {
-		if peer.node != node {
-			p.Peers = append(p.Peers, peer.address)
-		}
-	}
-	for _, neighbour := range all.neighbours {
-		if neighbour.node != node {
-			p.Neighbours = append(p.Neighbours, payload.Neighbour{MAC: neighbour.mac, Node: neighbour.address})
-		}
-	}
-	return p
+// attach is what a start says of its subnet: what the node does not know yet, or that there is nothing more to know.
+func (r *reconciler) attach(view store.Reader, n *network, node string) payload.SubnetPaths {
+	all, told := r.pathsOf(view, n), r.peer(node).told
+	news, _ := all.to(told[n.subnet.ID])
+	told[n.subnet.ID] = all.present.Version
+	return news
 }
 
-// told notes what a node knows of a subnet.
-func (r *reconciler) told(node string, p payload.SubnetPaths) { r.peer(node).paths[p.ID] = p }
-
-// newPaths adds to news, by node, how the paths of a subnet have changed for the nodes that have it.
+// newPaths adds to news, by node, how the paths of a subnet have changed for the nodes that have it. A node of which it is not certain
+// that it got what it was told is told its version, and asks if it has another.
 func (r *reconciler) newPaths(view store.Reader, n *network, news map[string][]payload.SubnetPaths) {
 	if !r.linked || !n.cnci.Underlay.IsValid() {
 		return
 	}
+	all := r.pathsOf(view, n)
 	for node := range n.nodes {
 		if _, deaf := r.silence(node); node == "" || deaf {
 			continue
 		}
-		p := r.paths(view, n, node)
-		if samePaths(r.peer(node).paths[p.ID], p) {
+		told := r.peer(node).told
+		if p, differs := all.to(told[n.subnet.ID]); differs || r.doubted[node] {
+			told[n.subnet.ID] = all.present.Version
+			news[node] = append(news[node], p)
+		}
+	}
+}
+
+// doubt has a node told the versions of its subnets' paths: what it was told before may have been lost.
+func (r *reconciler) doubt(node string) {
+	r.doubted[node] = true
+	for _, n := range r.networks {
+		n.due = n.due || n.nodes[node] > 0
+	}
+}
+
+// pathsRequested has a node told all of subnets of which it has missed something, and started again what it could not start without.
+func (r *reconciler) pathsRequested(node string, body payload.RequestPaths) {
+	for _, id := range body.Subnets {
+		n := r.networks[id]
+		if n == nil || n.nodes[node] == 0 {
 			continue
 		}
-		r.told(node, p)
-		news[node] = append(news[node], p)
+		delete(r.peer(node).told, id)
+		n.due = true
+		for instance, at := range n.at {
+			if m := r.memories[instance]; at == node && m != nil && m.last.action == start {
+				m.last.sent = noTime
+				r.dirty[instance] = true
+			}
+		}
 	}
 }
 
@@ -119,7 +161,7 @@ func (r *reconciler) tellPaths(news map[string][]payload.SubnetPaths) {
 	for node, all := range news {
 		first, locations := 0, 0
 		for i, p := range all {
-			size := locationsPerSubnet + len(p.Peers) + len(p.Neighbours)
+			size := locationsPerSubnet + len(p.Gone) + len(p.Neighbours)
 			if locations += size; locations > maxLocationsPerConfigure && i > first {
 				r.order(ssntp.Configure, node, payload.Configure{Subnets: all[first:i]})
 				first, locations = i, size
@@ -127,8 +169,4 @@ func (r *reconciler) tellPaths(news map[string][]payload.SubnetPaths) {
 		}
 		r.order(ssntp.Configure, node, payload.Configure{Subnets: all[first:]})
 	}
-}
-
-func samePaths(a, b payload.SubnetPaths) bool {
-	return a.Key == b.Key && a.Concentrator == b.Concentrator && slices.Equal(a.Peers, b.Peers) && slices.Equal(a.Neighbours, b.Neighbours)
 }

@@ -42,9 +42,7 @@ func (w *world) checkTold(node string, all []cluster.Instance, told []payload.Ne
 	w.t.Helper()
 	var want []payload.Neighbour
 	for _, i := range all {
-		if i.Node != node {
-			want = append(want, payload.Neighbour{MAC: i.MAC, Node: w.fake.nodes[i.Node].underlay})
-		}
+		want = append(want, payload.Neighbour{MAC: i.MAC, Node: w.fake.nodes[i.Node].underlay})
 	}
 	if diff := gocmp.Diff(want, told, cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 		w.t.Errorf("neighbours that %s knows of %s (-want +got):\n%s", node, all[0].Subnet, diff)
@@ -89,8 +87,13 @@ func TestNeighboursFollowTheInstances(t *testing.T) {
 		time.Sleep(time.Second)
 		w.checkNeighbours()
 		w.fake.with(func() {
-			if counts[one.Node] != 0 || len(counts) != 2 {
-				t.Errorf("an instance left %s, and these were told: %v", one.Node, counts)
+			for node, n := range counts {
+				if n != 1 {
+					t.Errorf("%s was told %d times of an instance that left", node, n)
+				}
+			}
+			if len(counts) != 3 {
+				t.Errorf("an instance left, and these were told: %v", counts)
 			}
 		})
 
@@ -100,6 +103,63 @@ func TestNeighboursFollowTheInstances(t *testing.T) {
 		w.untilState(cluster.Active, 12-w.on(leaving))
 		w.fake.reconnect(leaving)
 		w.untilState(cluster.Active, 12)
+		w.checkNeighbours()
+	})
+}
+
+// Whatever of it is lost, and whatever a node forgets, it has the newest paths soon, without waiting for the next refresh once it is told
+// anything; and it is told the whole only when it has to ask.
+func TestLostPathsAreAskedFor(t *testing.T) {
+	inWorld(t, func(w *world) {
+		second := w.fake.addNode(2)
+		w.fake.addNode(3)
+		w.create(9, "web")
+		w.untilState(cluster.Active, 9)
+		var whole, changes int
+		lose := true
+		w.fake.with(func() {
+			w.fake.drop = func(_ int, f ssntp.Frame, toController bool) bool {
+				if f.Operand != ssntp.Configure || toController || f.Destination.String() != second {
+					return false
+				}
+				for _, p := range decoded[payload.Configure](f).Subnets {
+					if p.Since == 0 {
+						whole++
+					} else {
+						changes++
+					}
+				}
+				return lose
+			}
+		})
+		remove := func(count int) {
+			t.Helper()
+			all := w.instances()
+			for _, i := range all[:count] {
+				if _, err := w.c.DeleteInstance(w.ctx, w.tenant.ID, i.ID); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w.until("they are gone", func() bool { return len(w.instances()) == len(all)-count })
+			time.Sleep(time.Second)
+		}
+		remove(1)
+		w.fake.with(func() { lose = false })
+		remove(1)
+		w.checkNeighbours()
+		w.fake.with(func() {
+			if whole != 1 || changes != 2 {
+				t.Errorf("a node that missed a change was told the whole %d times, and changes %d times", whole, changes)
+			}
+			w.fake.nodes[second].paths = map[string]payload.SubnetPaths{} // a launcher that remembers nothing
+		})
+		w.fake.disconnect(second)
+		w.fake.reconnect(second)
+		time.Sleep(time.Second)
+		w.checkNeighbours()
+		w.fake.with(func() { w.fake.nodes[second].paths = map[string]payload.SubnetPaths{} })
+		w.create(3, "more") // a start that finds nothing is sent again
+		w.untilState(cluster.Active, 10)
 		w.checkNeighbours()
 	})
 }
@@ -136,7 +196,7 @@ func TestNewsOfManySubnetsShareAMessage(t *testing.T) {
 		r := newReconciler(w.c, w.fake, &mailbox{})
 		news := map[string][]payload.SubnetPaths{
 			"one":  {{ID: "a"}, {ID: "b"}},
-			"many": {{ID: "c", Neighbours: make([]payload.Neighbour, 9000)}, {ID: "d", Peers: make([]netip.Addr, 9000)}, {ID: "e"}},
+			"many": {{ID: "c", Neighbours: make([]payload.Neighbour, 9000)}, {ID: "d", Gone: make([]string, 9000)}, {ID: "e"}},
 			"huge": {{ID: "f", Neighbours: make([]payload.Neighbour, 2*maxLocationsPerConfigure)}},
 		}
 		r.tellPaths(news)

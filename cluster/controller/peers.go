@@ -20,7 +20,7 @@ type peer struct {
 	lost     time.Time // since when it is known not to be connected; zero: it is, or nothing is known
 	missing  bool      // the grace time has passed
 	parts    map[int][]payload.InstanceReport
-	paths    map[string]payload.SubnetPaths // what it was last told of its subnets
+	told     map[string]uint64 // by subnet, the version of its paths that it was told last
 	underlay []netip.Addr
 
 	evacuated bool              // by its row: an operator wants it empty
@@ -33,7 +33,7 @@ func (p *peer) leaving() bool { return p.evacuated && p.state == cluster.NodeMai
 func (r *reconciler) peer(node string) *peer {
 	p := r.peers[node]
 	if p == nil {
-		p = &peer{paths: map[string]payload.SubnetPaths{}}
+		p = &peer{told: map[string]uint64{}}
 		r.peers[node] = p
 	}
 	return p
@@ -64,9 +64,7 @@ func (r *reconciler) hear(node string) {
 	p.heard, p.lost, p.missing = true, noTime, false
 	r.deadlines.set(subject{ofNode, node}, noTime)
 	r.wakeNode(node, true)
-	for _, n := range r.networks {
-		n.due = n.due || n.nodes[node] > 0 // what changed while it was away it has not been told
-	}
+	r.doubt(node)
 	r.order(ssntp.RequestInventory, node, nil) // its own may have been lost
 	r.tendNode(node)
 }
@@ -79,7 +77,6 @@ func (r *reconciler) lose(node string, now time.Time) {
 		return
 	}
 	p.lost = now
-	p.paths = map[string]payload.SubnetPaths{}
 	r.deadlines.set(subject{ofNode, node}, now.Add(r.timing.NodeGrace))
 	r.wakeNode(node, false)
 }
@@ -224,16 +221,16 @@ func (r *reconciler) nodeLeft(id string) {
 	})
 }
 
-// refresh asks every node for its inventory and tells it the paths of its subnets, whatever was sent before: what a lost message
-// has left wrong is put right.
+// refresh asks every node for its inventory and tells it the versions of its subnets' paths: what a lost message has left wrong is put
+// right.
 func (r *reconciler) refresh() {
 	if !r.linked {
 		return
 	}
-	for node, p := range r.peers {
+	for node := range r.peers {
 		r.order(ssntp.RequestInventory, node, nil)
 		r.tendNode(node)
-		p.paths = map[string]payload.SubnetPaths{}
+		r.doubted[node] = true
 	}
 	for _, n := range r.networks {
 		n.due = true

@@ -11,7 +11,6 @@ import (
 
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/network"
-	"github.com/ciaocloud/ciao/cluster/payload"
 )
 
 // fabric composes the wanted state of the node's network out of the ports of its instances and the paths of their subnets. One
@@ -22,25 +21,26 @@ type fabric struct {
 	file    string              // of the subnets' paths
 	timeout time.Duration
 	logger  *slog.Logger
-	wake    chan struct{}
+	wake    chan struct{} // holds a token when there is something to apply
+	changed chan struct{} // holds a token when there is something to save
 
 	mu      sync.Mutex
 	ports   map[string]network.Port
-	paths   map[string]payload.SubnetPaths
+	subnets map[string]learnt // by id
+	unsaved bool              // what is known is newer than what is on disk
 	waiters []chan<- error
 	facts   network.NodeFacts
 	applied bool // without an error, at least once
 }
 
 func newFabric(n network.NodeNetwork, file string, timeout time.Duration, logger *slog.Logger) (*fabric, error) {
-	paths, err := readPaths(file)
-	if err != nil {
-		return nil, err
+	f := &fabric{
+		network: n, file: file, timeout: timeout, logger: logger, wake: make(chan struct{}, 1), changed: make(chan struct{}, 1),
+		ports: map[string]network.Port{},
 	}
-	return &fabric{
-		network: n, file: file, timeout: timeout, logger: logger, wake: make(chan struct{}, 1),
-		ports: map[string]network.Port{}, paths: paths,
-	}, nil
+	var err error
+	f.subnets, err = readLearnt(file, logger)
+	return f, err
 }
 
 // run applies the wanted state whenever it changed, and again after a failure, until ctx ends. Each change of the facts is told to
@@ -98,7 +98,7 @@ func (f *fabric) wanted() network.Node {
 		subnets[port.Subnet] = true
 	}
 	for _, id := range slices.Sorted(maps.Keys(subnets)) {
-		node.Subnets = append(node.Subnets, wantedSubnet(f.paths[id], f.facts.Underlay))
+		node.Subnets = append(node.Subnets, f.subnets[id].wanted)
 	}
 	return node
 }
@@ -113,7 +113,7 @@ func (f *fabric) adopt(port network.Port) {
 // connect makes an instance's port and returns what the node's network turned out to be.
 func (f *fabric) connect(ctx context.Context, port network.Port) (network.NodeFacts, error) {
 	f.mu.Lock()
-	if _, known := f.paths[port.Subnet]; !known {
+	if _, known := f.subnets[port.Subnet]; !known {
 		f.mu.Unlock()
 		return network.NodeFacts{}, fmt.Errorf("%w: the node knows nothing of subnet %s", cluster.ErrInvalid, port.Subnet)
 	}
@@ -153,8 +153,13 @@ func (f *fabric) converge(ctx context.Context) error {
 }
 
 func (f *fabric) poke() {
+	token(f.wake)
+}
+
+// token leaves word, once.
+func token(c chan<- struct{}) {
 	select {
-	case f.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }

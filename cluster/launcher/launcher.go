@@ -104,6 +104,7 @@ func (l *Launcher) work(ctx context.Context) {
 		l.group.Go(func() { e.run(ctx) })
 	}
 	l.group.Go(func() { l.fabric.run(ctx, func() { l.tellChanges(true) }) })
+	l.group.Go(func() { l.fabric.keep(ctx) })
 	l.group.Go(func() { l.deliver(ctx) })
 	l.group.Go(func() { l.sample(ctx) })
 }
@@ -157,16 +158,14 @@ func sameReport(a, b payload.InstanceReport) bool {
 	return exits && a == b
 }
 
-// learnFor keeps the paths of the subnet that a start brings. It is called as frames come, and not when the instance's owner gets to
-// the start: newer paths may have come by then.
-func (l *Launcher) learnFor(s *payload.Start) *refusal {
-	if s.Kind == cluster.KindCNCI || checkAttachment(&s.Network) != "" { // which is refused anyway
-		return nil
+// learn takes in what the controller tells of subnets, and asks for what was missed. It is called as frames come, and not when an
+// instance's owner gets to its start: newer paths may have come by then. It says whether nothing was missed.
+func (l *Launcher) learn(all []payload.SubnetPaths) bool {
+	missed := l.fabric.learn(all)
+	if len(missed) > 0 {
+		l.outbox.missed(missed)
 	}
-	if err := l.fabric.learn([]payload.SubnetPaths{s.Network.Subnet}); err != nil {
-		return &refusal{bounded("the node could not keep the paths of the instance's subnet: " + err.Error()), true}
-	}
-	return nil
+	return len(missed) == 0
 }
 
 func (l *Launcher) disconnected(reason error) {

@@ -2,6 +2,8 @@ package launcher
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/ciaocloud/ciao/cluster/payload"
@@ -15,16 +17,17 @@ type outbox struct {
 
 	mu       sync.Mutex
 	online   bool
-	all      bool       // everybody needs the inventory
-	asked    []ssntp.ID // these alone asked for it
-	status   bool       // the node's status is to be told
-	order    []string   // instances with something to tell
+	all      bool            // everybody needs the inventory
+	asked    []ssntp.ID      // these alone asked for it
+	status   bool            // the node's status is to be told
+	lacking  map[string]bool // subnets whose paths are to be asked for
+	order    []string        // instances with something to tell
 	states   map[string]payload.InstanceReport
 	progress map[string]payload.Progress
 }
 
 func newOutbox() *outbox {
-	return &outbox{wake: make(chan struct{}, 1), states: map[string]payload.InstanceReport{}, progress: map[string]payload.Progress{}}
+	return &outbox{wake: make(chan struct{}, 1), lacking: map[string]bool{}, states: map[string]payload.InstanceReport{}, progress: map[string]payload.Progress{}}
 }
 
 // maxAsked bounds how many controllers may wait for an inventory of their own; beyond, everybody gets it.
@@ -45,6 +48,15 @@ func (o *outbox) requested(by ssntp.ID) {
 	o.change(func() {
 		if o.asked = append(o.asked, by); len(o.asked) > maxAsked {
 			o.all, o.asked = true, nil
+		}
+	})
+}
+
+// missed has the paths of subnets asked for.
+func (o *outbox) missed(subnets []string) {
+	o.change(func() {
+		for _, id := range subnets {
+			o.lacking[id] = true
 		}
 	})
 }
@@ -79,10 +91,7 @@ func (o *outbox) change(f func()) {
 	o.mu.Lock()
 	f()
 	o.mu.Unlock()
-	select {
-	case o.wake <- struct{}{}:
-	default:
-	}
+	token(o.wake)
 }
 
 // letter is one thing to tell.
@@ -90,6 +99,7 @@ type letter struct {
 	inventory bool
 	to        ssntp.ID // zero is everybody
 	status    bool
+	lacking   []string // subnets
 	state     *payload.InstanceReport
 	progress  *payload.Progress
 }
@@ -111,6 +121,10 @@ func (o *outbox) next() *letter {
 		to := o.asked[0]
 		o.asked = o.asked[1:]
 		return &letter{inventory: true, to: to}
+	case len(o.lacking) > 0:
+		lacking := slices.Sorted(maps.Keys(o.lacking))
+		clear(o.lacking)
+		return &letter{lacking: lacking}
 	case len(o.order) > 0:
 		return o.nextInstance()
 	}
@@ -154,6 +168,8 @@ func (l *Launcher) mail(ctx context.Context, one *letter) error {
 		return l.sendInventory(ctx, one.to)
 	case one.status:
 		return l.sendStatus(ctx)
+	case one.lacking != nil:
+		return l.link.send(ctx, ssntp.RequestPaths, ssntp.ID{}, payload.RequestPaths{Subnets: one.lacking})
 	case one.state != nil:
 		return l.link.send(ctx, ssntp.InstanceState, ssntp.ID{}, *one.state)
 	}

@@ -1,57 +1,136 @@
 package launcher
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"maps"
 	"net"
 	"net/netip"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/ciaocloud/ciao/cluster/network"
 	"github.com/ciaocloud/ciao/cluster/payload"
 )
 
-// readPaths reads the paths of subnets that the launcher before this one knew.
-func readPaths(file string) (map[string]payload.SubnetPaths, error) {
-	paths := map[string]payload.SubnetPaths{}
+// learnt is what the node knows of a subnet.
+type learnt struct {
+	paths  payload.SubnetPaths
+	wanted network.Subnet // as the kernel is to have it
+}
+
+func newLearnt(paths payload.SubnetPaths) learnt {
+	wanted := network.Subnet{
+		ID: paths.ID, Tenant: paths.Tenant, Key: paths.Key, Prefix: paths.Prefix, Gateway: paths.Gateway, Concentrator: paths.Concentrator,
+		Neighbours: make([]network.Neighbour, len(paths.Neighbours)),
+	}
+	peers := map[netip.Addr]bool{}
+	for i, neighbour := range paths.Neighbours {
+		wanted.Neighbours[i] = network.Neighbour(neighbour)
+		peers[neighbour.Node] = true
+	}
+	wanted.Peers = slices.SortedFunc(maps.Keys(peers), netip.Addr.Compare)
+	return learnt{paths, wanted}
+}
+
+// readLearnt reads what the launcher before this one knew. What a loss of power has left unreadable is told again.
+func readLearnt(file string, logger *slog.Logger) (map[string]learnt, error) {
+	all := map[string]learnt{}
 	data, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return paths, nil
-	}
-	if err == nil {
-		err = json.Unmarshal(data, &paths)
+		return all, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the paths of subnets: %w", err)
 	}
-	return paths, nil
+	paths := map[string]payload.SubnetPaths{}
+	if err := json.Unmarshal(data, &paths); err != nil {
+		logger.Warn("the paths of subnets cannot be read and have to be told anew", "file", file, "error", err)
+	}
+	for id, one := range paths {
+		all[id] = newLearnt(one)
+	}
+	return all, nil
 }
 
-// learn keeps the newest paths of subnets; what changed for a subnet with ports is applied.
-func (f *fabric) learn(all []payload.SubnetPaths) error {
+// learn takes in news of subnets, and applies what changed. It names those of which something was missed, which it leaves as they are:
+// the controller has to tell all of them.
+func (f *fabric) learn(all []payload.SubnetPaths) (missed []string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	changed := false
-	for _, paths := range all {
-		if !samePaths(f.paths[paths.ID], paths) {
-			f.paths[paths.ID] = paths
-			changed = true
+	changed, first := false, false
+	for _, news := range all {
+		before, known := f.subnets[news.ID]
+		after, follows := before.paths.Follow(news)
+		if !follows {
+			missed = append(missed, news.ID)
+			continue
 		}
+		if before.paths.Version == after.Version && before.paths.Same(after) {
+			continue
+		}
+		f.subnets[news.ID] = newLearnt(after)
+		changed, first = true, first || !known
 	}
 	if !changed {
-		return nil
+		return missed
 	}
 	f.drop(all)
 	f.poke()
-	data, err := json.Marshal(f.paths)
-	if err != nil {
-		return fmt.Errorf("encode the paths of subnets: %w", err)
+	f.unsaved = true
+	if first { // whoever comes after a crash could do nothing with the port of a subnet that it does not know
+		f.save(true)
+	} else {
+		token(f.changed)
 	}
-	return writeFile(f.file, data, true)
+	return missed
+}
+
+// saveInterval is how long changes of what is known already are collected before they are saved. Whoever comes after a crash and finds
+// an older version is told of it by the controller.
+const saveInterval = time.Second
+
+// keep saves what changed until ctx ends.
+func (f *fabric) keep(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-f.changed:
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(saveInterval):
+		}
+		f.mu.Lock()
+		f.save(false)
+		f.mu.Unlock()
+	}
+}
+
+// save writes what is known, if it is not on disk already. f.mu is held.
+func (f *fabric) save(durable bool) {
+	if !f.unsaved {
+		return
+	}
+	paths := make(map[string]payload.SubnetPaths, len(f.subnets))
+	for id, one := range f.subnets {
+		paths[id] = one.paths
+	}
+	data, err := json.Marshal(paths)
+	if err == nil {
+		err = writeFile(f.file, data, durable)
+	}
+	if err != nil {
+		f.logger.Error("paths of subnets not saved; a launcher that starts before the controller is back will not know them", "error", err)
+		return
+	}
+	f.unsaved = false
 }
 
 // maxIdlePaths bounds how many subnets without a port are remembered.
@@ -59,7 +138,7 @@ const maxIdlePaths = 1024
 
 // drop forgets subnets without a port when there are too many; the newest are about to get one.
 func (f *fabric) drop(newest []payload.SubnetPaths) {
-	if len(f.paths) <= maxIdlePaths+len(f.ports) {
+	if len(f.subnets) <= maxIdlePaths+len(f.ports) {
 		return
 	}
 	used := map[string]bool{}
@@ -69,14 +148,14 @@ func (f *fabric) drop(newest []payload.SubnetPaths) {
 	for _, port := range f.ports {
 		used[port.Subnet] = true
 	}
-	maps.DeleteFunc(f.paths, func(id string, _ payload.SubnetPaths) bool { return !used[id] })
+	maps.DeleteFunc(f.subnets, func(id string, _ learnt) bool { return !used[id] })
 }
 
 // lookup finds the paths of a subnet, and the facts of the node.
 func (f *fabric) lookup(subnet string) (payload.SubnetPaths, network.NodeFacts) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.paths[subnet], f.facts
+	return f.subnets[subnet].paths, f.facts
 }
 
 // ready says whether the network has been applied, and its facts.
@@ -84,26 +163,6 @@ func (f *fabric) ready() (network.NodeFacts, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.facts, f.applied
-}
-
-func samePaths(a, b payload.SubnetPaths) bool {
-	return slices.Equal(a.Peers, b.Peers) && slices.Equal(a.Neighbours, b.Neighbours) && a.ID == b.ID && a.Tenant == b.Tenant && a.Key == b.Key && a.Prefix == b.Prefix &&
-		a.Gateway == b.Gateway && a.Concentrator == b.Concentrator && a.Domain == b.Domain
-}
-
-// wantedSubnet is a subnet as the kernel is to have it; the node is not its own peer, nor has it neighbours on itself.
-func wantedSubnet(paths payload.SubnetPaths, own netip.Addr) network.Subnet {
-	peers := slices.DeleteFunc(slices.Clone(paths.Peers), func(peer netip.Addr) bool { return peer == own })
-	wanted := network.Subnet{
-		ID: paths.ID, Tenant: paths.Tenant, Key: paths.Key, Prefix: paths.Prefix,
-		Gateway: paths.Gateway, Concentrator: paths.Concentrator, Peers: peers,
-	}
-	for _, neighbour := range paths.Neighbours {
-		if neighbour.Node != own {
-			wanted.Neighbours = append(wanted.Neighbours, network.Neighbour(neighbour))
-		}
-	}
-	return wanted
 }
 
 func validMAC(text string) bool {

@@ -1,7 +1,6 @@
 package launcher
 
 import (
-	"cmp"
 	"time"
 
 	"github.com/ciaocloud/ciao/cluster"
@@ -64,7 +63,10 @@ func (l *Launcher) start(s payload.Start) {
 		l.logger.Warn("start dropped: its instance is not an id", "instance", bounded(s.Instance))
 		return
 	}
-	forgetful := l.learnFor(&s)
+	networked := s.Kind != cluster.KindCNCI && checkAttachment(&s.Network) == "" // else it is refused anyway
+	if networked && !l.learn([]payload.SubnetPaths{s.Network.Subnet}) {
+		return // the controller sends it again, with the paths that are asked for
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	o := l.owners[s.Instance]
@@ -78,7 +80,7 @@ func (l *Launcher) start(s payload.Start) {
 		l.outbox.report(goneReport(s.Instance, s.Generation))
 		return
 	}
-	refused := cmp.Or(l.admit(&s), forgetful)
+	refused := l.admit(&s)
 	report := startingReport(&s, refused)
 	switch {
 	case o == nil && refused != nil:
@@ -114,9 +116,7 @@ func (l *Launcher) command(instance string, w wish) {
 
 // configure takes new paths of subnets. Those of a concentrator are not for a launcher.
 func (l *Launcher) configure(c payload.Configure) {
-	if err := l.fabric.learn(c.Subnets); err != nil {
-		l.logger.Error("paths of subnets not kept", "error", err)
-	}
+	l.learn(c.Subnets)
 }
 
 func goneReport(instance string, generation uint64) payload.InstanceReport {

@@ -24,7 +24,7 @@ type Node struct {
 	Ports    []Port
 }
 
-// Subnet is a tenant's subnet on a node: one bridge and one VXLAN device (RFC 7348).
+// Subnet is a tenant's subnet on a node: one bridge and one VXLAN device (RFC 7348). What it says of the node itself is left out.
 type Subnet struct {
 	ID           string
 	Tenant       string
@@ -32,7 +32,7 @@ type Subnet struct {
 	Prefix       netip.Prefix
 	Gateway      netip.Addr
 	Concentrator netip.Addr   // the CNCI on the underlay; invalid while it has none
-	Peers        []netip.Addr // other nodes on the underlay that have the subnet
+	Peers        []netip.Addr // nodes on the underlay that have the subnet
 	Neighbours   []Neighbour  // instances on those nodes; frames for any other MAC but the gateway's go to all of Peers
 }
 

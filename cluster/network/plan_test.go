@@ -186,6 +186,16 @@ func TestPlanMovesTheUnderlay(t *testing.T) {
 	}
 }
 
+// All nodes are told the same of a subnet; frames that a node sent to itself would come back to it.
+func TestNodeIsNoPeerOfItself(t *testing.T) {
+	told := neighbours(neighbours(subnet("red", 1, "198.51.100.60", "198.51.100.61"), "198.51.100.60", 2), "198.51.100.61", 3)
+	others := neighbours(subnet("red", 1, "198.51.100.61"), "198.51.100.61", 3)
+	want, got := printedAs(nodeImage(t, []network.Subnet{others})), printedAs(nodeImage(t, []network.Subnet{told}))
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("image (-want +got):\n%s", diff)
+	}
+}
+
 func printedAs(wanted network.Image) string { return networktest.Print(wanted) }
 
 func oneNeighbour(mac string, node netip.Addr) network.Node {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"regexp"
+	"slices"
 
 	"github.com/ciaocloud/ciao/cluster"
 )
@@ -30,6 +31,7 @@ func NodeImage(site Site, wanted Node) (Image, error) {
 	image.settle()
 	peers := map[string]bool{}
 	for _, subnet := range wanted.Subnets {
+		subnet = subnet.without(site.Underlay.Addr())
 		image.addSubnet(site, subnet)
 		for _, peer := range subnet.remotes() {
 			peers[peer.String()] = true
@@ -123,6 +125,13 @@ func (i *Image) addPort(site Site, port Port) {
 }
 
 func (i *Image) addTable(table Table) { i.Tables[table.ID] = table }
+
+// without leaves a node itself out: its own frames would be sent back to it.
+func (s Subnet) without(own netip.Addr) Subnet {
+	s.Peers = slices.DeleteFunc(slices.Clone(s.Peers), func(peer netip.Addr) bool { return peer == own })
+	s.Neighbours = slices.DeleteFunc(slices.Clone(s.Neighbours), func(n Neighbour) bool { return n.Node == own })
+	return s
+}
 
 func (s Subnet) remotes() []netip.Addr {
 	remotes := append([]netip.Addr(nil), s.Peers...)

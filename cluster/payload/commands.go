@@ -53,19 +53,6 @@ type Attachment struct {
 	Addresses []netip.Addr `cbor:"3,keyasint"`
 }
 
-// SubnetPaths is what a node must know of a subnet: how frames reach its CNCI and the other nodes that have it.
-type SubnetPaths struct {
-	ID           string       `cbor:"1,keyasint"`
-	Tenant       string       `cbor:"2,keyasint"`
-	Key          uint32       `cbor:"3,keyasint"`
-	Prefix       netip.Prefix `cbor:"4,keyasint"`
-	Gateway      netip.Addr   `cbor:"5,keyasint"`
-	Concentrator netip.Addr   `cbor:"6,keyasint,omitempty"` // the CNCI on the underlay; invalid while it has none
-	Peers        Addresses    `cbor:"10,keyasint"`          // other nodes on the underlay
-	Domain       string       `cbor:"8,keyasint"`           // DNS domain of the tenant's instances
-	Neighbours   Neighbours   `cbor:"11,keyasint"`          // the instances on other nodes, in the order of their MACs
-}
-
 // Stop wants an instance stopped, its disk and addresses kept (controller → agent, netagent).
 type Stop struct {
 	Instance   string           `cbor:"1,keyasint"`

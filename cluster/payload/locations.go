@@ -9,12 +9,8 @@ import (
 	"github.com/ciaocloud/ciao/cluster"
 )
 
-// Addresses is a list of IP addresses. In a body it is one byte string: each address with its length before it. A subnet with hundreds
-// of nodes is told to each of them again and again, and a list element by element took ten times as long to read.
-type Addresses []netip.Addr
-
-// Neighbours is a list of instances' locations. In a body it is one byte string: the six bytes of each MAC, then the address as in
-// Addresses.
+// Neighbours is a list of instances' locations. In a body it is one byte string: of each the six bytes of its MAC, then its node's address
+// with the length before it. A list element by element took ten times as long to read.
 type Neighbours []Neighbour
 
 // Neighbour is where the frames for an instance of the subnet go.
@@ -24,34 +20,6 @@ type Neighbour struct {
 }
 
 const macLength = 6
-
-// MarshalBinary implements encoding.BinaryMarshaler.
-func (l Addresses) MarshalBinary() (data []byte, err error) {
-	data = make([]byte, 0, 5*len(l))
-	for _, address := range l {
-		if data, err = appendAddress(data, address); err != nil {
-			return nil, err
-		}
-	}
-	return data, nil
-}
-
-// UnmarshalBinary implements encoding.BinaryUnmarshaler.
-func (l *Addresses) UnmarshalBinary(data []byte) error {
-	list := slices.Grow(Addresses(nil), min(len(data)/5, maxElements))
-	for len(data) > 0 {
-		address, rest, err := cutAddress(data)
-		if err != nil {
-			return err
-		}
-		if len(list) == maxElements {
-			return tooMany()
-		}
-		list, data = append(list, address), rest
-	}
-	*l = list
-	return nil
-}
 
 // MarshalBinary implements encoding.BinaryMarshaler.
 func (l Neighbours) MarshalBinary() (data []byte, err error) {
@@ -104,7 +72,7 @@ func cutAddress(data []byte) (address netip.Addr, rest []byte, err error) {
 			return address, data[end:], nil
 		}
 	}
-	return address, nil, fmt.Errorf("%w: a list of addresses is cut off, or has one that is of neither family", cluster.ErrInvalid)
+	return address, nil, fmt.Errorf("%w: a list of neighbours is cut off, or has an address that is of neither family", cluster.ErrInvalid)
 }
 
 func tooMany() error {
