@@ -103,12 +103,16 @@ func (l *Limit) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Quota bounds what a tenant may hold at one time.
+// Quota bounds what a tenant may hold at one time, and how large each of its instances may be.
 type Quota struct {
-	Instances Limit `json:"instances"`
-	VCPUs     Limit `json:"vcpus"`
-	MemoryMiB Limit `json:"memory_mib"`
-	Images    Limit `json:"images"`
+	Instances         Limit `json:"instances"`
+	VCPUs             Limit `json:"vcpus"`
+	MemoryMiB         Limit `json:"memory_mib"`
+	DiskMiB           Limit `json:"disk_mib"`
+	Images            Limit `json:"images"`
+	InstanceVCPUs     Limit `json:"instance_vcpus"` // of one instance
+	InstanceMemoryMiB Limit `json:"instance_memory_mib"`
+	InstanceDiskMiB   Limit `json:"instance_disk_mib"`
 }
 
 // UnmarshalJSON reads a quota; a limit that an older program did not know is Unlimited.
@@ -124,7 +128,10 @@ func (q *Quota) UnmarshalJSON(text []byte) error {
 
 // NoQuota is the quota that allows everything.
 func NoQuota() Quota {
-	return Quota{Instances: Unlimited, VCPUs: Unlimited, MemoryMiB: Unlimited, Images: Unlimited}
+	return Quota{
+		Instances: Unlimited, VCPUs: Unlimited, MemoryMiB: Unlimited, DiskMiB: Unlimited, Images: Unlimited,
+		InstanceVCPUs: Unlimited, InstanceMemoryMiB: Unlimited, InstanceDiskMiB: Unlimited,
+	}
 }
 
 // Usage is what a tenant holds: reserved at creation, given back when the instance or image is gone.
@@ -132,5 +139,6 @@ type Usage struct {
 	Instances int64 `json:"instances"`
 	CPU       CPU   `json:"vcpus"`
 	MemoryMiB int64 `json:"memory_mib"`
+	DiskMiB   int64 `json:"disk_mib,omitempty"`
 	Images    int64 `json:"images,omitempty"`
 }

@@ -44,6 +44,18 @@ func TestCPUText(t *testing.T) {
 	}
 }
 
+func TestQuotaOfAnOlderProgram(t *testing.T) {
+	var got Quota
+	if err := json.Unmarshal([]byte(`{"instances":"3","vcpus":"unlimited"}`), &got); err != nil {
+		t.Fatal(err)
+	}
+	want := NoQuota()
+	want.Instances = 3
+	if got != want {
+		t.Errorf("got %v, want %v: what is not said bounds nothing", got, want)
+	}
+}
+
 func TestLimitText(t *testing.T) {
 	tests := []struct {
 		text string

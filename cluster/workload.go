@@ -70,6 +70,7 @@ type WorkloadSpec struct {
 type Requirements struct {
 	VCPUs     CPU               `json:"vcpus"`
 	MemoryMiB int64             `json:"memory_mib"`
+	DiskMiB   int64             `json:"disk_mib,omitempty"` // disk that is kept for it on its node
 	Pids      int64             `json:"pids,omitempty"`     // most processes and threads at one time
 	Node      string            `json:"node,omitempty"`     // id of the only node that will do
 	Hostname  string            `json:"hostname,omitempty"` // host name of the only node that will do
@@ -79,7 +80,7 @@ type Requirements struct {
 
 // Resources are the amounts that placement and quota count.
 func (r Requirements) Resources() Resources {
-	return Resources{CPU: r.VCPUs, MemoryMiB: r.MemoryMiB}
+	return Resources{CPU: r.VCPUs, MemoryMiB: r.MemoryMiB, DiskMiB: r.DiskMiB}
 }
 
 // Defaults and bounds of a workload.
@@ -90,6 +91,7 @@ const (
 	DefaultStopGrace = Duration(10 * time.Second)
 	MinMemoryMiB     = 6 // the Docker Engine's lower bound
 	MaxMemoryMiB     = 16 << 20
+	MaxDiskMiB       = 1 << 30
 	MaxStopGrace     = Duration(10 * time.Minute)
 	maxHostname      = 253 // hostname(7)
 	maxArguments     = 256
@@ -182,6 +184,9 @@ func (r Requirements) validate(problems *Problems) {
 	}
 	if r.MemoryMiB < MinMemoryMiB || r.MemoryMiB > MaxMemoryMiB {
 		problems.Add("requirements.memory_mib", "must be from %d to %d", MinMemoryMiB, MaxMemoryMiB)
+	}
+	if r.DiskMiB < 0 || r.DiskMiB > MaxDiskMiB {
+		problems.Add("requirements.disk_mib", "must be from 0 to %d", MaxDiskMiB)
 	}
 	if r.Pids < 1 || r.Pids > 1<<20 {
 		problems.Add("requirements.pids", "must be from 1 to %d", 1<<20)

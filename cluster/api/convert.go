@@ -9,7 +9,7 @@ func NewWorkload(name string, visibility cluster.Visibility, spec cluster.Worklo
 		Command: spec.Command, Environment: spec.Environment, Privileged: spec.Privileged, Restart: spec.Restart, StopGrace: spec.StopGrace.String(),
 		Requirements: Requirements{
 			VCPUs: float64(spec.Requirements.VCPUs) / float64(cluster.VCPU), MemoryMiB: spec.Requirements.MemoryMiB,
-			Pids: spec.Requirements.Pids, Node: spec.Requirements.Node, Hostname: spec.Requirements.Hostname,
+			DiskMiB: spec.Requirements.DiskMiB, Pids: spec.Requirements.Pids, Node: spec.Requirements.Node, Hostname: spec.Requirements.Hostname,
 			Labels: spec.Requirements.Labels, Spread: spec.Requirements.Spread,
 		},
 	}

@@ -31,6 +31,7 @@ type Instance struct {
 	Generation  uint64            `json:"generation" doc:"counts its starts"`
 	VCPUs       float64           `json:"vcpus"`
 	MemoryMiB   int64             `json:"memory_mib"`
+	DiskMiB     int64             `json:"disk_mib" doc:"that is kept for it on its node"`
 }
 
 // Endpoint is a host and a port.
@@ -85,6 +86,7 @@ type Workload struct {
 type Requirements struct {
 	VCPUs     float64           `json:"vcpus,omitempty" doc:"with at most three digits behind the point"`
 	MemoryMiB int64             `json:"memory_mib,omitempty"`
+	DiskMiB   int64             `json:"disk_mib,omitempty" doc:"disk that is kept for it on its node"`
 	Pids      int64             `json:"pids,omitempty" doc:"most processes and threads at one time"`
 	Node      string            `json:"node,omitempty" doc:"id of the only node that will do"`
 	Hostname  string            `json:"hostname,omitempty" doc:"host name of the only node that will do"`
@@ -168,17 +170,22 @@ type Quota struct {
 
 // Names of quotas.
 const (
-	QuotaInstances = "instances"
-	QuotaVCPUs     = "vcpus"
-	QuotaMemoryMiB = "memory_mib"
-	QuotaImages    = "images"
+	QuotaInstances         = "instances"
+	QuotaVCPUs             = "vcpus"
+	QuotaMemoryMiB         = "memory_mib"
+	QuotaDiskMiB           = "disk_mib"
+	QuotaImages            = "images"
+	QuotaInstanceVCPUs     = "instance_vcpus" // of one instance
+	QuotaInstanceMemoryMiB = "instance_memory_mib"
+	QuotaInstanceDiskMiB   = "instance_disk_mib"
 )
 
 // QuotaItem is one bounded amount.
 type QuotaItem struct {
-	Name  string  `json:"name" doc:"instances, vcpus, memory_mib or images"`
+	Name  string  `json:"name" doc:"instances, vcpus, memory_mib, disk_mib, images: what all of the tenant's may be; instance_vcpus, instance_memory_mib, instance_disk_mib: what each instance may have"`
 	Limit string  `json:"limit" doc:"a whole number, or unlimited"`
 	Used  float64 `json:"used"`
+	Each  bool    `json:"each" doc:"it bounds one instance, not their sum: none of it is used"`
 }
 
 // UpdateQuota sets the named limits and leaves the others.
@@ -198,6 +205,8 @@ type Node struct {
 	VCPUsAllocated     float64            `json:"vcpus_allocated" doc:"that its instances asked for"`
 	MemoryMiB          int64              `json:"memory_mib"`
 	MemoryMiBAllocated int64              `json:"memory_mib_allocated"`
+	DiskMiB            int64              `json:"disk_mib"`
+	DiskMiBAllocated   int64              `json:"disk_mib_allocated"`
 	Load               float64            `json:"load" doc:"one-minute load average; -1 is unknown"`
 	Evacuated          bool               `json:"evacuated" doc:"an operator wants it empty"`
 	Instances          int                `json:"instances" doc:"tenants' instances that are placed on it"`

@@ -14,7 +14,7 @@ func instanceOf(i cluster.Instance, workload string) api.Instance {
 		ID: i.ID, Name: i.Name, Tenant: i.Tenant, Workload: workload, WorkloadID: i.Workload, Kind: i.Kind, State: i.State,
 		Desired: i.Desired, Node: i.Node, MAC: i.MAC, Addresses: list(i.Addresses), Subnet: i.Subnet, Labels: dictionary(i.Labels),
 		Created: i.Created, Changed: i.Changed, Reason: i.Reason, Explanation: i.Explanation, ExitCode: i.ExitCode,
-		Generation: i.Generation, VCPUs: vcpus(i.Spec.Requirements.VCPUs), MemoryMiB: i.Spec.Requirements.MemoryMiB,
+		Generation: i.Generation, VCPUs: vcpus(i.Spec.Requirements.VCPUs), MemoryMiB: i.Spec.Requirements.MemoryMiB, DiskMiB: i.Spec.Requirements.DiskMiB,
 	}
 }
 
@@ -31,7 +31,7 @@ func workloadOf(w cluster.Workload) api.Workload {
 		ID: w.ID, Name: w.Name, Tenant: w.Tenant, Visibility: w.Visibility, Kind: w.Spec.Kind, Description: w.Spec.Description,
 		Image: w.Spec.Image, Pull: w.Spec.Pull, Command: list(w.Spec.Command), Environment: dictionary(w.Spec.Environment),
 		Requirements: api.Requirements{
-			VCPUs: vcpus(w.Spec.Requirements.VCPUs), MemoryMiB: w.Spec.Requirements.MemoryMiB, Pids: w.Spec.Requirements.Pids,
+			VCPUs: vcpus(w.Spec.Requirements.VCPUs), MemoryMiB: w.Spec.Requirements.MemoryMiB, DiskMiB: w.Spec.Requirements.DiskMiB, Pids: w.Spec.Requirements.Pids,
 			Node: w.Spec.Requirements.Node, Hostname: w.Spec.Requirements.Hostname, Labels: w.Spec.Requirements.Labels,
 			Spread: w.Spec.Requirements.Spread,
 		},
@@ -45,7 +45,7 @@ func specOf(w api.CreateWorkload) (cluster.WorkloadSpec, error) {
 	spec := cluster.WorkloadSpec{
 		Kind: w.Kind, Description: w.Description, Image: w.Image, Pull: w.Pull, Command: w.Command, Environment: w.Environment,
 		Requirements: cluster.Requirements{
-			MemoryMiB: w.Requirements.MemoryMiB, Pids: w.Requirements.Pids, Node: w.Requirements.Node, Hostname: w.Requirements.Hostname,
+			MemoryMiB: w.Requirements.MemoryMiB, DiskMiB: w.Requirements.DiskMiB, Pids: w.Requirements.Pids, Node: w.Requirements.Node, Hostname: w.Requirements.Hostname,
 			Labels: w.Requirements.Labels, Spread: w.Requirements.Spread,
 		},
 		Privileged: w.Privileged, Restart: w.Restart,
@@ -73,7 +73,11 @@ func quotaOf(tenant string, quota cluster.Quota, used cluster.Usage) api.Quota {
 		{Name: api.QuotaInstances, Limit: quota.Instances.String(), Used: float64(used.Instances)},
 		{Name: api.QuotaVCPUs, Limit: quota.VCPUs.String(), Used: vcpus(used.CPU)},
 		{Name: api.QuotaMemoryMiB, Limit: quota.MemoryMiB.String(), Used: float64(used.MemoryMiB)},
+		{Name: api.QuotaDiskMiB, Limit: quota.DiskMiB.String(), Used: float64(used.DiskMiB)},
 		{Name: api.QuotaImages, Limit: quota.Images.String(), Used: float64(used.Images)},
+		{Name: api.QuotaInstanceVCPUs, Limit: quota.InstanceVCPUs.String(), Each: true},
+		{Name: api.QuotaInstanceMemoryMiB, Limit: quota.InstanceMemoryMiB.String(), Each: true},
+		{Name: api.QuotaInstanceDiskMiB, Limit: quota.InstanceDiskMiB.String(), Each: true},
 	}}
 }
 
@@ -84,7 +88,8 @@ func (s *Server) nodeOf(n cluster.Node) api.Node {
 	}
 	return api.Node{
 		ID: n.ID, Hostname: n.Hostname, Roles: list(n.Roles), State: n.State, Kinds: list(n.Kinds), Labels: dictionary(n.Labels),
-		VCPUs: vcpus(n.Capacity.CPU), VCPUsAllocated: vcpus(n.Allocated.CPU), MemoryMiB: n.Capacity.MemoryMiB, MemoryMiBAllocated: n.Allocated.MemoryMiB, Load: load,
+		VCPUs: vcpus(n.Capacity.CPU), VCPUsAllocated: vcpus(n.Allocated.CPU), MemoryMiB: n.Capacity.MemoryMiB, MemoryMiBAllocated: n.Allocated.MemoryMiB,
+		DiskMiB: n.Capacity.DiskMiB, DiskMiBAllocated: n.Allocated.DiskMiB, Load: load,
 		Evacuated: n.Evacuated, Instances: n.Instances, Running: n.Running, Underlay: list(n.Underlay), Version: n.Version, Seen: n.Seen,
 	}
 }

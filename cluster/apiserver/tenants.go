@@ -133,7 +133,8 @@ func quotaUpdate(limits map[string]string) (controller.QuotaUpdate, error) {
 	var problems cluster.Problems
 	fields := map[string]**cluster.Limit{
 		api.QuotaInstances: &update.Instances, api.QuotaVCPUs: &update.VCPUs, api.QuotaMemoryMiB: &update.MemoryMiB,
-		api.QuotaImages: &update.Images,
+		api.QuotaDiskMiB: &update.DiskMiB, api.QuotaImages: &update.Images, api.QuotaInstanceVCPUs: &update.InstanceVCPUs,
+		api.QuotaInstanceMemoryMiB: &update.InstanceMemoryMiB, api.QuotaInstanceDiskMiB: &update.InstanceDiskMiB,
 	}
 	for name, value := range limits {
 		field, known := fields[name]

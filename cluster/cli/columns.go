@@ -30,6 +30,7 @@ var instanceColumns = []column[api.Instance]{
 	{Title: "labels", Value: func(i api.Instance) string { return pairs(i.Labels) }},
 	{Title: "vcpus", Value: func(i api.Instance) string { return decimal(i.VCPUs) }},
 	{Title: "memory", Value: func(i api.Instance) string { return mib(i.MemoryMiB) }},
+	{Title: "disk", Value: func(i api.Instance) string { return mib(i.DiskMiB) }},
 	{Title: "generation", Value: func(i api.Instance) string { return strconv.FormatUint(i.Generation, 10) }},
 	{Title: "created", Value: func(i api.Instance) string { return clock(i.Created) }},
 	{Title: "age", Value: func(i api.Instance) string { return age(i.Created) }},
@@ -54,6 +55,7 @@ var workloadColumns = []column[api.Workload]{
 	{Title: "environment", Value: func(w api.Workload) string { return pairs(w.Environment) }},
 	{Title: "vcpus", Value: func(w api.Workload) string { return decimal(w.Requirements.VCPUs) }},
 	{Title: "memory", Value: func(w api.Workload) string { return mib(w.Requirements.MemoryMiB) }},
+	{Title: "disk", Value: func(w api.Workload) string { return mib(w.Requirements.DiskMiB) }},
 	{Title: "pids", Value: func(w api.Workload) string { return strconv.FormatInt(w.Requirements.Pids, 10) }},
 	{Title: "node", Value: func(w api.Workload) string { return w.Requirements.Node }},
 	{Title: "hostname", Value: func(w api.Workload) string { return w.Requirements.Hostname }},
@@ -93,6 +95,7 @@ var nodeColumns = []column[api.Node]{
 	{Title: "memory", Value: func(n api.Node) string {
 		return fmt.Sprintf("%d/%d MiB", n.MemoryMiBAllocated, n.MemoryMiB)
 	}},
+	{Title: "disk", Value: func(n api.Node) string { return fmt.Sprintf("%d/%d MiB", n.DiskMiBAllocated, n.DiskMiB) }},
 	{Title: "load", Value: func(n api.Node) string { return load(n.Load) }},
 	{Title: "underlay", Value: func(n api.Node) string { return join(n.Underlay) }},
 	{Title: "seen", Value: func(n api.Node) string { return age(n.Seen) }},
@@ -152,7 +155,7 @@ var cnciColumns = []column[api.CNCI]{
 
 var quotaColumns = []column[api.QuotaItem]{
 	{Title: "name", Value: func(q api.QuotaItem) string { return q.Name }},
-	{Title: "used", Value: func(q api.QuotaItem) string { return decimal(q.Used) }},
+	{Title: "used", Value: quotaUsed},
 	{Title: "limit", Value: func(q api.QuotaItem) string { return q.Limit }},
 }
 

@@ -71,6 +71,14 @@ func amount(n int64) string {
 	return strconv.FormatInt(n, 10)
 }
 
+// quotaUsed is empty where there is no sum of which something could be used.
+func quotaUsed(q api.QuotaItem) string {
+	if q.Each {
+		return ""
+	}
+	return decimal(q.Used)
+}
+
 func mib(n int64) string { return strconv.FormatInt(n, 10) + " MiB" }
 
 func clock(t time.Time) string {

@@ -14,11 +14,16 @@ func (s *session) update() *cobra.Command {
 	return terminal.Group("update", "Change tenants and quotas (operator)", s.updateQuota(), s.updateTenant())
 }
 
+var quotaNames = []string{
+	api.QuotaInstances, api.QuotaVCPUs, api.QuotaMemoryMiB, api.QuotaDiskMiB, api.QuotaImages,
+	api.QuotaInstanceVCPUs, api.QuotaInstanceMemoryMiB, api.QuotaInstanceDiskMiB,
+}
+
 func (s *session) updateQuota() *cobra.Command {
 	return s.printing(&cobra.Command{
 		Use: "quota TENANT NAME VALUE|unlimited", Short: "Change what a tenant may hold (operator)",
 		Args: terminal.Arguments("TENANT", "NAME", "VALUE"), Example: "  ciao update quota acme instances 50",
-		ValidArgsFunction: then(s.complete(tenants), []string{api.QuotaInstances, api.QuotaVCPUs, api.QuotaMemoryMiB, api.QuotaImages}, []string{"unlimited"}),
+		ValidArgsFunction: then(s.complete(tenants), quotaNames, []string{"unlimited"}),
 		RunE: s.operator(func(ctx context.Context, c *client.Client, args []string, streams terminal.Streams) error {
 			quota, err := c.UpdateQuota(ctx, args[0], api.UpdateQuota{Limits: map[string]string{args[1]: args[2]}})
 			if err != nil {

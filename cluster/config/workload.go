@@ -32,6 +32,7 @@ type workloadFile struct {
 type workloadRequirements struct {
 	VCPUs     located[cluster.CPU, *cluster.CPU] `yaml:"vcpus"`
 	MemoryMiB int64                              `yaml:"memory_mib"`
+	DiskMiB   int64                              `yaml:"disk_mib"`
 	Pids      int64                              `yaml:"pids"`
 	Node      string                             `yaml:"node"`
 	Hostname  string                             `yaml:"hostname"`
@@ -79,7 +80,7 @@ func (f workloadFile) workload() Workload {
 		Kind: f.Kind, Description: f.Description, Image: f.Image, Pull: f.Pull, Command: f.Command,
 		Environment: f.Environment, Privileged: f.Privileged, Restart: f.Restart, StopGrace: f.StopGrace.value,
 		Requirements: cluster.Requirements{
-			VCPUs: f.Requirements.VCPUs.value, MemoryMiB: f.Requirements.MemoryMiB, Pids: f.Requirements.Pids,
+			VCPUs: f.Requirements.VCPUs.value, MemoryMiB: f.Requirements.MemoryMiB, DiskMiB: f.Requirements.DiskMiB, Pids: f.Requirements.Pids,
 			Node: f.Requirements.Node, Hostname: f.Requirements.Hostname, Labels: f.Requirements.Labels,
 			Spread: f.Requirements.Spread,
 		},

@@ -28,7 +28,11 @@ func (c *Controller) UpdateQuota(ctx context.Context, ref string, update QuotaUp
 			{&tenant.Quota.Instances, update.Instances},
 			{&tenant.Quota.VCPUs, update.VCPUs},
 			{&tenant.Quota.MemoryMiB, update.MemoryMiB},
+			{&tenant.Quota.DiskMiB, update.DiskMiB},
 			{&tenant.Quota.Images, update.Images},
+			{&tenant.Quota.InstanceVCPUs, update.InstanceVCPUs},
+			{&tenant.Quota.InstanceMemoryMiB, update.InstanceMemoryMiB},
+			{&tenant.Quota.InstanceDiskMiB, update.InstanceDiskMiB},
 		} {
 			if change.from != nil {
 				*change.to = *change.from
@@ -49,7 +53,8 @@ func validateQuota(quota cluster.Quota, problems *cluster.Problems) {
 		value cluster.Limit
 	}{
 		{"quota.instances", quota.Instances}, {"quota.vcpus", quota.VCPUs}, {"quota.memory_mib", quota.MemoryMiB},
-		{"quota.images", quota.Images},
+		{"quota.disk_mib", quota.DiskMiB}, {"quota.images", quota.Images}, {"quota.instance_vcpus", quota.InstanceVCPUs},
+		{"quota.instance_memory_mib", quota.InstanceMemoryMiB}, {"quota.instance_disk_mib", quota.InstanceDiskMiB},
 	} {
 		if limit.value < cluster.Unlimited {
 			problems.Add(limit.path, "must be a whole number from 0, or unlimited")

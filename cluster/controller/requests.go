@@ -34,10 +34,14 @@ type TenantUpdate struct {
 
 // QuotaUpdate changes what is not nil.
 type QuotaUpdate struct {
-	Instances *cluster.Limit
-	VCPUs     *cluster.Limit
-	MemoryMiB *cluster.Limit
-	Images    *cluster.Limit
+	Instances         *cluster.Limit
+	VCPUs             *cluster.Limit
+	MemoryMiB         *cluster.Limit
+	DiskMiB           *cluster.Limit
+	Images            *cluster.Limit
+	InstanceVCPUs     *cluster.Limit
+	InstanceMemoryMiB *cluster.Limit
+	InstanceDiskMiB   *cluster.Limit
 }
 
 // WorkloadRequest is a workload to be created.

@@ -32,8 +32,8 @@ func (l *Launcher) admit(s *payload.Start) *refusal {
 		free = free.Add(own.reported.Resources)
 	}
 	if wanted := s.Spec.Requirements.Resources(); !wanted.Fits(free) {
-		return &refusal{fmt.Sprintf("the node has %s vCPUs and %d MiB of memory left; the instance asks for %s and %d MiB",
-			max(0, free.CPU), max(0, free.MemoryMiB), wanted.CPU, wanted.MemoryMiB), true}
+		return &refusal{fmt.Sprintf("the node has %s vCPUs, %d MiB of memory and %d MiB of disk left; the instance asks for %s, %d MiB and %d MiB",
+			max(0, free.CPU), max(0, free.MemoryMiB), max(0, free.DiskMiB), wanted.CPU, wanted.MemoryMiB, wanted.DiskMiB), true}
 	}
 	return nil
 }

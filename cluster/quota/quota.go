@@ -7,6 +7,7 @@ package quota
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/ciaocloud/ciao/cluster"
@@ -19,18 +20,31 @@ type Refusal struct {
 
 // Exceeded is one quota that would be passed.
 type Exceeded struct {
-	Name  string // instances, vcpus, memory_mib or images
+	Name  string // of the limit, as documents write it
 	Limit cluster.Limit
-	Used  string
+	Used  string // empty for a limit of what one instance may have
 	Asked string
+}
+
+func (e Exceeded) String() string {
+	if e.Used == "" {
+		return fmt.Sprintf("quota %s: an instance may have %s, asked for were %s", e.Name, e.Limit, e.Asked)
+	}
+	return fmt.Sprintf("quota %s: the limit is %s, in use are %s, asked for were %s more", e.Name, e.Limit, e.Used, e.Asked)
 }
 
 func (r *Refusal) Error() string {
 	parts := make([]string, len(r.Exceeded))
+	held := false
 	for i, e := range r.Exceeded {
-		parts[i] = fmt.Sprintf("quota %s: the limit is %s, in use are %s, asked for were %s more", e.Name, e.Limit, e.Used, e.Asked)
+		parts[i] = e.String()
+		held = held || e.Used != ""
 	}
-	return strings.Join(parts, "; ") + "; delete what you do not need or ask an operator for more"
+	advice := "; use a smaller workload or ask an operator for more"
+	if held {
+		advice = "; delete what you do not need or ask an operator for more"
+	}
+	return strings.Join(parts, "; ") + advice
 }
 
 // Is makes a Refusal of class cluster.ErrOverQuota.
@@ -38,31 +52,49 @@ func (r *Refusal) Is(target error) bool { return target == cluster.ErrOverQuota 
 
 // Reserve returns the usage with n instances of the given size added, or a *Refusal.
 func Reserve(quota cluster.Quota, usage cluster.Usage, each cluster.Resources, n int) (cluster.Usage, error) {
-	return Add(quota, usage, of(each, n))
+	exceeded := slices.Concat(oversized(quota, each), exceededBy(quota, usage, of(each, n)))
+	if exceeded != nil {
+		return usage, &Refusal{exceeded}
+	}
+	return plus(usage, of(each, n)), nil
 }
 
-// Add returns the usage with what is asked for added, or a *Refusal. What nothing is asked of is not checked.
-func Add(quota cluster.Quota, usage, asked cluster.Usage) (cluster.Usage, error) {
-	after := cluster.Usage{
-		Instances: usage.Instances + asked.Instances,
-		CPU:       usage.CPU + asked.CPU,
-		MemoryMiB: usage.MemoryMiB + asked.MemoryMiB,
-		Images:    usage.Images + asked.Images,
+// oversized lists the limits of one instance that do not allow it.
+func oversized(quota cluster.Quota, each cluster.Resources) (exceeded []Exceeded) {
+	check := func(name string, limit cluster.Limit, allowed bool, asked any) {
+		if !allowed {
+			exceeded = append(exceeded, Exceeded{name, limit, "", fmt.Sprint(asked)})
+		}
 	}
-	var refusal Refusal
+	check("instance_vcpus", quota.InstanceVCPUs, allowsCPU(quota.InstanceVCPUs, each.CPU), each.CPU)
+	check("instance_memory_mib", quota.InstanceMemoryMiB, quota.InstanceMemoryMiB.Allows(each.MemoryMiB), each.MemoryMiB)
+	check("instance_disk_mib", quota.InstanceDiskMiB, quota.InstanceDiskMiB.Allows(each.DiskMiB), each.DiskMiB)
+	return exceeded
+}
+
+// Add returns the usage with what is asked for added, or a *Refusal. A quota of which nothing is asked stands against nothing, also when it
+// was lowered below what is in use.
+func Add(quota cluster.Quota, usage, asked cluster.Usage) (cluster.Usage, error) {
+	if exceeded := exceededBy(quota, usage, asked); exceeded != nil {
+		return usage, &Refusal{exceeded}
+	}
+	return plus(usage, asked), nil
+}
+
+// exceededBy lists the limits of a tenant that do not allow what is asked for.
+func exceededBy(quota cluster.Quota, usage, asked cluster.Usage) (exceeded []Exceeded) {
+	after := plus(usage, asked)
 	check := func(name string, limit cluster.Limit, allowed bool, used, asked any) {
 		if !allowed {
-			refusal.Exceeded = append(refusal.Exceeded, Exceeded{name, limit, fmt.Sprint(used), fmt.Sprint(asked)})
+			exceeded = append(exceeded, Exceeded{name, limit, fmt.Sprint(used), fmt.Sprint(asked)})
 		}
 	}
 	check("instances", quota.Instances, asked.Instances == 0 || quota.Instances.Allows(after.Instances), usage.Instances, asked.Instances)
 	check("vcpus", quota.VCPUs, asked.CPU == 0 || allowsCPU(quota.VCPUs, after.CPU), usage.CPU, asked.CPU)
 	check("memory_mib", quota.MemoryMiB, asked.MemoryMiB == 0 || quota.MemoryMiB.Allows(after.MemoryMiB), usage.MemoryMiB, asked.MemoryMiB)
 	check("images", quota.Images, asked.Images == 0 || quota.Images.Allows(after.Images), usage.Images, asked.Images)
-	if refusal.Exceeded != nil {
-		return usage, &refusal
-	}
-	return after, nil
+	check("disk_mib", quota.DiskMiB, asked.DiskMiB == 0 || quota.DiskMiB.Allows(after.DiskMiB), usage.DiskMiB, asked.DiskMiB)
+	return exceeded
 }
 
 // Release returns the usage with n instances of the given size taken away.
@@ -76,13 +108,24 @@ func Sub(usage, given cluster.Usage) cluster.Usage {
 		Instances: usage.Instances - given.Instances,
 		CPU:       usage.CPU - given.CPU,
 		MemoryMiB: usage.MemoryMiB - given.MemoryMiB,
+		DiskMiB:   usage.DiskMiB - given.DiskMiB,
 		Images:    usage.Images - given.Images,
+	}
+}
+
+func plus(usage, asked cluster.Usage) cluster.Usage {
+	return cluster.Usage{
+		Instances: usage.Instances + asked.Instances,
+		CPU:       usage.CPU + asked.CPU,
+		MemoryMiB: usage.MemoryMiB + asked.MemoryMiB,
+		DiskMiB:   usage.DiskMiB + asked.DiskMiB,
+		Images:    usage.Images + asked.Images,
 	}
 }
 
 func of(each cluster.Resources, n int) cluster.Usage {
 	all := each.Times(n)
-	return cluster.Usage{Instances: int64(n), CPU: all.CPU, MemoryMiB: all.MemoryMiB}
+	return cluster.Usage{Instances: int64(n), CPU: all.CPU, MemoryMiB: all.MemoryMiB, DiskMiB: all.DiskMiB}
 }
 
 // allowsCPU compares thousandths with a limit of whole vCPUs, rounding what is wanted up.

@@ -10,8 +10,13 @@ import (
 )
 
 func TestReserve(t *testing.T) {
-	quota := cluster.Quota{Instances: 4, VCPUs: 3, MemoryMiB: 1024}
+	quota := cluster.NoQuota()
+	quota.Instances, quota.VCPUs, quota.MemoryMiB, quota.DiskMiB = 4, 3, 1024, 100
+	small := cluster.NoQuota()
+	small.InstanceVCPUs, small.InstanceMemoryMiB, small.InstanceDiskMiB = 1, 128, 10
 	used := cluster.Usage{Instances: 2, CPU: 1500, MemoryMiB: 512}
+	nothing := cluster.NoQuota()
+	nothing.Instances = 0
 	tests := []struct {
 		name     string
 		quota    cluster.Quota
@@ -27,7 +32,12 @@ func TestReserve(t *testing.T) {
 		{"all", quota, cluster.Resources{CPU: 1000, MemoryMiB: 256}, 3, used, []string{"instances", "vcpus", "memory_mib"}},
 		{"unlimited", cluster.NoQuota(), cluster.Resources{CPU: 4096000, MemoryMiB: 1 << 24}, 10_000,
 			cluster.Usage{Instances: 10_002, CPU: 40_960_001_500, MemoryMiB: 10_000<<24 + 512}, nil},
-		{"limit zero", cluster.Quota{VCPUs: cluster.Unlimited, MemoryMiB: cluster.Unlimited}, cluster.Resources{}, 1, used, []string{"instances"}},
+		{"disk", quota, cluster.Resources{CPU: 10, MemoryMiB: 6, DiskMiB: 51}, 2, used, []string{"disk_mib"}},
+		{"as large as one may be", small, cluster.Resources{CPU: 1000, MemoryMiB: 128, DiskMiB: 10}, 1,
+			cluster.Usage{Instances: 3, CPU: 2500, MemoryMiB: 640, DiskMiB: 10}, nil},
+		{"larger than one may be", small, cluster.Resources{CPU: 1001, MemoryMiB: 129, DiskMiB: 11}, 1, used,
+			[]string{"instance_vcpus", "instance_memory_mib", "instance_disk_mib"}},
+		{"limit zero", nothing, cluster.Resources{}, 1, used, []string{"instances"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -58,8 +68,10 @@ func TestReserve(t *testing.T) {
 }
 
 func TestRefusalSaysAll(t *testing.T) {
-	_, err := Reserve(cluster.Quota{Instances: 3, VCPUs: -1, MemoryMiB: -1}, cluster.Usage{Instances: 2}, cluster.Resources{CPU: 500}, 2)
-	const want = "quota instances: the limit is 3, in use are 2, asked for were 2 more; delete instances or ask an operator for more"
+	most3 := cluster.NoQuota()
+	most3.Instances = 3
+	_, err := Reserve(most3, cluster.Usage{Instances: 2}, cluster.Resources{CPU: 500}, 2)
+	const want = "quota instances: the limit is 3, in use are 2, asked for were 2 more; delete what you do not need or ask an operator for more"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
