@@ -27,10 +27,16 @@ func (d *Driver) Start(ctx context.Context, id string) error {
 	}
 	subnet := found.Config.Labels[LabelSubnet]
 	d.networks.forget(subnet)
-	if _, err := d.network(ctx, subnet); err != nil {
+	network, err := d.network(ctx, subnet)
+	if err != nil {
 		return err
 	}
-	return classify("start the container of instance "+id, d.start(ctx, id))
+	if err = d.start(ctx, id); cerrdefs.IsNotFound(err) {
+		if err = d.reconnect(ctx, found, network); err == nil {
+			err = d.start(ctx, id)
+		}
+	}
+	return classify("start the container of instance "+id, err)
 }
 
 func (d *Driver) start(ctx context.Context, id string) error {

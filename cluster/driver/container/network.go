@@ -118,6 +118,27 @@ func (d *Driver) makeNetwork(ctx context.Context, subnet string) (string, error)
 	return made.ID, err
 }
 
+// reconnect gives a container the network in the place of one that is gone for good. An engine takes a create with a network that has just
+// been removed, and then keeps its id, which no other network will ever have, instead of its name. The new endpoint comes first: a container
+// without any would start.
+func (d *Driver) reconnect(ctx context.Context, found container.InspectResponse, subnet string) error {
+	ctx, cancel := context.WithTimeout(ctx, quickCall)
+	defer cancel()
+	for lost, endpoint := range found.NetworkSettings.Networks {
+		if _, err := d.engine.NetworkInspect(ctx, lost, network.InspectOptions{}); !cerrdefs.IsNotFound(err) {
+			continue
+		}
+		err := d.engine.NetworkConnect(ctx, subnet, found.ID, &network.EndpointSettings{DriverOpts: endpoint.DriverOpts})
+		if err != nil && !inUse(err) { // it may be connected from an earlier attempt
+			return err
+		}
+		if err := d.engine.NetworkDisconnect(ctx, lost, found.ID, true); err != nil && !cerrdefs.IsNotFound(err) {
+			return err
+		}
+	}
+	return nil
+}
+
 // lockDirectory lets one driver of the machine at a time make a network: an engine that makes two at once leaves rules of its own firewall
 // behind (it takes one away and puts it first again, which it does not guard). Where the directory is not, the engine is elsewhere.
 func lockDirectory(ctx context.Context, directory string) (unlock func(), err error) {

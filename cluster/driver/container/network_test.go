@@ -97,6 +97,28 @@ func (n *node) networks(t testing.TB) int {
 	return len(found)
 }
 
+// TestNetworkGoesBeforeCreate has the subnet's network vanish between a look for it and the create that uses it, as when the last container
+// before is deleted just then.
+func TestNetworkGoesBeforeCreate(t *testing.T) {
+	require.Docker(t)
+	n := newNode(t, "")
+	first, second := n.instance(t, untilStopped), n.instance(t, untilStopped)
+	if err := n.driver.Create(t.Context(), first, nil); err != nil {
+		t.Fatal(err)
+	}
+	n.removeNetworks(t)
+	n.run(t, second)
+	n.run(t, first)
+	for _, instance := range []driver.Instance{first, second} {
+		if got, err := n.driver.Status(t.Context(), instance.ID); err != nil || got.Condition != driver.Running || got.Generation != 1 {
+			t.Errorf("%s is %+v, %v", instance.Name, got, err)
+		}
+	}
+	if got := n.networks(t); got != 1 {
+		t.Errorf("%d networks", got)
+	}
+}
+
 // TestNetworkComesAndGoes follows a subnet's network from the first to the last container, and through a loss.
 func TestNetworkComesAndGoes(t *testing.T) {
 	require.Docker(t)
