@@ -2,6 +2,7 @@ package container
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -44,11 +45,20 @@ func (d *Driver) unmountAbandoned(ctx context.Context) error {
 	}
 	for _, m := range mounts {
 		d.config.Log.Warn("an engine before left a layer mounted; unmounting it", "layer", m.Mountpoint)
-		if err := unix.Unmount(m.Mountpoint, unix.UMOUNT_NOFOLLOW); err != nil {
+		if err := unmount(m.Mountpoint); err != nil {
 			return fmt.Errorf("unmount %s, which an engine before left: %w", m.Mountpoint, err)
 		}
 	}
 	return nil
+}
+
+// unmount is content when nothing is mounted there any more: several nodes of a machine may clean up at a time.
+func unmount(point string) error {
+	err := unix.Unmount(point, unix.UMOUNT_NOFOLLOW)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) { // umount(2): not a mount point
+		return nil
+	}
+	return err
 }
 
 // abandoned says whether a mount is an initial layer's that was made before the engine was started: the layer's directory changes

@@ -1,29 +1,38 @@
 package container_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
 
 	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 )
 
 // An engine that dies while it creates containers leaves their first layers mounted. Clean unmounts those, and not one that the
-// engine of now may be using.
+// engine of now may be using; several nodes of one machine may do so at the same time.
 func TestCleanUnmountsWhatAKilledEngineLeft(t *testing.T) {
 	engine := newPrivateEngine(t)
-	left := mountLayer(t, engine, "left")
+	want := make(map[string]bool)
+	for n := range 20 {
+		want[mountLayer(t, engine, fmt.Sprint("left", n))] = false
+	}
 	engine.end(t, syscall.SIGKILL)
 	engine.begin(t)
-	used := mountLayer(t, engine, "used")
+	want[mountLayer(t, engine, "used")] = true
 
-	d := newNode(t, engine.host).open(t)
-	if err := d.Clean(t.Context()); err != nil {
+	var cleaning errgroup.Group
+	for range 3 {
+		d := newNode(t, engine.host).open(t)
+		cleaning.Go(func() error { return d.Clean(t.Context()) })
+	}
+	if err := cleaning.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	for path, want := range map[string]bool{left: false, used: true} {
+	for path, want := range want {
 		if got, err := mountinfo.Mounted(path); got != want || err != nil {
 			t.Errorf("%s is mounted: %t (%v), want %t", path, got, err, want)
 		}
