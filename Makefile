@@ -45,7 +45,7 @@ test-machine: build ## Set clusters up on this machine, run the acceptance suite
 	@REQUIRE=all $(SUDO) $(GO) test -count=1 -p 1 -timeout 30m -run '^TestMachine' -skip '$(FAULTS)' ./singlevm ./bat
 
 # Tests that kill the machine's Docker Engine again and again.
-FAULTS = ^TestMachine(CleanupAfterKill|FiftyContainersUnderKills|OutsideAfterEngineRestart)$$
+FAULTS = ^TestMachine(Chaos|CleanupAfterKill|FiftyContainersUnderKills|OutsideAfterEngineRestart)$$
 
 .PHONY: test-faults
 test-faults: build ## Kill every daemon and the Docker Engine while clusters work on this machine

@@ -49,17 +49,24 @@ func TestMachineFiftyContainersUnderKills(t *testing.T) {
 	for i, order := range orders(random) {
 		f.round(i, order, random)
 	}
-	// An engine whose calls of the network plugin were cut off by the launcher's death may count endpoints that are not there, until it
-	// is started again; cleanup then says so.
-	if got := m.singlevm("cleanup"); got.code != 0 {
-		if !strings.Contains(got.err, "restart it") {
-			t.Fatalf("cleanup ended with %d: %s", got.code, got.err)
-		}
-		t.Logf("the engine is started again before cleanup, which said: %s", got.err)
-		machinetest.KillEngine(t)()
-		m.cleanup()
-	}
+	m.cleanupAfterKills()
 	m.restored("fifty containers under kills")
+}
+
+// cleanupAfterKills starts the engine again first where that is needed: one whose calls of the network plugin were cut off by a launcher's
+// death may count endpoints that are not there until then, and cleanup says so.
+func (m *machine) cleanupAfterKills() {
+	m.Helper()
+	got := m.singlevm("cleanup")
+	if got.code == 0 {
+		return
+	}
+	if !strings.Contains(got.err, "restart it") {
+		m.Fatalf("cleanup ended with %d: %s", got.code, got.err)
+	}
+	m.Logf("the engine is started again before cleanup, which said: %s", got.err)
+	machinetest.KillEngine(m)()
+	m.cleanup()
 }
 
 type fiftyContainers struct {
@@ -153,12 +160,19 @@ func (f *fiftyContainers) report() string {
 			fmt.Fprintf(&text, "  %s %s %s, wanted %s: %s\n", i.Name, i.ID, i.State, i.Desired, i.Reason)
 		}
 	}
-	for _, what := range [][]string{{"docker", "ps", "-a"}, {f.m.program("singlevm"), "status"}} {
+	text.WriteString(f.m.report(ctx, "scheduler", "controller", "launcher"))
+	return text.String()
+}
+
+// report is how the machine is, with the last lines of daemons' logs.
+func (m *machine) report(ctx context.Context, daemons ...string) string {
+	var text strings.Builder
+	for _, what := range [][]string{{"docker", "ps", "-a"}, {m.program("singlevm"), "status"}} {
 		out, err := exec.CommandContext(ctx, what[0], what[1:]...).CombinedOutput()
 		fmt.Fprintf(&text, "%s (%v):\n%s", strings.Join(what, " "), err, out)
 	}
-	for _, daemon := range []string{"scheduler", "controller", "launcher"} {
-		said := f.m.singlevm("logs", daemon, "-n", "60")
+	for _, daemon := range daemons {
+		said := m.singlevm("logs", daemon, "-n", "60")
 		fmt.Fprintf(&text, "log of %s:\n%s%s", daemon, said.out, said.err)
 	}
 	return text.String()
@@ -208,7 +222,7 @@ func (f *fiftyContainers) deleteAll(ctx context.Context) {
 	if left := f.inEngine(); len(left) > 0 {
 		t.Fatalf("the engine still has containers of %v", left)
 	}
-	f.noPorts()
+	t.noPorts()
 	quota, err := f.operator.Quota(ctx, "blue")
 	if err != nil {
 		t.Fatalf("ask for the quota: %v", err)
@@ -221,8 +235,9 @@ func (f *fiftyContainers) deleteAll(ctx context.Context) {
 }
 
 // noPorts waits until the node's namespace has no port any more: its network is converged on a moment after the instances are gone.
-func (f *fiftyContainers) noPorts() {
-	machinetest.Eventually(f.m, "the node has no ports", settleLimit, func() bool {
+func (m *machine) noPorts() {
+	m.Helper()
+	machinetest.Eventually(m, "the node has no ports", settleLimit, func() bool {
 		names, err := exec.Command("ip", "netns", "list").Output()
 		if err != nil {
 			return false
