@@ -30,6 +30,7 @@ func (r *reconciler) linkUp(resumed bool) {
 	r.linked = true
 	if !resumed {
 		r.since = time.Now()
+		r.hush()
 		for _, p := range r.peers {
 			p.heard, p.lost, p.missing = false, noTime, false
 		}
@@ -151,8 +152,13 @@ func (r *reconciler) report(node string, report payload.InstanceReport) {
 			return r.hold(tx, node, report)
 		}
 		now, known := time.Now().UTC(), before
-		if outrun(before, node, report, now.Before(r.placeable())) && restorations.Has(tx, lastRestoration) {
-			known = adopt(before, node, now)
+		if i := before; i.Node != node && restorations.Has(tx, lastRestoration) {
+			switch r.believe(i, node, report, now) {
+			case believed:
+				known = adopt(i, node, now)
+			case undecided:
+				return func() { r.claimants[node] = true }, nil
+			}
 		}
 		after, verdict := record(known, node, report, r.peer(node).leaving(), now)
 		switch verdict {

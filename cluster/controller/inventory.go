@@ -29,6 +29,7 @@ func (r *reconciler) inventory(node string, body payload.Inventory) {
 		}
 	}
 	p.parts = nil
+	r.spoke(node, present)
 	r.missingFrom(node, present)
 }
 

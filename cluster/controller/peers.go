@@ -19,6 +19,7 @@ type peer struct {
 	heard    bool      // it has been heard of since this controller leads, and is connected
 	lost     time.Time // since when it is known not to be connected; zero: it is, or nothing is known
 	missing  bool      // the grace time has passed
+	spoken   bool      // it has said all that it has, since a restored store is led
 	parts    map[int][]payload.InstanceReport
 	told     map[string]uint64 // by subnet, the version of its paths that it was told last
 	underlay []netip.Addr

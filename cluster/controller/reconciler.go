@@ -31,13 +31,12 @@ type reconciler struct {
 	memories  map[string]*memory // by instance
 	peers     map[string]*peer   // by node
 	networks  map[string]*network
-	cncis     map[string]string    // instance id of a CNCI → subnet
-	version   uint64               // of paths, the last that was given away; no other controller gives the same
-	doubted   map[string]bool      // nodes that may not have got the paths that they were told
-	folded    map[string]bool      // batches to unfold
-	dirty     map[string]bool      // instances to decide
-	held      map[string]time.Time // instances that a restored store does not know and nodes keep → when their stop was last sent
-	announced map[string]store.Tx  // of them, those of which a transaction that is not committed yet tells
+	cncis     map[string]string // instance id of a CNCI → subnet
+	version   uint64            // of paths, the last that was given away; no other controller gives the same
+	doubted   map[string]bool   // nodes that may not have got the paths that they were told
+	folded    map[string]bool   // batches to unfold
+	dirty     map[string]bool   // instances to decide
+	aftermath                   // of a restore
 	deadlines *deadlines
 	behind    time.Duration  // by which messages wait: an answer that is overdue may be among them
 	roomier   bool           // a node may have more room than before
@@ -51,7 +50,7 @@ func newReconciler(c *Controller, link Link, box *mailbox) *reconciler {
 		c: c, store: c.store, link: link, box: box, timing: c.timing, log: c.logger,
 		linked: c.linked.Load(), since: time.Now(),
 		memories: map[string]*memory{}, peers: map[string]*peer{}, networks: map[string]*network{}, cncis: map[string]string{},
-		version: rand.Uint64() >> 1, doubted: map[string]bool{}, folded: map[string]bool{}, dirty: map[string]bool{}, held: map[string]time.Time{}, announced: map[string]store.Tx{}, deadlines: newDeadlines(), asked: map[order]bool{},
+		version: rand.Uint64() >> 1, doubted: map[string]bool{}, folded: map[string]bool{}, dirty: map[string]bool{}, aftermath: newAftermath(), deadlines: newDeadlines(), asked: map[order]bool{},
 	}
 }
 

@@ -6,7 +6,10 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/payload"
@@ -187,20 +190,83 @@ func TestRestoredStoreFindsWhatHasMovedSince(t *testing.T) {
 	}
 }
 
-// TestRestoredStoreDoesNotMoveBack: who comes back when its instance has long been started where the store has it, stops its own.
-func TestRestoredStoreDoesNotMoveBack(t *testing.T) {
-	i := cluster.Instance{ID: "i", Node: "first", Generation: 1, State: cluster.Active, Desired: cluster.WantActive}
-	report := payload.InstanceReport{Instance: "i", Generation: 2, State: cluster.Active}
-	if !outrun(i, "second", report, true) || outrun(i, "second", report, false) {
-		t.Error("a move counts while nodes have time to speak, and only then")
-	}
-	for what, stays := range map[string]payload.InstanceReport{
-		"the same generation": {Instance: "i", Generation: 1, State: cluster.Active},
-		"one that is gone":    {Instance: "i", Generation: 2, State: cluster.Gone},
-	} {
-		if outrun(i, "second", stays, true) {
-			t.Errorf("%s moves it", what)
+// TestBeliefOfNodes: a node's word on what a restored store has elsewhere counts when the node that the store names has none of it, while
+// nothing is started again; whoever comes later stops its own.
+func TestBeliefOfNodes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		here := cluster.Instance{ID: "i", Kind: cluster.KindContainer, Node: "first", Generation: 1, State: cluster.Active, Desired: cluster.WantActive}
+		newer := payload.InstanceReport{Instance: "i", Generation: 2, State: cluster.Active}
+		host, waiting, unwanted := here, here, here
+		host.Kind, waiting.Node, waiting.State, unwanted.Desired = cluster.KindCNCI, "", cluster.Pending, cluster.WantStopped
+		for what, c := range map[string]struct {
+			instance      cluster.Instance
+			report        payload.InstanceReport
+			spoken, lacks bool
+			late          time.Duration
+			want          belief
+		}{
+			"its node has not spoken":      {instance: here, report: newer, want: undecided},
+			"its node has it":              {instance: here, report: newer, spoken: true, want: refuted},
+			"its node has it not":          {instance: here, report: newer, spoken: true, lacks: true, want: believed},
+			"too late":                     {instance: here, report: newer, spoken: true, lacks: true, late: time.Hour, want: refuted},
+			"too late, and nobody spoke":   {instance: here, report: newer, late: time.Hour, want: refuted},
+			"the same generation":          {instance: here, report: payload.InstanceReport{Instance: "i", Generation: 1, State: cluster.Active}, lacks: true, want: refuted},
+			"gone there, too":              {instance: here, report: payload.InstanceReport{Instance: "i", Generation: 2, State: cluster.Gone}, lacks: true, want: refuted},
+			"a CNCI":                       {instance: host, report: newer, spoken: true, lacks: true, want: refuted},
+			"one that is not to run":       {instance: unwanted, report: newer, spoken: true, lacks: true, want: refuted},
+			"one that waited for its node": {instance: waiting, report: newer, want: believed},
+		} {
+			r := &reconciler{restored: true, since: time.Now().Add(-c.late), timing: Timing{NodeGrace: time.Minute}, peers: map[string]*peer{}, aftermath: newAftermath()}
+			r.absent["i"] = c.lacks
+			r.peer("first").spoken = c.spoken
+			if got := r.believe(c.instance, "second", c.report, time.Now()); got != c.want {
+				t.Errorf("%s: %d, not %d", what, got, c.want)
+			}
 		}
+	})
+}
+
+// TestRestoredStoreIsNotRobbed: a node that says that it has newer copies of instances does not get those that their nodes have, whichever
+// speaks first; what it says that nobody knows does not fill the controller's memory.
+func TestRestoredStoreIsNotRobbed(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		inWorld(t, func(w *world) {
+			first := w.fake.order[0]
+			w.create(2, "web")
+			w.untilState(cluster.Active, 2)
+			robber := w.fake.addNode(2)
+			w.until("the robber is ready", func() bool { n, _ := w.c.Nodes(w.ctx); return len(n) == 2 && n[1].State == cluster.NodeReady })
+			backup, all := w.backUp(), w.instances()
+			w.fake.with(func() {
+				for _, i := range all {
+					w.fake.nodes[robber].instances[i.ID] = &fakeInstance{InstanceReport: payload.InstanceReport{
+						Instance: i.ID, Kind: i.Kind, Generation: i.Generation + 1, State: cluster.Stopped}}
+				}
+				for range 2 * maxHeld {
+					id := uuid.NewString()
+					w.fake.nodes[robber].instances[id] = &fakeInstance{InstanceReport: payload.InstanceReport{
+						Instance: id, Kind: cluster.KindContainer, Generation: 1, State: cluster.Stopped}}
+				}
+			})
+			if late {
+				w.fake.disconnect(first)
+			}
+			w.restore(backup)
+			time.Sleep(10 * time.Second)
+			if late {
+				w.fake.reconnect(first)
+			}
+			time.Sleep(5 * time.Minute)
+			w.untilState(cluster.Active, 2)
+			for _, i := range w.instances() {
+				if i.Node != first || i.Generation != 1 {
+					t.Errorf("%s is on %s, generation %d", i.Name, i.Node, i.Generation)
+				}
+			}
+			if n := w.hasEvent("Unknown"); n > maxHeld+store.MaxOperations {
+				t.Errorf("%d events tell of what it says", n)
+			}
+		})
 	}
 }
 
