@@ -101,6 +101,7 @@ func (s *session) client(operator bool) (*client.Client, error) {
 	config.Certificate = cmp.Or(config.Certificate, environment.Certificate)
 	config.CA = cmp.Or(config.CA, environment.CA)
 	config.Tenant = cmp.Or(config.Tenant, environment.Tenant)
+	config.Operator = operator || s.admin
 	return client.New(config)
 }
 

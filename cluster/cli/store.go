@@ -101,14 +101,17 @@ func (s *session) checkStore() *cobra.Command {
 }
 
 func (s *session) restoreStore() *cobra.Command {
-	var force bool
+	var may daemon.Restoring
 	var config string
 	command := &cobra.Command{
 		Use: "restore FILE", Short: "Make a backup all that the store of a stopped controller holds, wholly or not at all", Args: terminal.Arguments("FILE"),
 	}
 	command.RunE = func(command *cobra.Command, args []string) error {
 		return s.onStore(command, config, func(ctx context.Context, e daemon.Environment) error {
-			found, err := e.RestoreStore(ctx, args[0], force)
+			found, kept, err := e.RestoreStore(ctx, args[0], may)
+			if kept != "" {
+				fmt.Fprintf(command.ErrOrStderr(), "what it held is kept in %s\n", kept)
+			}
 			if err != nil {
 				return err
 			}
@@ -116,7 +119,8 @@ func (s *session) restoreStore() *cobra.Command {
 			return s.showStore(command.OutOrStdout(), args[0], found)
 		})
 	}
-	command.Flags().BoolVar(&force, "force", false, "replace what the store holds, and take the backup of a cluster of another name")
+	command.Flags().BoolVar(&may.Replace, "force", false, "replace what the store holds")
+	command.Flags().BoolVar(&may.OtherCluster, "other-cluster", false, "take the backup of a cluster of another name")
 	configFlag(command.Flags(), &config)
 	return s.printing(command)
 }

@@ -65,6 +65,11 @@ func TestBackupOfARunningController(t *testing.T) {
 	refuses(t, 4, []string{"store", "settle"}, "has not been restored")
 	t.Setenv(client.EnvAdminCert, "")
 	refuses(t, 5, []string{"store", "settle"}, client.EnvAdminCert)
+	user := os.Getenv(client.EnvClientCert)
+	t.Setenv(client.EnvClientCert, "")
+	refuses(t, 2, []string{"store", "settle"}, "set "+client.EnvAdminCert+" to the file with your certificate and key, as an operator")
+	refuses(t, 2, []string{"list", "instances"}, "set "+client.EnvClientCert)
+	t.Setenv(client.EnvClientCert, user)
 	refuses(t, 5, []string{"store", "backup", filepath.Join(t.TempDir(), "x")}, client.EnvAdminCert)
 	t.Setenv(client.EnvAdminCert, a.Operator())
 	t.Setenv(client.EnvController, "127.0.0.1:1")
@@ -97,7 +102,10 @@ func TestRestoreForAStoppedController(t *testing.T) {
 	works(t, "store", "restore", name, "--force", "--config", file)
 
 	other, _ := clusterFile(t, "other")
-	refuses(t, 4, []string{"store", "restore", name, "--config", other}, "cluster test", "of other", "--force")
+	for _, more := range [][]string{nil, {"--force"}} {
+		refuses(t, 4, append([]string{"store", "restore", name, "--config", other}, more...), "cluster test", "of other", "--other-cluster")
+	}
+	works(t, "store", "restore", name, "--config", other, "--other-cluster")
 
 	server, err := etcdembed.Start(t.Context(), etcdembed.Config{Dir: directory, Log: quiet})
 	if err != nil {

@@ -33,13 +33,14 @@ type Config struct {
 	Certificate string // file with the user's certificate and key
 	CA          string // file with the cluster's authority; empty is the system's authorities
 	Tenant      string // id or name; empty is the certificate's only one, or all for an operator
+	Operator    bool   // the certificate is to be an operator's
 }
 
 // FromEnvironment reads the environment; admin takes the operator's certificate.
 func FromEnvironment(admin bool) Config {
 	config := Config{Controller: os.Getenv(EnvController), Certificate: os.Getenv(EnvClientCert), CA: os.Getenv(EnvCA), Tenant: os.Getenv(EnvTenant)}
 	if admin {
-		config.Certificate = os.Getenv(EnvAdminCert)
+		config.Certificate, config.Operator = os.Getenv(EnvAdminCert), true
 	}
 	return config
 }
@@ -75,7 +76,11 @@ func (c Config) complete() error {
 	if c.Controller == "" {
 		missing = append(missing, EnvController+" to the controller's host")
 	}
-	if c.Certificate == "" {
+	switch {
+	case c.Certificate != "":
+	case c.Operator:
+		missing = append(missing, EnvAdminCert+" to the file with your certificate and key, as an operator")
+	default:
 		missing = append(missing, EnvClientCert+" to the file with your certificate and key")
 	}
 	if missing == nil {

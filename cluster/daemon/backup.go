@@ -13,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/controller"
 	"github.com/ciaocloud/ciao/cluster/store"
@@ -30,7 +32,7 @@ type Saved = backup.Summary
 func SaveBackup(name string, write func(io.Writer) error) (Saved, error) {
 	var found Saved
 	if _, err := os.Lstat(name); err == nil {
-		return found, fmt.Errorf("%s is there already: name a new file: %w", name, cluster.ErrExists)
+		return found, exists(name)
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return found, err
 	}
@@ -48,12 +50,34 @@ func SaveBackup(name string, write func(io.Writer) error) (Saved, error) {
 		found, err = backup.Check(file)
 	}
 	if err = errors.Join(err, file.Close()); err == nil {
-		err = os.Rename(file.Name(), name)
+		err = publish(file.Name(), name)
 	}
 	if err != nil {
 		return found, errors.Join(err, os.Remove(file.Name()))
 	}
 	return found, syncDirectory(filepath.Dir(name))
+}
+
+// publish gives a file its name, unless another has got that meanwhile. Some file systems cannot rename so, and all of those can link
+// (renameat2(2)).
+func publish(temporary, name string) error {
+	err := unix.Renameat2(unix.AT_FDCWD, temporary, unix.AT_FDCWD, name, unix.RENAME_NOREPLACE)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
+		if err = os.Link(temporary, name); err == nil {
+			return os.Remove(temporary)
+		}
+	}
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, fs.ErrExist):
+		return exists(name)
+	}
+	return fmt.Errorf("name the backup %s: %w", name, err)
+}
+
+func exists(name string) error {
+	return fmt.Errorf("%s is there already: name a new file: %w", name, cluster.ErrExists)
 }
 
 // syncDirectory makes a new name in a directory last.
@@ -165,41 +189,73 @@ func (e Environment) read(ctx context.Context, use func(write func(io.Writer) er
 	return errors.Join(err, b.Close())
 }
 
-// RestoreStore makes a backup all that the store holds, wholly or not at all, with a mark that the controller heeds. No controller may run. It wants force to replace what a store
-// holds, and to restore the backup of a cluster of another name.
-func (e Environment) RestoreStore(ctx context.Context, name string, force bool) (Saved, error) {
+// Restoring says what a restore may do.
+type Restoring struct {
+	Replace      bool // what the store holds
+	OtherCluster bool // take the backup of a cluster of another name
+}
+
+// RestoreStore makes a backup all that the store holds, wholly or not at all, with a mark that the controller heeds. No controller may run.
+// What the store held is kept in the file or folder of the returned name; empty if there was nothing.
+func (e Environment) RestoreStore(ctx context.Context, name string, may Restoring) (found Saved, kept string, err error) {
 	file, err := os.Open(name)
 	if err != nil {
-		return Saved{}, err
+		return found, "", err
 	}
 	defer file.Close()
-	found, err := checkBackup(ctx, name, file)
+	found, err = checkBackup(ctx, name, file)
 	if err != nil {
-		return found, err
+		return found, "", err
 	}
-	if found.Cluster != e.Config.Name && !force {
-		return found, fmt.Errorf("%s is a backup of cluster %s and the cluster file is of %s: choose another, or force it (--force): %w",
+	if found.Cluster != e.Config.Name && !may.OtherCluster {
+		return found, "", fmt.Errorf("%s is a backup of cluster %s and the cluster file is of %s: choose another, or say that it is meant (--other-cluster): %w",
 			name, found.Cluster, e.Config.Name, cluster.ErrConflict)
 	}
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
-		return found, err
+		return found, "", err
 	}
 	b, err := backup.NewReader(file)
 	if err != nil {
-		return found, err
+		return found, "", err
 	}
-	return found, e.replace(ctx, controller.MarkRestored(b.Rows(), time.Now(), found.Time), force)
+	kept, err = e.replace(ctx, controller.MarkRestored(b.Rows(), time.Now(), found.Time), may.Replace)
+	return found, kept, err
 }
 
-func (e Environment) replace(ctx context.Context, rows iter.Seq2[store.RawRow, error], force bool) error {
+func (e Environment) replace(ctx context.Context, rows iter.Seq2[store.RawRow, error], force bool) (kept string, err error) {
 	if !e.external() {
 		_, err := etcdembed.Restore(ctx, e.etcdServer(e.logger()), rows, force)
-		return err
+		return "", err
 	}
 	b, err := e.existing(ctx)
 	if err != nil {
-		return err
+		return "", err
 	}
-	_, err = store.Replace(ctx, b, rows, force)
-	return errors.Join(err, b.Close())
+	if force {
+		kept, err = e.keep(ctx, b)
+	}
+	if err == nil {
+		_, err = store.Replace(ctx, b, rows, force)
+	}
+	return kept, errors.Join(err, b.Close())
+}
+
+// keep saves what an etcd cluster holds in the controller's folder, before it is replaced. A restore that was cut short has nothing worth keeping.
+func (e Environment) keep(ctx context.Context, b store.Backend) (string, error) {
+	if holds, err := store.Occupied(ctx, b); err != nil || !holds {
+		return "", err
+	}
+	directory := e.Config.Controller.Directory
+	if err := os.MkdirAll(directory, 0o700); err != nil {
+		return "", fmt.Errorf("keep what is replaced: %w", err)
+	}
+	write, err := backup.Begin(ctx, e.Config.Name, b)
+	if err != nil {
+		return "", fmt.Errorf("keep what is replaced: %w", err)
+	}
+	name := filepath.Join(directory, "replaced-"+time.Now().UTC().Format("20060102T150405.000000")+".backup")
+	if _, err := SaveBackup(name, write); err != nil {
+		return "", fmt.Errorf("keep what is replaced: %w", err)
+	}
+	return name, nil
 }

@@ -39,16 +39,41 @@ func TestBackupOfAnEtcdCluster(t *testing.T) {
 	if _, err := service.CreateTenant(t.Context(), controller.TenantRequest{Name: "green"}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := e.RestoreStore(t.Context(), name, false); !errors.Is(err, cluster.ErrExists) {
-		t.Fatalf("over a store with rows: %v", err)
+	e.Config.Controller.Directory = filepath.Join(t.TempDir(), "controller")
+	if _, kept, err := e.RestoreStore(t.Context(), name, Restoring{}); !errors.Is(err, cluster.ErrExists) || kept != "" {
+		t.Fatalf("over a store with rows: %v, kept in %q", err, kept)
 	}
-	if _, err := e.RestoreStore(t.Context(), name, true); err != nil {
+	_, kept, err := e.RestoreStore(t.Context(), name, Restoring{Replace: true})
+	if err != nil {
 		t.Fatal(err)
+	}
+	if replaced, err := CheckBackup(t.Context(), kept); err != nil || replaced.Rows <= saved.Rows { // green, too
+		t.Errorf("kept is %+v, %v", replaced, err)
 	}
 	<-state.Done()
 	found, err := e.CheckStore(t.Context())
 	if err != nil || found.Rows != saved.Rows+1 { // with the mark of the restore
 		t.Errorf("%+v, %v; saved was %+v", found, err, saved)
+	}
+}
+
+// TestBackupReplacesNothing: not even a file that is made while the backup is written.
+func TestBackupReplacesNothing(t *testing.T) {
+	source := etcdtest.New(t)
+	e := onEtcd(source)
+	e.Log = io.Discard
+	name := filepath.Join(t.TempDir(), "b")
+	_, err := SaveBackup(name, func(w io.Writer) error {
+		if err := os.WriteFile(name, []byte("mine"), 0o600); err != nil {
+			return err
+		}
+		return e.read(t.Context(), func(write func(io.Writer) error) error { return write(w) })
+	})
+	if text, _ := os.ReadFile(name); !errors.Is(err, cluster.ErrExists) || string(text) != "mine" {
+		t.Errorf("%v, there is %q", err, text)
+	}
+	if left, err := os.ReadDir(filepath.Dir(name)); err != nil || len(left) != 1 {
+		t.Errorf("left: %v, %v", left, err)
 	}
 }
 
