@@ -27,6 +27,7 @@ type fake struct {
 	reported []payload.ConcentratorState
 	fail     error
 	address  netip.Addr
+	refused  []network.Unclaimed
 }
 
 func newFake() *fake { return &fake{address: netip.MustParseAddr("198.51.100.70")} }
@@ -38,7 +39,7 @@ func (f *fake) Apply(_ context.Context, wanted network.Concentrator) (network.Co
 	if f.fail != nil {
 		return network.ConcentratorFacts{}, f.fail
 	}
-	return network.ConcentratorFacts{Underlay: f.address}, nil
+	return network.ConcentratorFacts{Underlay: f.address, Unclaimed: f.refused}, nil
 }
 
 func (f *fake) Remove(context.Context) error { return nil }
@@ -76,6 +77,8 @@ func state(revision uint64) ssntp.Frame {
 		Domain: fmt.Sprint("r", revision), Nodes: []netip.Addr{netip.MustParseAddr("198.51.100.60")},
 		Hosts: []payload.Host{{Instance: "i", Name: "web", MAC: "02:00:ac:10:00:02", Addresses: []netip.Addr{netip.MustParseAddr("172.16.0.2")}, Node: netip.MustParseAddr("198.51.100.60")},
 			{Instance: "j", Name: "placeless", MAC: "02:00:ac:10:00:03", Addresses: []netip.Addr{netip.MustParseAddr("172.16.0.3")}}},
+		Mappings: []payload.Mapping{{External: netip.MustParseAddr("198.51.100.20"), Internal: netip.MustParseAddr("172.16.0.2")}},
+		Lent:     []netip.Prefix{netip.MustParsePrefix("198.51.100.16/28")},
 	}})
 	if err != nil {
 		panic(err)
@@ -151,6 +154,8 @@ func TestAgentPassesEverythingOn(t *testing.T) {
 			Domain: "r1", Blocked: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
 			Hosts: []network.Host{{Name: "web", MAC: "02:00:ac:10:00:02", Addresses: []netip.Addr{netip.MustParseAddr("172.16.0.2")}},
 				{Name: "placeless", MAC: "02:00:ac:10:00:03", Addresses: []netip.Addr{netip.MustParseAddr("172.16.0.3")}}},
+			Mappings: []network.Mapping{{External: netip.MustParseAddr("198.51.100.20"), Internal: netip.MustParseAddr("172.16.0.2")}},
+			Lent:     []netip.Prefix{netip.MustParsePrefix("198.51.100.16/28")},
 		}
 		if diff := cmp.Diff([]network.Concentrator{want}, f.applied, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); diff != "" {
 			t.Errorf("wanted of the network (-want +got):\n%s", diff)
@@ -206,6 +211,28 @@ func TestAgentTriesAgainAndSaysWhy(t *testing.T) {
 		f.set(func() { f.fail = nil })
 		time.Sleep(2 * firstRetry)
 		expect(t, f, []string{"r1"}, f.report(1, ""))
+	})
+}
+
+// An external address that somebody else has is reported, and tried again until it is free.
+func TestAgentReportsUnclaimedAddresses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		external := netip.MustParseAddr("198.51.100.20")
+		f.refused = []network.Unclaimed{{External: external, Problem: "in use"}}
+		agent, end := run(t, f, t.TempDir())
+		defer end()
+		agent.Receive(state(1))
+		refused := f.report(1, "")
+		refused.Unclaimed = []payload.Unclaimed{{External: external, Problem: "in use"}}
+		expect(t, f, []string{"r1"}, refused)
+		time.Sleep(firstRetry)
+		expect(t, f, []string{"r1"}) // the same is not told twice
+		f.set(func() { f.refused = nil })
+		time.Sleep(2 * firstRetry)
+		expect(t, f, []string{"r1"}, f.report(1, ""))
+		time.Sleep(defaultRepair / 2)
+		expect(t, f, nil)
 	})
 }
 

@@ -71,7 +71,7 @@ func (a *Agent) renew(ctx context.Context) {
 	}
 	applied, facts, problem := a.applied, a.facts, a.problem
 	a.apply(ctx)
-	if applied != a.applied || facts != a.facts || problem != a.problem {
+	if applied != a.applied || !facts.Equal(a.facts) || problem != a.problem {
 		a.send(ctx)
 	}
 }
@@ -81,7 +81,8 @@ func (a *Agent) apply(ctx context.Context) {
 	defer cancel()
 	facts, err := a.config.Network.Apply(limited, a.network())
 	if err == nil {
-		a.applied, a.facts, a.problem, a.retry = a.wanted.Revision, facts, "", 0
+		a.applied, a.facts, a.problem = a.wanted.Revision, facts, ""
+		a.againLater(len(facts.Unclaimed) > 0)
 		return
 	}
 	if ctx.Err() != nil {
@@ -89,6 +90,15 @@ func (a *Agent) apply(ctx context.Context) {
 	}
 	a.config.Log.Warn("the wanted state is not applied; trying again", "revision", a.wanted.Revision, "err", err)
 	a.problem = bounded(err.Error())
+	a.againLater(true)
+}
+
+// againLater waits longer before each attempt that follows one in vain.
+func (a *Agent) againLater(wanting bool) {
+	if !wanting {
+		a.retry = 0
+		return
+	}
 	a.retry = min(max(2*a.retry, firstRetry), lastRetry)
 }
 
@@ -97,7 +107,10 @@ func (a *Agent) network() network.Concentrator {
 	w := a.wanted
 	wanted := network.Concentrator{
 		Subnet: network.Subnet{ID: w.Subnet, Tenant: w.Tenant, Key: w.Key, Prefix: w.Prefix, Gateway: w.Gateway, Peers: w.Nodes},
-		Domain: w.Domain, Blocked: a.config.Blocked,
+		Domain: w.Domain, Blocked: a.config.Blocked, Lent: w.Lent,
+	}
+	for _, m := range w.Mappings {
+		wanted.Mappings = append(wanted.Mappings, network.Mapping(m))
 	}
 	for _, host := range w.Hosts {
 		wanted.Hosts = append(wanted.Hosts, network.Host{Name: host.Name, MAC: host.MAC, Addresses: host.Addresses})
@@ -110,9 +123,11 @@ func (a *Agent) network() network.Concentrator {
 
 // send reports. A report that is lost is not repeated: the controller sends the state again when it misses one.
 func (a *Agent) send(ctx context.Context) {
-	body, err := payload.Encode(payload.ConcentratorState{
-		Concentrator: a.config.Instance, Revision: a.applied, Underlay: a.facts.Underlay, Problem: a.problem,
-	})
+	state := payload.ConcentratorState{Concentrator: a.config.Instance, Revision: a.applied, Underlay: a.facts.Underlay, Problem: a.problem}
+	for _, u := range a.facts.Unclaimed {
+		state.Unclaimed = append(state.Unclaimed, payload.Unclaimed{External: u.External, Problem: bounded(u.Problem)})
+	}
+	body, err := payload.Encode(state)
 	if err == nil {
 		limited, cancel := context.WithTimeout(ctx, reportLimit)
 		defer cancel()

@@ -13,6 +13,7 @@ package network
 import (
 	"context"
 	"net/netip"
+	"slices"
 )
 
 // Node is the wanted network of one node.
@@ -85,6 +86,17 @@ type Concentrator struct {
 	// Blocked are destinations that tenants must not reach, beside the underlay's own range and what is never routed (loopback,
 	// link-local, multicast), which are always blocked.
 	Blocked []netip.Prefix
+	// Mappings give hosts external addresses.
+	Mappings []Mapping
+	// Lent are ranges of the underlay whose addresses are external addresses of instances: tenants may reach them.
+	Lent []netip.Prefix
+}
+
+// Mapping makes a host reachable by an address of the underlay, and lets it speak with that address. Of several external addresses of
+// one host it speaks with the lowest.
+type Mapping struct {
+	External netip.Addr
+	Internal netip.Addr
 }
 
 // Host is an instance that gets its address by DHCP and its name by DNS.
@@ -96,7 +108,19 @@ type Host struct {
 
 // ConcentratorFacts is what a CNCI's network turned out to be.
 type ConcentratorFacts struct {
-	Underlay netip.Addr
+	Underlay  netip.Addr
+	Unclaimed []Unclaimed // wanted external addresses that could not be taken, in order; the mappings of all others work
+}
+
+// Equal compares all of them.
+func (f ConcentratorFacts) Equal(o ConcentratorFacts) bool {
+	return f.Underlay == o.Underlay && slices.Equal(f.Unclaimed, o.Unclaimed)
+}
+
+// Unclaimed is an external address that is not mapped, and why.
+type Unclaimed struct {
+	External netip.Addr
+	Problem  string
 }
 
 // ConcentratorNetwork keeps one CNCI's network as wanted, from inside its namespace.

@@ -27,6 +27,7 @@ const (
 	priorityRaw          = -300
 	priorityBridgeFilter = -200
 	priorityFilter       = 0
+	priorityDestination  = -100
 	prioritySource       = 100
 )
 
@@ -98,18 +99,19 @@ func gatewayTable(wanted Concentrator, bridge string, blocked []netip.Prefix, pe
 			{Name: "output", Type: "filter", Hook: "output", Priority: priorityRaw, Policy: "accept", Rules: []Rule{
 				{"tunnel", fmt.Sprintf(`udp dport %d notrack`, VXLANPort)},
 			}},
-			{Name: "postrouting", Type: "nat", Hook: "postrouting", Priority: prioritySource, Policy: "accept", Rules: []Rule{
-				{"masquerade", fmt.Sprintf(`oifname "%s" ip saddr %s masquerade`, Underlay, wanted.Subnet.Prefix)},
-			}},
+			{Name: "postrouting", Type: "nat", Hook: "postrouting", Priority: prioritySource, Policy: "accept", Rules: append(sourceRules(wanted, bridge),
+				Rule{"masquerade", fmt.Sprintf(`oifname "%s" ip saddr %s masquerade`, Underlay, wanted.Subnet.Prefix)},
+			)},
 			{Name: "prerouting", Type: "filter", Hook: "prerouting", Priority: priorityRaw, Policy: "accept", Rules: []Rule{
 				{"tunnel", fmt.Sprintf(`iifname "%s" udp dport %d notrack`, Underlay, VXLANPort)},
 			}},
+			{Name: "translation", Type: "nat", Hook: "prerouting", Priority: priorityDestination, Policy: "accept", Rules: destinationRules(wanted.Mappings)},
 		},
 	}
 }
 
 func forwardRules(wanted Concentrator, bridge string, blocked []netip.Prefix) []Rule {
-	var rules []Rule
+	rules := mappedRules(wanted, bridge)
 	destinations := slices.Clone(neverRouted)
 	for _, prefix := range blocked {
 		destinations = append(destinations, prefix.Masked().String())

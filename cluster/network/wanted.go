@@ -65,6 +65,7 @@ func ConcentratorImage(site Site, wanted Concentrator) (Image, error) {
 		}
 	}
 	checkHosts(&problems, wanted)
+	checkMappings(&problems, wanted)
 	if err := problems.Err(); err != nil {
 		return Image{}, err
 	}
@@ -82,6 +83,7 @@ func ConcentratorImage(site Site, wanted Concentrator) (Image, error) {
 		image.Forwards[Forward{VXLANName(wanted.Subnet.ID), FloodMAC, peer}] = true
 	}
 	blocked := append([]netip.Prefix{site.Underlay.Masked()}, wanted.Blocked...)
+	image.addMappings(wanted.Mappings)
 	image.addTable(gatewayTable(wanted, bridge.Name, blocked, peers))
 	return image, nil
 }
@@ -91,7 +93,8 @@ func ConcentratorImage(site Site, wanted Concentrator) (Image, error) {
 func (i *Image) settle() {
 	for _, name := range []string{
 		"net/bridge/bridge-nf-call-arptables", "net/bridge/bridge-nf-call-ip6tables", "net/bridge/bridge-nf-call-iptables",
-		"net/ipv4/ip_forward", "net/ipv4/conf/all/accept_redirects", "net/ipv4/conf/all/send_redirects",
+		"net/ipv4/ip_forward", "net/ipv4/conf/all/accept_redirects",
+		"net/ipv4/conf/all/send_redirects", "net/ipv4/conf/default/send_redirects", // either of them would do
 	} {
 		i.Settings[name] = "0"
 	}

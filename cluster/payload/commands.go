@@ -86,6 +86,15 @@ type Concentrator struct {
 	Domain   string       `cbor:"7,keyasint"`
 	Hosts    []Host       `cbor:"8,keyasint"`
 	Nodes    []netip.Addr `cbor:"9,keyasint"` // nodes on the underlay that have the subnet
+	// External addresses of hosts, and the ranges of the underlay that all external addresses are of.
+	Mappings []Mapping      `cbor:"20,keyasint,omitempty"`
+	Lent     []netip.Prefix `cbor:"21,keyasint,omitempty"`
+}
+
+// Mapping gives a host an external address.
+type Mapping struct {
+	External netip.Addr `cbor:"1,keyasint"`
+	Internal netip.Addr `cbor:"2,keyasint"`
 }
 
 // Host is an instance that the CNCI serves by DHCP and DNS.

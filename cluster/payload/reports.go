@@ -87,6 +87,14 @@ type ConcentratorState struct {
 	Revision     uint64     `cbor:"2,keyasint"` // the newest that is applied
 	Underlay     netip.Addr `cbor:"3,keyasint"`
 	Problem      string     `cbor:"4,keyasint,omitempty"`
+	// Unclaimed are the external addresses of the applied revision that are not mapped.
+	Unclaimed []Unclaimed `cbor:"5,keyasint,omitempty"`
+}
+
+// Unclaimed is an external address that a CNCI could not take, and why.
+type Unclaimed struct {
+	External netip.Addr `cbor:"1,keyasint"`
+	Problem  string     `cbor:"2,keyasint"`
 }
 
 // CertificateRequest asks for a certificate for a CNCI's agent; its key stays on the node (netagent → controllers).

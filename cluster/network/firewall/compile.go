@@ -14,7 +14,8 @@ import (
 )
 
 // Compile turns a rule as nft writes it into the kernel's expressions. It knows matches of the fields below against a value, a
-// wildcard name, a prefix or a set, concatenations against a set, and the statements counter, accept, drop, masquerade and notrack.
+// wildcard name, a prefix or a set, concatenations against a set, and the statements counter, accept, drop, masquerade, dnat, snat and
+// notrack.
 // family is bridge or ip.
 func Compile(family, text string) ([]expr.Any, error) {
 	c := compiler{family: family, words: strings.Fields(text)}
@@ -89,6 +90,8 @@ func (c *compiler) next() error {
 		c.emit(&expr.Notrack{})
 	case "ct":
 		return c.connection()
+	case "dnat", "snat":
+		return c.translate()
 	default:
 		return c.match()
 	}
@@ -98,23 +101,56 @@ func (c *compiler) next() error {
 
 func (c *compiler) emit(exprs ...expr.Any) { c.exprs = append(c.exprs, exprs...) }
 
-// connection compiles ct state WORD,WORD.
+// connection compiles ct state WORD,WORD and ct status WORD.
 func (c *compiler) connection() error {
-	if len(c.words) < 3 || c.words[1] != "state" {
-		return fmt.Errorf("after ct only state is known")
+	if len(c.words) < 3 {
+		return fmt.Errorf("after ct a field and a value are missing")
 	}
-	states := map[string]uint32{"established": expr.CtStateBitESTABLISHED, "related": expr.CtStateBitRELATED, "new": expr.CtStateBitNEW}
+	var bits map[string]uint32
+	var key expr.CtKey
+	switch c.words[1] {
+	case "state":
+		key = expr.CtKeySTATE
+		bits = map[string]uint32{"established": expr.CtStateBitESTABLISHED, "related": expr.CtStateBitRELATED, "new": expr.CtStateBitNEW}
+	case "status":
+		key = expr.CtKeySTATUS
+		bits = map[string]uint32{"dnat": destinationTranslated}
+	default:
+		return fmt.Errorf("after ct only state and status are known")
+	}
 	var mask uint32
 	for name := range strings.SplitSeq(c.words[2], ",") {
-		if states[name] == 0 {
-			return fmt.Errorf("unknown connection state %q", name)
+		if bits[name] == 0 {
+			return fmt.Errorf("unknown connection %s %q", c.words[1], name)
 		}
-		mask |= states[name]
+		mask |= bits[name]
 	}
 	c.words = c.words[3:]
-	c.emit(&expr.Ct{Register: register, Key: expr.CtKeySTATE},
+	c.emit(&expr.Ct{Register: register, Key: key},
 		&expr.Bitwise{SourceRegister: register, DestRegister: register, Len: 4, Mask: binaryutil.NativeEndian.PutUint32(mask), Xor: make([]byte, 4)},
 		&expr.Cmp{Op: expr.CmpOpNeq, Register: register, Data: make([]byte, 4)})
+	return nil
+}
+
+// destinationTranslated is IPS_DST_NAT (linux/netfilter/nf_conntrack_common.h).
+const destinationTranslated = 1 << 5
+
+// translate compiles dnat to ADDRESS and snat to ADDRESS.
+func (c *compiler) translate() error {
+	if len(c.words) < 3 || c.words[1] != "to" {
+		return fmt.Errorf("after %s an address is missing", c.words[0])
+	}
+	address, err := parseAddress(c.words[2])
+	if err != nil {
+		return err
+	}
+	kind := expr.NATTypeDestNAT
+	if c.words[0] == "snat" {
+		kind = expr.NATTypeSourceNAT
+	}
+	c.words = c.words[3:]
+	c.emit(&expr.Immediate{Register: register, Data: address},
+		&expr.NAT{Type: kind, Family: unix.NFPROTO_IPV4, RegAddrMin: register})
 	return nil
 }
 

@@ -36,6 +36,9 @@ var rules = map[string][]string{
 		`ct state established,related accept`,
 		`oifname "underlay" ip saddr 172.16.0.0/24 masquerade`,
 		`udp dport 4789 notrack`,
+		`ip daddr 198.51.100.20 dnat to 172.16.0.2`,
+		`oifname "underlay" ip saddr 172.16.0.2 snat to 198.51.100.20`,
+		`iifname "underlay" oifname "cb0123456789ab" ct status dnat accept`,
 		`ip daddr 172.16.0.1 tcp dport 53 accept`,
 		`iifname "underlay" ip saddr 198.51.100.1 tcp sport 8888 accept`,
 		`ip saddr 198.51.100.0/24 oifname != "ciaovlan" masquerade`,
@@ -58,8 +61,11 @@ func testTable(family string) network.Table {
 	}
 	for i, rule := range rules[family] {
 		chain := network.Chain{Name: fmt.Sprintf("chain%02d", i), Type: "filter", Hook: "prerouting", Priority: -300, Policy: "accept"}
-		if strings.Contains(rule, "masquerade") {
+		if strings.Contains(rule, "masquerade") || strings.Contains(rule, "snat") {
 			chain.Type, chain.Hook, chain.Priority = "nat", "postrouting", 100
+		}
+		if strings.Contains(rule, " dnat to") {
+			chain.Type, chain.Priority = "nat", -100
 		}
 		if strings.Contains(rule, "oifname") && chain.Type == "filter" {
 			chain.Hook = "forward"

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -40,6 +42,7 @@ type openedConcentrator struct {
 	space     *space
 	underlay  *underlay
 	converger *network.Converger
+	announce  map[netip.Addr]int // how often external addresses are still to be announced
 }
 
 // NewConcentrator makes the network of a CNCI; the kernel is first touched by Apply or Remove. Run must run beside it.
@@ -118,16 +121,27 @@ func (c *Concentrator) apply(ctx context.Context, wanted network.Concentrator) (
 		return facts, err
 	}
 	facts.Underlay = prefix.Addr()
-	image, err := network.ConcentratorImage(network.Site{Cluster: c.config.Cluster, Underlay: prefix, MTU: mtu}, wanted)
+	site := network.Site{Cluster: c.config.Cluster, Underlay: prefix, MTU: mtu}
+	if _, err := network.ConcentratorImage(site, wanted); err != nil { // before anybody is asked about its addresses
+		return facts, err
+	}
+	last := wanted
+	c.last = &last
+	claimed, err := c.claim(ctx, wanted.Mappings)
 	if err != nil {
 		return facts, err
 	}
-	c.last = &wanted
+	wanted.Mappings, facts.Unclaimed = claimed.mappings, claimed.refused
+	image, err := network.ConcentratorImage(site, wanted)
+	if err != nil {
+		return facts, err
+	}
 	bridge := network.BridgeName(wanted.Subnet.ID)
 	before := c.index(bridge)
 	if err := c.opened.converger.Apply(ctx, image); err != nil {
 		return facts, err
 	}
+	c.announceAll(claimed)
 	if before != c.index(bridge) { // a dnsmasq that a predecessor left is bound to a link that is gone
 		if err := c.dhcp.Restart(ctx); err != nil {
 			return facts, err
@@ -135,6 +149,66 @@ func (c *Concentrator) apply(ctx context.Context, wanted network.Concentrator) (
 	}
 	return facts, c.dhcp.Apply(ctx, dhcp.Subnet{Link: bridge, Prefix: wanted.Subnet.Prefix, Gateway: wanted.Subnet.Gateway, Domain: wanted.Domain,
 		MTU: mtu - network.Overhead, Hosts: wanted.Hosts, Servers: c.opened.underlay.lease.Servers})
+}
+
+// claims are what became of wanted external addresses.
+type claims struct {
+	mappings []network.Mapping // those that are ours
+	fresh    []netip.Addr      // of them, those that the link does not have yet
+	refused  []network.Unclaimed
+}
+
+// claim takes the external addresses that nobody else on the underlay has. One that the link has already is ours.
+func (c *Concentrator) claim(ctx context.Context, wanted []network.Mapping) (result claims, err error) {
+	have, err := c.opened.underlay.externals()
+	if err != nil {
+		return result, err
+	}
+	for _, m := range wanted {
+		if !have[m.External] {
+			result.fresh = append(result.fresh, m.External)
+		}
+	}
+	taken, err := c.opened.underlay.claim(ctx, result.fresh)
+	if err != nil {
+		return result, err
+	}
+	for _, m := range wanted {
+		if owner, ok := taken[m.External]; ok {
+			result.refused = append(result.refused, network.Unclaimed{External: m.External,
+				Problem: fmt.Sprintf("%s is in use on the underlay, by a machine with the MAC address %s", m.External, owner)})
+			continue
+		}
+		result.mappings = append(result.mappings, m)
+	}
+	result.fresh = slices.DeleteFunc(result.fresh, func(a netip.Addr) bool { return taken[a] != nil })
+	return result, nil
+}
+
+// announceAll announces external addresses that have just come here, and has them announced again by announceMore; those that are not
+// here any more are not.
+func (c *Concentrator) announceAll(claimed claims) {
+	maps.DeleteFunc(c.opened.announce, func(address netip.Addr, _ int) bool {
+		return !slices.ContainsFunc(claimed.mappings, func(m network.Mapping) bool { return m.External == address })
+	})
+	for _, address := range claimed.fresh {
+		c.opened.announce[address] = announcements
+	}
+	if len(claimed.fresh) > 0 {
+		c.announceMore()
+	}
+}
+
+// announceMore makes one announcement of each address that is still to be announced.
+func (c *Concentrator) announceMore() {
+	for address, left := range c.opened.announce {
+		if err := c.opened.underlay.announce(address); err != nil {
+			c.config.Log.Warn("an external address is not announced; neighbours learn of it by asking", "address", address, "err", err)
+		}
+		if c.opened.announce[address] = left - 1; left <= 1 {
+			delete(c.opened.announce, address)
+		}
+	}
 }
 
 // index is the index of a link; zero when it is not there.
@@ -162,6 +236,7 @@ func (c *Concentrator) open() error {
 		namespace: namespace, space: space,
 		underlay:  &underlay{namespace: namespace, links: space.links, log: c.config.Log},
 		converger: network.NewConverger(space),
+		announce:  map[netip.Addr]int{},
 	}
 	return nil
 }
@@ -193,7 +268,11 @@ func (c *Concentrator) renew(ctx context.Context) (changed bool) {
 		return false
 	}
 	defer leave(c.gate)
-	return c.opened != nil && c.opened.underlay.keep(ctx)
+	if c.opened == nil {
+		return false
+	}
+	c.announceMore()
+	return c.opened.underlay.keep(ctx)
 }
 
 func (c *Concentrator) repair(ctx context.Context) {

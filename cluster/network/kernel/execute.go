@@ -54,7 +54,7 @@ func (e *executor) take(step network.Step) error {
 	case network.AddAddress:
 		return e.changeAddress(step.Address, e.links.AddrReplace)
 	case network.DelAddress:
-		return ignore(e.changeAddress(step.Address, e.links.AddrDel), unix.EADDRNOTAVAIL)
+		return e.delAddress(step.Address)
 	case network.AddForward:
 		return ignore(e.changeForward(step.Forward, e.appendForward), unix.EEXIST)
 	case network.DelForward:
@@ -238,7 +238,20 @@ func (e *executor) changeAddress(address network.Address, change func(netlink.Li
 	if err != nil {
 		return err
 	}
-	return change(link, &netlink.Addr{IPNet: prefixNet(address.Prefix)})
+	wanted := &netlink.Addr{IPNet: prefixNet(address.Prefix)}
+	if address.Link == network.Underlay {
+		wanted.Label = externalLabel
+	}
+	return change(link, wanted)
+}
+
+// delAddress also ends the connections that go by an external address: their packets would be translated for as long as they come.
+func (e *executor) delAddress(address network.Address) error {
+	err := ignore(e.changeAddress(address, e.links.AddrDel), unix.EADDRNOTAVAIL)
+	if err != nil || address.Link != network.Underlay {
+		return err
+	}
+	return e.endConnections(address.Prefix.Addr())
 }
 
 // appendForward appends: for the zero MAC there is one entry for each peer.

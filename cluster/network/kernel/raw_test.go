@@ -131,3 +131,19 @@ func sendUDP(from, to netip.Addr, body []byte) func() error {
 		return err
 	}
 }
+
+// seesFrom reports whether an IPv4 packet from one address to another arrives.
+func (w *wire) seesFrom(from, to netip.Addr) bool {
+	w.t.Helper()
+	w.conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	buffer := make([]byte, 4096)
+	for {
+		n, _, err := w.conn.ReadFrom(buffer)
+		if err != nil {
+			return false
+		}
+		if n >= 34 && [4]byte(buffer[26:30]) == from.As4() && [4]byte(buffer[30:34]) == to.As4() {
+			return true
+		}
+	}
+}

@@ -141,7 +141,7 @@ func (s *space) readAddresses(image *network.Image, names map[int]string) error 
 	}
 	for _, address := range addresses {
 		name := names[address.LinkIndex]
-		if _, ok := image.Links[name]; !ok {
+		if _, ok := image.Links[name]; !ok && !external(address) {
 			continue
 		}
 		bits, _ := address.Mask.Size()

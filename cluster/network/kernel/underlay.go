@@ -193,7 +193,7 @@ func (u *underlay) current(link netlink.Link) (netip.Prefix, error) {
 	for _, address := range addresses {
 		ip, ok := netip.AddrFromSlice(address.IP.To4())
 		bits, _ := address.Mask.Size()
-		if prefix := netip.PrefixFrom(ip, bits); ok && (prefix == u.lease.Address || !u.lease.Address.IsValid()) {
+		if prefix := netip.PrefixFrom(ip, bits); ok && !external(address) && (prefix == u.lease.Address || !u.lease.Address.IsValid()) {
 			return prefix, nil
 		}
 	}
@@ -208,7 +208,8 @@ func (u *underlay) take(link netlink.Link, lease dhcp.Lease) error {
 	return nil
 }
 
-// settle gives the link the lease's address and no other, for as long as the lease is: the kernel takes it away when nobody renews.
+// settle gives the link the lease's address and no other but external ones, for as long as the lease is: the kernel takes it away when
+// nobody renews.
 func (u *underlay) settle(link netlink.Link, lease dhcp.Lease) error {
 	others, err := whole(func() ([]netlink.Addr, error) { return u.links.AddrList(link, unix.AF_INET) })
 	if err != nil {
@@ -219,7 +220,7 @@ func (u *underlay) settle(link netlink.Link, lease dhcp.Lease) error {
 		return unavailable("set the underlay address", err)
 	}
 	for _, other := range others {
-		if !other.IPNet.IP.Equal(wanted.IPNet.IP) {
+		if !other.IPNet.IP.Equal(wanted.IPNet.IP) && !external(other) {
 			if err := ignore(u.links.AddrDel(link, &other), unix.EADDRNOTAVAIL); err != nil {
 				return unavailable("remove an old underlay address", err)
 			}

@@ -1,0 +1,82 @@
+package network
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/ciaocloud/ciao/cluster"
+)
+
+// checkMappings wants each external address once, for a host of the subnet.
+func checkMappings(problems *cluster.Problems, wanted Concentrator) {
+	external := map[netip.Addr]bool{}
+	for i, m := range wanted.Mappings {
+		path := fmt.Sprintf("mappings[%d]", i)
+		switch {
+		case !m.External.Is4():
+			problems.Add(path+".external", "must be an IPv4 address")
+		case external[m.External]:
+			problems.Add(path+".external", "%s is mapped twice", m.External)
+		}
+		external[m.External] = true
+		if !m.Internal.Is4() || !wanted.Subnet.Prefix.Contains(m.Internal) || m.Internal == wanted.Subnet.Gateway {
+			problems.Add(path+".internal", "%s is not a host's address of %s", m.Internal, wanted.Subnet.Prefix)
+		}
+	}
+	for i, prefix := range wanted.Lent {
+		if !prefix.IsValid() || !prefix.Addr().Is4() {
+			problems.Add(fmt.Sprintf("lent[%d]", i), "must be an IPv4 prefix")
+		}
+	}
+}
+
+// addMappings gives the underlay's link the external addresses.
+func (i *Image) addMappings(mappings []Mapping) {
+	for _, m := range mappings {
+		i.Addresses[Address{Underlay, netip.PrefixFrom(m.External, 32)}] = true
+	}
+}
+
+func sortedMappings(mappings []Mapping) []Mapping {
+	return slices.SortedFunc(slices.Values(mappings), func(a, b Mapping) int {
+		return cmp.Or(a.External.Compare(b.External), a.Internal.Compare(b.Internal))
+	})
+}
+
+// destinationRules send what is for an external address to its host, from the underlay and from the subnet itself.
+func destinationRules(mappings []Mapping) (rules []Rule) {
+	for _, m := range sortedMappings(mappings) {
+		rules = append(rules, Rule{"external", fmt.Sprintf("ip daddr %s dnat to %s", m.External, m.Internal)})
+	}
+	return rules
+}
+
+// sourceRules let hosts with an external address speak with it. What the subnet sends to itself by an external address gets the
+// gateway's address: the answer has to come back this way.
+func sourceRules(wanted Concentrator, bridge string) (rules []Rule) {
+	mapped := map[netip.Addr]bool{}
+	for _, m := range sortedMappings(wanted.Mappings) {
+		if !mapped[m.Internal] {
+			rules = append(rules, Rule{"external", fmt.Sprintf(`oifname "%s" ip saddr %s snat to %s`, Underlay, m.Internal, m.External)})
+		}
+		mapped[m.Internal] = true
+	}
+	return append(rules, Rule{"hairpin", fmt.Sprintf(`oifname "%s" ip saddr %s masquerade`, bridge, wanted.Subnet.Prefix)})
+}
+
+// mappedRules let through what was sent to an external address, here or at another CNCI, and nothing else.
+func mappedRules(wanted Concentrator, bridge string) []Rule {
+	rules := []Rule{
+		{"mapped", fmt.Sprintf(`iifname "%s" oifname "%s" ct status dnat accept`, Underlay, bridge)},
+		{"mapped", fmt.Sprintf(`iifname "%s" oifname "%s" ct status dnat accept`, bridge, Underlay)}, // the answers
+		{"hairpin", fmt.Sprintf(`iifname "%s" oifname "%s" ct status dnat accept`, bridge, bridge)},
+	}
+	lent := slices.SortedFunc(slices.Values(wanted.Lent), netip.Prefix.Compare)
+	for _, prefix := range slices.Compact(lent) {
+		rules = append(rules, Rule{"lent", fmt.Sprintf(`iifname "%s" oifname "%s" ip saddr %s ip daddr %s accept`,
+			bridge, Underlay, wanted.Subnet.Prefix, prefix.Masked())})
+	}
+	return rules
+}

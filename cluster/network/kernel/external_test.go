@@ -1,0 +1,173 @@
+package kernel_test
+
+import (
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ciaocloud/ciao/cluster/network"
+	"github.com/ciaocloud/ciao/cluster/network/networktest"
+)
+
+var lent = netip.MustParsePrefix("198.51.100.16/28")
+
+// lend gives an instance an external address.
+func (i *instance) lend(external string) {
+	i.tenant.t.Helper()
+	i.tenant.wanted.Lent = []netip.Prefix{lent}
+	i.tenant.wanted.Mappings = append(i.tenant.wanted.Mappings, network.Mapping{External: netip.MustParseAddr(external), Internal: i.address})
+	i.tenant.configure()
+}
+
+// answers reports whether a ping from a place outside tenants' networks is answered.
+func answers(from *networktest.Space, address string) bool {
+	_, err := from.Try("ping", "-c", "1", "-W", "1", address)
+	return err == nil
+}
+
+// serve has an instance answer each TCP connection to port 80 with its name.
+func (i *instance) serve() {
+	i.Start("busybox", "nc", "-ll", "-p", "80", "-e", "echo", i.id)
+	networktest.Eventually(i.tenant.t, i.id+" serves", func() bool {
+		out, err := i.Try("busybox", "nc", "-w", "1", "127.0.0.1", "80")
+		return err == nil && strings.TrimSpace(out) == i.id
+	})
+}
+
+// gets is what a connection to port 80 is answered.
+func gets(from *networktest.Space, address string) string {
+	out, err := from.Try("sh", "-c", "timeout 2 busybox nc -w 2 "+address+" 80 </dev/null")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(out)
+}
+
+func TestExternalAddresses(t *testing.T) {
+	m := newMachine(t)
+	red, blue := m.tenant("red", 5001), m.tenant("blue", 5002)
+	red2, red3, blue2 := red.instance(2), red.instance(3), blue.instance(2)
+	red2.serve()
+	blue.wanted.Lent = []netip.Prefix{lent}
+	blue.configure()
+	if answers(m.host.Space, "198.51.100.20") {
+		t.Fatal("somebody answers for the address before it is mapped")
+	}
+	red2.lend("198.51.100.20")
+
+	t.Run("reached from the host", func(t *testing.T) {
+		if !answers(m.host.Space, "198.51.100.20") {
+			t.Error("the first ping is not answered")
+		}
+		if got := gets(m.host.Space, "198.51.100.20"); got != "red-2" {
+			t.Errorf("got %q", got)
+		}
+	})
+	t.Run("speaks with it", func(t *testing.T) {
+		seen := listen(t, m.host.Space, networktest.HostUnderlay)
+		red2.Start("ping", "-c", "3", "-p", "6d61726b", networktest.OutsideAddress)
+		if !seen.seesFrom(netip.MustParseAddr("198.51.100.20"), netip.MustParseAddr(networktest.OutsideAddress)) {
+			t.Error("no packet with the external address as its source")
+		}
+	})
+	t.Run("a neighbour without one speaks with the CNCI's", func(t *testing.T) {
+		seen := listen(t, m.host.Space, networktest.HostUnderlay)
+		red3.Start("ping", "-c", "3", networktest.OutsideAddress)
+		if !seen.seesFrom(red.underlay, netip.MustParseAddr(networktest.OutsideAddress)) {
+			t.Error("no packet with the CNCI's address as its source")
+		}
+	})
+	t.Run("hairpin", func(t *testing.T) {
+		for _, from := range []*instance{red3, red2} { // the second reaches itself
+			if got := gets(from.Space, "198.51.100.20"); got != "red-2" {
+				t.Errorf("%s got %q", from.id, got)
+			}
+		}
+	})
+	t.Run("other tenants reach it by the external address only", func(t *testing.T) {
+		if got := gets(blue2.Space, "198.51.100.20"); got != "red-2" {
+			t.Errorf("got %q", got)
+		}
+		if blue2.reaches(red.underlay.String()) {
+			t.Error("the CNCI itself answers another tenant")
+		}
+		if blue2.reaches(networktest.HostAddress.String()) {
+			t.Error("the host answers a tenant")
+		}
+	})
+	t.Run("nothing else comes in", func(t *testing.T) {
+		m.host.IP("route add 172.16.0.0/24 via " + red.underlay.String())
+		defer m.host.IP("route del 172.16.0.0/24")
+		if answers(m.host.Space, "172.16.0.2") || answers(m.host.Space, "172.16.0.3") {
+			t.Error("an instance is reached by its own address from the underlay")
+		}
+	})
+	t.Run("an agent that starts again keeps it", func(t *testing.T) {
+		red.concentrator = red.agent()
+		if red.configure(); !answers(m.host.Space, "198.51.100.20") {
+			t.Error("it does not answer any more")
+		}
+	})
+	t.Run("what was taken away behind the agent's back comes back", func(t *testing.T) {
+		red.gateway.IP("addr del 198.51.100.20/32 dev underlay")
+		red.concentrator = red.agent()
+		if red.configure(); !answers(m.host.Space, "198.51.100.20") {
+			t.Error("it does not answer any more")
+		}
+	})
+	t.Run("detached, also for a connection that stands", func(t *testing.T) {
+		conn := dialTCP(t, m.host.Space, "198.51.100.20:80") // its answers would be translated for as long as it lasts
+		defer conn.Close()
+		red.wanted.Mappings = nil
+		red.configure()
+		if answers(m.host.Space, "198.51.100.20") {
+			t.Error("it still answers")
+		}
+		if out := red.gateway.IP("addr show dev underlay"); strings.Contains(out, "198.51.100.20") {
+			t.Errorf("the address is still there:\n%s", out)
+		}
+		if out := red.gateway.Run("cat", "/proc/net/nf_conntrack"); strings.Contains(out, "198.51.100.20") {
+			t.Errorf("a connection is remembered:\n%s", out)
+		}
+	})
+}
+
+// dialTCP connects from a namespace.
+func dialTCP(t *testing.T, space *networktest.Space, address string) (conn net.Conn) {
+	t.Helper()
+	space.Do(func() (err error) {
+		conn, err = net.DialTimeout("tcp", address, 5*time.Second)
+		return err
+	})
+	return conn
+}
+
+// An address that a machine of the underlay has is not taken from it.
+func TestExternalAddressInUse(t *testing.T) {
+	m := newMachine(t)
+	red := m.tenant("red", 5101)
+	red2 := red.instance(2)
+	m.host.IP("addr add 198.51.100.21/32 dev " + networktest.HostUnderlay)
+	red2.lend("198.51.100.22") // beside it, one that is free
+	red.wanted.Mappings = append(red.wanted.Mappings, network.Mapping{External: netip.MustParseAddr("198.51.100.21"), Internal: red2.address})
+	facts, err := red.concentrator.Apply(t.Context(), *red.wanted)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(facts.Unclaimed) != 1 || facts.Unclaimed[0].External.String() != "198.51.100.21" ||
+		!strings.Contains(facts.Unclaimed[0].Problem, m.host.Link(networktest.HostUnderlay).HardwareAddr.String()) {
+		t.Errorf("unclaimed: %+v", facts.Unclaimed)
+	}
+	if !answers(m.host.Space, "198.51.100.22") {
+		t.Error("the one that is free does not answer")
+	}
+	m.host.IP("addr del 198.51.100.21/32 dev " + networktest.HostUnderlay)
+	if facts, err = red.concentrator.Apply(t.Context(), *red.wanted); err != nil || len(facts.Unclaimed) != 0 {
+		t.Errorf("unclaimed: %+v, %v", facts.Unclaimed, err)
+	}
+	if !answers(m.host.Space, "198.51.100.21") {
+		t.Error("it does not answer when it is free")
+	}
+}
