@@ -7,9 +7,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
-	"sync"
 	"time"
 )
 
@@ -18,14 +16,12 @@ var (
 	errStale    = errors.New("a newer connection of this session exists")
 )
 
-// serve takes a connection from accept to its end.
-func (s *Server) serve(ctx context.Context, raw net.Conn) {
-	l := newLink(raw, &s.limits)
-	slot := s.gate.enter(l)
+// serve takes a connection from the gate to its end.
+func (s *Server) serve(ctx context.Context, l *link, slot *list.Element) {
 	p, err := s.welcome(ctx, l)
 	s.gate.leave(slot)
 	if p == nil {
-		s.log.Warn("refused a connection", "remote", raw.RemoteAddr().String(), "peer", l.peer, "error", err)
+		s.log.Warn("refused a connection", "remote", l.raw.RemoteAddr().String(), "peer", l.peer, "error", err)
 		l.refuse(err)
 		return
 	}
@@ -158,44 +154,5 @@ func (s *Server) lost(p *peer, l *link, cause error) {
 	}
 	if !p.awaitReturn(returned, s.limits.Resume) {
 		s.end(p, fmt.Errorf("not back within %v: %w", s.limits.Resume, cause), 0)
-	}
-}
-
-// gate bounds the connections in handshake. When it is full the one that has
-// been in there longest must leave: honest peers need milliseconds, silent ones
-// wait for the deadline.
-type gate struct {
-	mu     sync.Mutex
-	limit  int
-	inside list.List // of *link, oldest first
-	shut   bool
-}
-
-func (g *gate) enter(l *link) *list.Element {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.shut {
-		l.close(ErrClosed)
-	}
-	if g.inside.Len() >= g.limit {
-		oldest := g.inside.Front()
-		oldest.Value.(*link).close(errors.New("too many connections in handshake"))
-		g.inside.Remove(oldest)
-	}
-	return g.inside.PushBack(l)
-}
-
-func (g *gate) leave(e *list.Element) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.inside.Remove(e) // does nothing for one that was thrown out
-}
-
-func (g *gate) closeAll() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.shut = true
-	for e := g.inside.Front(); e != nil; e = e.Next() {
-		e.Value.(*link).close(ErrClosed)
 	}
 }

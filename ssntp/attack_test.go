@@ -3,6 +3,7 @@ package ssntp_test
 import (
 	"crypto/tls"
 	"errors"
+	"log/slog"
 	"net"
 	"strings"
 	"sync"
@@ -201,16 +202,48 @@ func TestSilentHandshake(t *testing.T) {
 
 // TestManySilentPeersKeepNobodyOut: the oldest handshake makes room.
 func TestManySilentPeersKeepNobodyOut(t *testing.T) {
-	hub := ssntptest.NewHub(t, func(c *ssntp.ServerConfig) {
-		c.Limits.Handshakes = 4
-		c.Limits.Handshake = time.Hour
-	})
-	for range 20 {
-		conn, err := hub.Network.Dial(t.Context(), "")
-		if err != nil {
-			t.Fatal(err)
+	synctest.Test(t, func(t *testing.T) {
+		hub := ssntptest.NewHub(t, func(c *ssntp.ServerConfig) { c.Limits.Handshakes = 4 })
+		for range 20 {
+			go func() {
+				conn, err := hub.Network.Dial(t.Context(), "")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				t.Cleanup(func() { conn.Close() })
+			}()
 		}
-		t.Cleanup(func() { conn.Close() })
-	}
-	hub.Client(t, ssntp.RoleAgent)
+		synctest.Wait()
+		began := time.Now()
+		hub.Client(t, ssntp.RoleAgent)
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("a peer that speaks was kept out for %v", took)
+		}
+	})
+}
+
+// TestManyHonestPeersAreAllLetIn: when all dial at once, none is thrown out to
+// dial again.
+func TestManyHonestPeersAreAllLetIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var refused strings.Builder
+		hub := ssntptest.NewHub(t, func(c *ssntp.ServerConfig) {
+			c.Limits.Handshakes = 4
+			c.Logger = slog.New(slog.NewTextHandler(&refused, &slog.HandlerOptions{Level: slog.LevelWarn}))
+		})
+		const many = 50
+		logs := make([]*ssntptest.Log, many)
+		for i := range logs {
+			logs[i] = new(ssntptest.Log)
+			ssntptest.RunClient(t, hub.ClientConfig(ssntp.RoleAgent, logs[i].Handler()))
+		}
+		for _, log := range logs {
+			log.Connected(t)
+		}
+		synctest.Wait()
+		if refused.Len() > 0 || hub.Network.Dialled() != many {
+			t.Errorf("%d peers dialled %d times; the hub said:\n%s", many, hub.Network.Dialled(), refused.String())
+		}
+	})
 }

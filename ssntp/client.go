@@ -64,6 +64,7 @@ type Client struct {
 	incarnation ID
 	epoch       uint64
 	attempt     int // for the choice of the address
+	failures    int // to connect, since the last connection, and the attempt that goes on
 }
 
 // NewClient checks the configuration and loads the certificate once.

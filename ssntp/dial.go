@@ -103,12 +103,15 @@ func (c *Client) drain(l *link, ended <-chan error) {
 func (c *Client) dial(ctx context.Context) (*link, error) {
 	address := c.config.Addresses[c.attempt%len(c.config.Addresses)]
 	c.attempt++
-	ctx, cancel := context.WithTimeout(ctx, c.limits.Handshake)
-	defer cancel()
-	raw, err := c.config.Dial(ctx, address)
+	c.failures++
+	dialling, cancel := context.WithTimeout(ctx, c.limits.Handshake)
+	raw, err := c.config.Dial(dialling, address)
+	cancel()
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", address, err)
 	}
+	ctx, cancel = context.WithTimeout(ctx, c.handshakeTime())
+	defer cancel()
 	l := newLink(raw, &c.limits)
 	stop := context.AfterFunc(ctx, func() { raw.SetDeadline(time.Unix(1, 0)) })
 	err = c.shakeHands(ctx, l, address)
@@ -120,7 +123,17 @@ func (c *Client) dial(ctx context.Context) (*link, error) {
 		return nil, fmt.Errorf("connect to %s: %w", address, err)
 	}
 	c.attempt-- // a server that works is the first to be tried again
+	c.failures = 0
 	return l, nil
+}
+
+// handshakeTime is how long an attempt may wait for its turn at a server that
+// has taken the connection. It doubles with every round of failures: when
+// thousands of clients come at once and each gives up before its turn, the
+// server works for those alone that have given up.
+func (c *Client) handshakeTime() time.Duration {
+	rounds := (c.failures - 1) / len(c.config.Addresses)
+	return c.limits.Handshake << min(rounds, 3)
 }
 
 // abandon closes a connection whose handshake failed, also when the session had

@@ -4,6 +4,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -12,6 +13,7 @@ import (
 // flush nothing goes out but what tryFlush could send without waiting.
 type gatherer struct {
 	net.Conn
+	heard  atomic.Bool     // something was read
 	direct syscall.RawConn // nil when the connection has none
 	mu     sync.Mutex      // TLS may write an answer of its own from the reader
 	buffer *[]byte         // nil when not gathering
@@ -46,6 +48,15 @@ func (g *gatherer) gather() {
 	if g.buffer == nil {
 		g.buffer = gatherBuffers.Get().(*[]byte)
 	}
+}
+
+// Read implements [net.Conn].
+func (g *gatherer) Read(b []byte) (int, error) {
+	n, err := g.Conn.Read(b)
+	if n > 0 && !g.heard.Load() {
+		g.heard.Store(true)
+	}
+	return n, err
 }
 
 // Write implements [net.Conn].

@@ -26,6 +26,8 @@ type link struct {
 
 	lastRead atomic.Int64 // nanoseconds since opened, so that clock steps do no harm
 	opened   time.Time
+	looks    int   // of the writer, at the same lastRead
+	seen     int64 // lastRead when the writer looked last
 
 	turn        sync.Mutex // of writing, the handshake's until the pump works; whoever has it owns the next four
 	deadlineSet time.Time
@@ -91,10 +93,18 @@ func (l *link) secured(conn *tls.Conn, own *x509.Certificate) error {
 
 func (l *link) alive() { l.lastRead.Store(int64(time.Since(l.opened))) }
 
-// check finds the connection dead, or at its end.
+// check finds the connection dead, or at its end. The writer calls it at every
+// half heartbeat that it sees. A peer is not silent because this process could
+// not listen: one that was stopped, or had no processor, sees one half heartbeat
+// when it goes on, however long it was away.
 func (l *link) check() error {
 	now := time.Now()
-	if silent := now.Sub(l.opened) - time.Duration(l.lastRead.Load()); silent > l.silence {
+	read := l.lastRead.Load()
+	if l.looks++; read != l.seen {
+		l.looks, l.seen = 0, read
+	}
+	silent := now.Sub(l.opened) - time.Duration(read)
+	if silent > l.silence && l.looks >= int(l.silence/(l.heartbeat/2))-1 {
 		return fmt.Errorf("%w for %v", ErrSilent, silent.Round(time.Millisecond))
 	}
 	if !now.Round(0).Before(l.expires) {
@@ -124,6 +134,15 @@ func (l *link) quiet() bool {
 	quiet := !l.wrote
 	l.wrote = false
 	return quiet
+}
+
+func (l *link) closed() bool {
+	select {
+	case <-l.done:
+		return true
+	default:
+		return false
+	}
 }
 
 // signal wakes the writer.

@@ -80,7 +80,7 @@ func NewServer(config ServerConfig) (*Server, error) {
 	}
 	identity.Roles &= hubs
 	s := &Server{config: config, limits: config.Limits.withDefaults(), identity: identity, log: loggerOr(config.Logger)}
-	s.gate.limit = s.limits.Handshakes
+	s.gate.init(&s.limits)
 	s.table.init()
 	return s, nil
 }
@@ -144,7 +144,9 @@ func (s *Server) acceptAll(ctx context.Context, listener net.Listener, connectio
 			}
 			continue
 		}
-		connections.Go(func() { s.serve(ctx, conn) })
+		l := newLink(conn, &s.limits)
+		slot := s.gate.enter(ctx, l)
+		connections.Go(func() { s.serve(ctx, l, slot) })
 	}
 }
 
