@@ -79,7 +79,7 @@ func (c carrier) status() (driver.Status, error) {
 	}
 	status.Generation, status.Condition = described.Generation, driver.Created
 	state, err := c.shim().State()
-	if err != nil || state.Begun.IsZero() {
+	if err != nil || state.Begun.IsZero() && !state.Running {
 		return status, err
 	}
 	status.Started = state.Begun

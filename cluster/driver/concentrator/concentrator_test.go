@@ -269,6 +269,14 @@ func TestRacingStarts(t *testing.T) {
 	}
 	all.Wait()
 	becomes(t, d, i.ID, driver.Running)
+	for deadline := time.Now().Add(drivertest.Patience); ; time.Sleep(time.Millisecond) { // it may be asked to end before its first instruction
+		if data, _ := os.ReadFile(marks); len(data) > 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("no agent left a mark")
+		}
+	}
 	if err := d.Stop(t.Context(), i.ID, 10*time.Second); err != nil {
 		t.Fatal(err)
 	}

@@ -107,8 +107,8 @@ func (p process) wait(ctx context.Context) error {
 // Kill sends both processes the signal that ends them at once, and does not wait.
 func (s Shim) Kill() {
 	script, program := s.processes()
+	script.signal(syscall.SIGKILL) // first, or it would note how the program ended
 	program.signal(syscall.SIGKILL)
-	script.signal(syscall.SIGKILL)
 }
 
 // Wait returns nil when the script, and so the program, has ended.

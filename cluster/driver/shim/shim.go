@@ -43,13 +43,16 @@ type Program struct {
 	Arguments []string   // the first is looked up in the launcher's PATH
 	Namespace string     // path of the network namespace that it runs in; empty is the launcher's
 	Files     []*os.File // descriptors 5 and on
+	// Limit bounds each of the two files of output, in bytes, at every moment; the program's end is then noted when nobody is left to
+	// write any more. 0 lets the program write to the file itself, which only Bound bounds.
+	Limit int
 }
 
 // State is what the notes say.
 type State struct {
 	Running bool
 	Asked   bool      // it was asked to end
-	Begun   time.Time // of the last start; zero when there was none
+	Begun   time.Time // of the last start; zero when there was none, or its processes are about to be noted
 	Ended   time.Time // zero while it runs, or when it was killed together with its script
 	Code    *int      // when it ended and its script did not end before
 }
@@ -113,8 +116,13 @@ func (s Shim) Running() (bool, error) {
 	return err != nil, nil
 }
 
-// Close gives the turn up, or leaves it to the program's script if that was started.
-func (t *Turn) Close() error { return t.lock.Close() }
+// Close gives the turn up. After a start it does nothing: the turn is the script's.
+func (t *Turn) Close() error {
+	if err := t.lock.Close(); !errors.Is(err, os.ErrClosed) {
+		return err
+	}
+	return nil
+}
 
 // Start starts the program under its script, and returns when the processes are noted.
 func (t *Turn) Start(ctx context.Context, program Program) error {
@@ -125,32 +133,52 @@ func (t *Turn) Start(ctx context.Context, program Program) error {
 	if _, err := exec.LookPath(program.Arguments[0]); err != nil {
 		return fmt.Errorf("%w: the program of %s cannot be run: %w", cluster.ErrNotFound, s.Owner, err)
 	}
-	s.Bound()
-	output, err := os.OpenFile(s.file(outputFile), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
-	if err != nil {
-		return fmt.Errorf("open the output of %s: %w", s.Owner, err)
-	}
-	defer output.Close()
 	ready, told, err := os.Pipe()
 	if err != nil {
 		return fmt.Errorf("start the program of %s: %w", s.Owner, err)
 	}
 	defer ready.Close()
-	command := exec.Command("/bin/sh", append([]string{"-c", script, "ciao-shim", s.Directory}, program.Arguments...)...)
-	command.Stdout, command.Stderr = output, output
+	arguments := append([]string{"-c", script, "ciao-shim", s.Directory, strconv.Itoa(program.Limit)}, program.Arguments...)
+	command := exec.Command("/bin/sh", arguments...)
 	command.ExtraFiles = append([]*os.File{t.lock, told}, program.Files...)
 	command.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	err = startIn(program.Namespace, command)
-	told.Close()
+	output, err := s.connect(command, program.Limit)
+	if err == nil {
+		err = startIn(program.Namespace, command)
+	}
+	for _, file := range append(output, told) {
+		file.Close()
+	}
 	if err != nil {
 		return fmt.Errorf("start the program of %s: %w", s.Owner, err)
 	}
+	t.lock.Close()    // the script has it; from now on Running speaks of the script
 	go command.Wait() // reaps it, if it ends while this process lives
 	defer context.AfterFunc(ctx, func() { ready.SetReadDeadline(time.Now()) })()
 	if word, err := io.ReadAll(ready); err != nil || len(word) == 0 {
-		return fmt.Errorf("%w: the program of %s did not come up: %w", cluster.ErrUnavailable, s.Owner, errors.Join(err, context.Cause(ctx)))
+		return fmt.Errorf("%w: the program of %s did not come up (is the disk of %s full?): %w",
+			cluster.ErrUnavailable, s.Owner, s.Directory, errors.Join(err, context.Cause(ctx)))
 	}
 	return nil
+}
+
+// connect gives the script its output, and returns the files that are the script's then.
+func (s Shim) connect(command *exec.Cmd, limit int) ([]*os.File, error) {
+	if limit > 0 {
+		reader, writer, err := os.Pipe()
+		if err != nil {
+			return nil, err
+		}
+		command.Stdin, command.Stdout, command.Stderr = reader, writer, writer
+		return []*os.File{reader, writer}, nil
+	}
+	s.Bound()
+	output, err := os.OpenFile(s.file(outputFile), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	command.Stdout, command.Stderr = output, output
+	return []*os.File{output}, nil
 }
 
 // startIn starts a command in a network namespace: a child is born into the namespace of the thread that makes it.
@@ -173,6 +201,7 @@ func (s Shim) State() (State, error) {
 	if err != nil {
 		return state, err
 	}
+	state.Running = running
 	begun, err := os.Stat(s.file(noteFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return state, nil
@@ -180,7 +209,7 @@ func (s Shim) State() (State, error) {
 	if err != nil {
 		return state, fmt.Errorf("ask how %s fares: %w", s.Owner, err)
 	}
-	state.Running, state.Begun = running, begun.ModTime()
+	state.Begun = begun.ModTime()
 	if _, err := os.Stat(s.file(stoppedFile)); err == nil {
 		state.Asked = true
 	}
