@@ -1,4 +1,8 @@
-package container
+// Package cgroup reads what the processes of a control group use, and ends them.
+//
+// Control groups are made and limited by whoever runs the processes: the Docker Engine, an OCI runtime. Both versions are understood, and
+// a group is known by its path below the root of every hierarchy.
+package cgroup
 
 import (
 	"bufio"
@@ -9,12 +13,19 @@ import (
 	"time"
 )
 
-// cgroupRoot is where the kernel shows control groups.
-const cgroupRoot = "/sys/fs/cgroup"
+// Root is where the kernel shows control groups.
+const Root = "/sys/fs/cgroup"
 
-// cgroupUsage reads a container's control group, of version 2 or 1, under either of the engine's two naming schemes.
-func cgroupUsage(root, containerID string) (usage, bool) {
-	for _, name := range []string{"docker/" + containerID, "system.slice/docker-" + containerID + ".scope"} {
+// Usage is what a group has used, and uses now.
+type Usage struct {
+	CPU    time.Duration
+	Memory int64 // bytes, without the cache of files that can be dropped at once
+	Pids   int64
+}
+
+// Read reads the first of the named groups that is there.
+func Read(root string, names ...string) (Usage, bool) {
+	for _, name := range names {
 		if used, ok := usageV2(filepath.Join(root, name)); ok {
 			return used, true
 		}
@@ -22,35 +33,41 @@ func cgroupUsage(root, containerID string) (usage, bool) {
 			return used, true
 		}
 	}
-	return usage{}, false
+	return Usage{}, false
+}
+
+// OutOfMemory says whether the kernel has ended a process of the group because the group needed more than its limit.
+func OutOfMemory(root, name string) bool {
+	return key(filepath.Join(root, name, "memory.events"), "oom_kill") > 0 ||
+		key(filepath.Join(root, "memory", name, "memory.oom_control"), "oom_kill") > 0
 }
 
 // usageV2 reads cpu.stat, memory.current, memory.stat and pids.current (kernel, admin-guide/cgroup-v2).
-func usageV2(directory string) (usage, bool) {
+func usageV2(directory string) (Usage, bool) {
 	memory, ok := number(filepath.Join(directory, "memory.current"))
 	if !ok {
-		return usage{}, false
+		return Usage{}, false
 	}
 	pids, _ := number(filepath.Join(directory, "pids.current"))
 	cpu := key(filepath.Join(directory, "cpu.stat"), "usage_usec")
 	cache := key(filepath.Join(directory, "memory.stat"), "inactive_file")
-	return usage{cpu: time.Duration(cpu) * time.Microsecond, memory: max(memory-cache, 0), pids: pids}, true
+	return Usage{CPU: time.Duration(cpu) * time.Microsecond, Memory: max(memory-cache, 0), Pids: pids}, true
 }
 
 // usageV1 reads the controllers' own hierarchies (kernel, admin-guide/cgroup-v1).
-func usageV1(root, name string) (usage, bool) {
+func usageV1(root, name string) (Usage, bool) {
 	file := func(controller, file string) string { return filepath.Join(root, controller, name, file) }
 	memory, ok := number(file("memory", "memory.usage_in_bytes"))
 	if !ok {
-		return usage{}, false
+		return Usage{}, false
 	}
 	cpu, ok := number(file("cpuacct", "cpuacct.usage"))
 	if !ok {
-		return usage{}, false
+		return Usage{}, false
 	}
 	pids, _ := number(file("pids", "pids.current"))
 	cache := key(file("memory", "memory.stat"), "total_inactive_file")
-	return usage{cpu: time.Duration(cpu), memory: max(memory-cache, 0), pids: pids}, true
+	return Usage{CPU: time.Duration(cpu), Memory: max(memory-cache, 0), Pids: pids}, true
 }
 
 func number(path string) (int64, bool) {

@@ -1,4 +1,4 @@
-package container
+package cgroup
 
 import (
 	"os"
@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-func TestCgroupUsage(t *testing.T) {
+func TestRead(t *testing.T) {
 	version1 := map[string]string{
 		"memory/docker/c/memory.usage_in_bytes": "3000\n",
 		"memory/docker/c/memory.stat":           "cache 9\ntotal_inactive_file 1000\n",
@@ -24,13 +24,13 @@ func TestCgroupUsage(t *testing.T) {
 	}
 	tests := map[string]struct {
 		files map[string]string
-		want  usage
+		want  Usage
 		found bool
 	}{
-		"version 1":               {version1, usage{5 * time.Second, 2000, 7}, true},
-		"version 2":               {version2("docker/c"), usage{5 * time.Second, 2000, 7}, true},
-		"version 2 under systemd": {version2("system.slice/docker-c.scope"), usage{5 * time.Second, 2000, 7}, true},
-		"not in sight":            {nil, usage{}, false},
+		"version 1":               {version1, Usage{5 * time.Second, 2000, 7}, true},
+		"version 2":               {version2("docker/c"), Usage{5 * time.Second, 2000, 7}, true},
+		"version 2 under systemd": {version2("system.slice/docker-c.scope"), Usage{5 * time.Second, 2000, 7}, true},
+		"not in sight":            {nil, Usage{}, false},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -44,7 +44,7 @@ func TestCgroupUsage(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if got, found := cgroupUsage(root, "c"); got != test.want || found != test.found {
+			if got, found := Read(root, "docker/c", "system.slice/docker-c.scope"); got != test.want || found != test.found {
 				t.Errorf("got %+v, %t; want %+v, %t", got, found, test.want, test.found)
 			}
 		})

@@ -14,6 +14,7 @@ import (
 
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/driver"
+	"github.com/ciaocloud/ciao/cluster/driver/cgroup"
 )
 
 var (
@@ -46,7 +47,7 @@ type Driver struct {
 	creating creations
 	pulls    pulls
 	networks networks
-	samples  samples
+	meter    cgroup.Meter
 	seen     sightings
 }
 

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ciaocloud/ciao/cluster/driver/cgroup"
 )
 
 // An engine that is killed while it starts a container may leave the container's processes behind: its successor takes the container for
@@ -100,7 +102,7 @@ func leftOf(containerID string) []string {
 func groupsOf(containerID string) []string {
 	var found []string
 	for _, name := range []string{"docker/" + containerID, "system.slice/docker-" + containerID + ".scope"} {
-		for _, pattern := range []string{filepath.Join(cgroupRoot, name), filepath.Join(cgroupRoot, "*", name)} {
+		for _, pattern := range []string{filepath.Join(cgroup.Root, name), filepath.Join(cgroup.Root, "*", name)} {
 			groups, _ := filepath.Glob(pattern) // the pattern is well formed
 			found = append(found, groups...)
 		}

@@ -3,31 +3,13 @@ package container
 import (
 	"context"
 	"encoding/json"
-	"sync"
 	"time"
 
 	"github.com/docker/docker/api/types/container"
 
 	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/driver/cgroup"
 )
-
-// samples remembers the processor time of the sample before. The zero value is ready.
-type samples struct {
-	mu   sync.Mutex
-	last map[string]sample // by container id
-}
-
-type sample struct {
-	at   time.Time
-	used usage
-}
-
-// usage is what a container has used, and uses now.
-type usage struct {
-	cpu    time.Duration
-	memory int64 // bytes, without the cache of files that can be dropped at once
-	pids   int64
-}
 
 // Statistics samples running containers: from the kernel's files where they are in sight, which takes microseconds, else by the
 // engine's one-shot call. What they hold on disk would need a walk over it and is left unknown.
@@ -46,14 +28,21 @@ func (d *Driver) Statistics(ctx context.Context, ids []string) ([]cluster.Instan
 			running = append(running, c)
 		}
 	}
-	taken := make([]*sample, len(running))
+	taken := make([]*cgroup.Sample, len(running))
 	d.each(len(running), func(i int) { taken[i] = d.sample(ctx, running[i].ID) })
-	return d.samples.compare(running, taken), nil
+	samples := map[string]cgroup.Sample{}
+	for i, sample := range taken {
+		if sample != nil {
+			samples[running[i].Labels[LabelInstance]] = *sample
+		}
+	}
+	return d.meter.Compare(samples), nil
 }
 
-func (d *Driver) sample(ctx context.Context, containerID string) *sample {
-	if used, ok := cgroupUsage(cgroupRoot, containerID); ok {
-		return &sample{at: time.Now(), used: used}
+func (d *Driver) sample(ctx context.Context, containerID string) *cgroup.Sample {
+	// The engine has two schemes of names.
+	if used, ok := cgroup.Read(cgroup.Root, "docker/"+containerID, "system.slice/docker-"+containerID+".scope"); ok {
+		return &cgroup.Sample{At: time.Now(), Used: used}
 	}
 	ctx, cancel := context.WithTimeout(ctx, quickCall)
 	defer cancel()
@@ -71,33 +60,9 @@ func (d *Driver) sample(ctx context.Context, containerID string) *sample {
 	if !version1 {
 		cache = memory.Stats["inactive_file"]
 	}
-	return &sample{at: stats.Read, used: usage{
-		cpu:    time.Duration(stats.CPUStats.CPUUsage.TotalUsage),
-		memory: int64(memory.Usage - min(memory.Usage, cache)),
-		pids:   int64(stats.PidsStats.Current),
+	return &cgroup.Sample{At: stats.Read, Used: cgroup.Usage{
+		CPU:    time.Duration(stats.CPUStats.CPUUsage.TotalUsage),
+		Memory: int64(memory.Usage - min(memory.Usage, cache)),
+		Pids:   int64(stats.PidsStats.Current),
 	}}
-}
-
-// compare turns samples into rates and keeps them for the next time; a container without an earlier one has an unknown rate.
-func (s *samples) compare(running []container.Summary, taken []*sample) []cluster.InstanceStatistics {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	next := map[string]sample{}
-	var list []cluster.InstanceStatistics
-	for i, now := range taken {
-		if now == nil {
-			continue
-		}
-		statistics := cluster.InstanceStatistics{
-			Instance: running[i].Labels[LabelInstance], CPU: -1,
-			MemoryMiB: now.used.memory >> 20, DiskMiB: -1, Pids: now.used.pids,
-		}
-		if before, ok := s.last[running[i].ID]; ok && now.at.After(before.at) {
-			statistics.CPU = (now.used.cpu - before.used.cpu).Seconds() / now.at.Sub(before.at).Seconds()
-		}
-		next[running[i].ID] = *now
-		list = append(list, statistics)
-	}
-	s.last = next
-	return list
 }
