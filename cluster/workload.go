@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"regexp"
 	"strings"
 	"time"
@@ -56,12 +57,14 @@ type Workload struct {
 type WorkloadSpec struct {
 	Kind         Kind              `json:"kind"`
 	Description  string            `json:"description,omitempty"`
-	Image        string            `json:"image,omitempty"` // container: the image's reference
+	Image        string            `json:"image,omitempty"` // of what it starts from: an uploaded image's name; container: or the reference of a registry's; process: or nothing
 	Pull         PullPolicy        `json:"pull,omitempty"`
 	Command      []string          `json:"command,omitempty"` // container: replaces the image's command; process: the program
 	Environment  map[string]string `json:"environment,omitempty"`
+	User         string            `json:"user,omitempty"`      // process: a name or UID[:GID]; default nobody
+	Directory    string            `json:"directory,omitempty"` // process: working directory; default /
 	Requirements Requirements      `json:"requirements"`
-	Privileged   bool              `json:"privileged,omitempty"` // container: needs the tenant's permission
+	Privileged   bool              `json:"privileged,omitempty"` // needs the tenant's permission
 	Restart      RestartPolicy     `json:"restart,omitempty"`
 	StopGrace    Duration          `json:"stop_grace,omitempty"` // from asking to stop until it is killed
 }
@@ -88,6 +91,7 @@ const (
 	DefaultVCPUs     = VCPU
 	DefaultMemoryMiB = 128
 	DefaultPids      = 512
+	DefaultUser      = "nobody"
 	DefaultStopGrace = Duration(10 * time.Second)
 	MinMemoryMiB     = 6 // the Docker Engine's lower bound
 	MaxMemoryMiB     = 16 << 20
@@ -115,8 +119,11 @@ func (s WorkloadSpec) WithDefaults() WorkloadSpec {
 	if s.Restart == "" {
 		s.Restart = RestartOnNode
 	}
-	if s.Kind == KindContainer && s.Pull == "" {
-		s.Pull = PullMissing
+	switch s.Kind {
+	case KindContainer:
+		s.Pull = cmp.Or(s.Pull, PullMissing)
+	case KindProcess:
+		s.User, s.Directory = cmp.Or(s.User, DefaultUser), cmp.Or(s.Directory, "/")
 	}
 	return s
 }
@@ -146,9 +153,9 @@ func (s WorkloadSpec) validateKind(problems *Problems) {
 	case KindVM:
 		s.validateVM(problems)
 	case "":
-		problems.Add("kind", "is missing; use container")
+		problems.Add("kind", "is missing; use container or process")
 	default:
-		problems.Add("kind", "%q is not a kind of workload; use container", s.Kind)
+		problems.Add("kind", "%q is not a kind of workload; use container or process", s.Kind)
 	}
 }
 

@@ -40,6 +40,8 @@ func TestValidateNamesEveryField(t *testing.T) {
 		{"group", func(s *WorkloadSpec) { s.Requirements.Spread = "A b" }, []string{"requirements.spread"}},
 		{"restart", func(s *WorkloadSpec) { s.Restart = "elsewhere" }, []string{"restart"}},
 		{"grace", func(s *WorkloadSpec) { s.StopGrace = Duration(time.Hour) }, []string{"stop_grace"}},
+		{"user of a container", func(s *WorkloadSpec) { s.User = "nobody" }, []string{"user"}},
+		{"directory of a container", func(s *WorkloadSpec) { s.Directory = "/" }, []string{"directory"}},
 		{"all at once", func(s *WorkloadSpec) { s.Image, s.Requirements.Pids, s.StopGrace = "", -1, -1 }, []string{"image", "requirements.pids", "stop_grace"}},
 	}
 	for _, test := range tests {
@@ -58,6 +60,45 @@ func TestValidateNamesEveryField(t *testing.T) {
 			}
 			if (err != nil) != errors.Is(err, ErrInvalid) {
 				t.Errorf("%v is not of class invalid", err)
+			}
+		})
+	}
+}
+
+func TestValidateProcess(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(*WorkloadSpec)
+		paths  []string
+	}{
+		{"good", func(*WorkloadSpec) {}, nil},
+		{"image", func(s *WorkloadSpec) { s.Image = "tools" }, nil},
+		{"user and group", func(s *WorkloadSpec) { s.User = "1000:1000" }, nil},
+		{"privileged", func(s *WorkloadSpec) { s.User, s.Privileged = "root", true }, nil},
+		{"no command", func(s *WorkloadSpec) { s.Command = nil }, []string{"command"}},
+		{"empty command", func(s *WorkloadSpec) { s.Command = []string{""} }, []string{"command"}},
+		{"image with an option", func(s *WorkloadSpec) { s.Image = "-v" }, []string{"image"}},
+		{"pull", func(s *WorkloadSpec) { s.Pull = PullNever }, []string{"pull"}},
+		{"user with a space", func(s *WorkloadSpec) { s.User = "a b" }, []string{"user"}},
+		{"user too long", func(s *WorkloadSpec) { s.User = strings.Repeat("a", 33) }, []string{"user"}},
+		{"user by a number with a zero", func(s *WorkloadSpec) { s.User = "01" }, []string{"user"}},
+		{"root", func(s *WorkloadSpec) { s.User = "root" }, []string{"user"}},
+		{"root by number", func(s *WorkloadSpec) { s.User = "0:5" }, []string{"user"}},
+		{"relative directory", func(s *WorkloadSpec) { s.Directory = "srv" }, []string{"directory"}},
+		{"directory that climbs", func(s *WorkloadSpec) { s.Directory = "/srv/.." }, []string{"directory"}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			spec := WorkloadSpec{Kind: KindProcess, Command: []string{"sleep", "1h"}}.WithDefaults()
+			test.change(&spec)
+			var paths []string
+			if problems, ok := spec.Validate().(Problems); ok {
+				for _, problem := range problems {
+					paths = append(paths, problem.Path)
+				}
+			}
+			if diff := cmp.Diff(test.paths, paths); diff != "" {
+				t.Error("(-want +got):", diff)
 			}
 		})
 	}

@@ -18,7 +18,9 @@ import (
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/driver/container"
 	"github.com/ciaocloud/ciao/cluster/driver/container/netplugin"
+	"github.com/ciaocloud/ciao/cluster/driver/process"
 	"github.com/ciaocloud/ciao/cluster/launcher"
+	"github.com/ciaocloud/ciao/cluster/network"
 	"github.com/ciaocloud/ciao/cluster/network/kernel"
 	"github.com/ciaocloud/ciao/cluster/network/netns"
 )
@@ -41,6 +43,7 @@ func (s *Setup) Cleanup(ctx context.Context) error {
 	for _, one := range []step{
 		{"daemons and everything that they started", s.supervisor.Remove},
 		{"containers, engine networks and the image", s.removeContainers},
+		{"processes of instances", s.removeProcesses},
 		{"sockets of network plugins", removeSockets},
 		{"network namespaces", s.removeNamespaces},
 		{"the way out: firewall and routing settings", s.firewall.Remove},
@@ -92,6 +95,33 @@ func (s *Setup) removeContainers(ctx context.Context) error {
 		return err
 	}
 	return s.removeImage(ctx)
+}
+
+// removeProcesses removes what nodes have of instances that are processes.
+func (s *Setup) removeProcesses(ctx context.Context) error {
+	nodes, err := s.identified()
+	if err != nil {
+		return err
+	}
+	var group errgroup.Group
+	for id, n := range nodes {
+		group.Go(func() error {
+			return n.withProcesses(id, func(processes *process.Driver) error { return processes.Clean(ctx) })
+		})
+	}
+	return group.Wait()
+}
+
+// withProcesses does something with the instances of a node that are processes. A machine without the programs for them has none.
+func (n node) withProcesses(id string, do func(*process.Driver) error) error {
+	processes, err := process.New(process.Config{Instances: launcher.InstancesDirectory(n.directory()), Mark: network.NodeNamespace(ClusterName, id)})
+	if errors.Is(err, cluster.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return do(processes)
 }
 
 // asPlugin does something while it answers for the network plugin of a node without a launcher. The engine calls it for each container,

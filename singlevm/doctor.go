@@ -14,6 +14,7 @@ import (
 
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/config"
+	"github.com/ciaocloud/ciao/cluster/driver/process"
 )
 
 // check is one thing that the machine must have.
@@ -47,6 +48,10 @@ func (s *Setup) checks() []check {
 	for _, program := range []string{"dnsmasq", "nft", "iptables"} {
 		checks = append(checks, check{name: program, needed: true, look: func(context.Context) error { return installed(program) }})
 	}
+	checks = append(checks, check{name: "programs for processes", needed: true, look: func(context.Context) error {
+		_, _, err := process.Programs()
+		return err
+	}})
 	for _, program := range []string{"ciao", "singlevm"} {
 		checks = append(checks, check{name: "program " + program, needed: true, look: func(context.Context) error {
 			if !exists(s.program(program)) {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/driver/container"
+	"github.com/ciaocloud/ciao/cluster/driver/process"
 	"github.com/ciaocloud/ciao/cluster/network"
 	"github.com/ciaocloud/ciao/cluster/network/firewall"
 	"github.com/ciaocloud/ciao/cluster/network/netns"
@@ -67,7 +68,7 @@ func (s *Setup) Break(ctx context.Context, number int, wanted fault) error {
 	}
 	switch wanted {
 	case stopped:
-		return s.stopNode(ctx, id)
+		return s.stopNode(ctx, n, id)
 	case frozen:
 		return s.freezeNode(ctx, n, id)
 	default:
@@ -126,8 +127,8 @@ func (s *Setup) healNode(ctx context.Context, n node) error {
 }
 
 // stopNode takes the node off the network first: a machine that loses its power says no farewell. Its network goes with the memory of
-// that machine, and so do containers that run: an engine that stays up cannot tell a power failure from a program's end.
-func (s *Setup) stopNode(ctx context.Context, id string) error {
+// that machine, and so do processes, and containers that run: an engine that stays up cannot tell a power failure from a program's end.
+func (s *Setup) stopNode(ctx context.Context, n node, id string) error {
 	if err := partition(ctx, id); err != nil {
 		return err
 	}
@@ -142,7 +143,8 @@ func (s *Setup) stopNode(ctx context.Context, id string) error {
 			return s.engine.ContainerRemove(ctx, c.ID, engine.RemoveOptions{Force: true})
 		})
 	})
-	return errors.Join(err, removeNode(ctx, id))
+	crash := func(processes *process.Driver) error { return processes.Crash(ctx) }
+	return errors.Join(err, n.withProcesses(id, crash), removeNode(ctx, id))
 }
 
 // freezeNode stops the launcher first, which would answer for the rest. The kernel, which goes on, must not answer for what stands still.
@@ -169,7 +171,7 @@ func (s *Setup) thawNode(ctx context.Context, n node, id string) error {
 		s.signalNode(ctx, n, id, unix.SIGCONT))
 }
 
-// signalNode signals the node's launcher and everything in its CNCIs.
+// signalNode signals the node's launcher, its processes and everything in its CNCIs.
 func (s *Setup) signalNode(ctx context.Context, n node, id string, number unix.Signal) error {
 	daemons, err := s.supervisor.Status(ctx)
 	problems := []error{err}
@@ -181,6 +183,7 @@ func (s *Setup) signalNode(ctx context.Context, n node, id string, number unix.S
 			problems = append(problems, fmt.Errorf("signal %s: %w", daemon.Name, err))
 		}
 	}
+	problems = append(problems, n.withProcesses(id, func(processes *process.Driver) error { return processes.Signal(number) }))
 	spaces := spacesOf(id)
 	instances, err := spaces.List(ctx)
 	problems = append(problems, err)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/client"
+	"github.com/ciaocloud/ciao/cluster/driver/process"
 	"github.com/ciaocloud/ciao/terminal"
 )
 
@@ -83,10 +84,11 @@ func (s *Setup) endNode(ctx context.Context, n node, id string) error {
 	if err := replaceFile(n.faultFile(), []byte(stopped+"\n"), 0o644); err != nil {
 		return err
 	}
-	if err := s.stopNode(ctx, id); err != nil {
+	if err := s.stopNode(ctx, n, id); err != nil {
 		return err
 	}
-	return s.cleanNode(ctx, id, n)
+	clean := func(processes *process.Driver) error { return processes.Clean(ctx) }
+	return errors.Join(s.cleanNode(ctx, id, n), n.withProcesses(id, clean))
 }
 
 // forgetNode deletes a node once the cluster knows that it is not connected.

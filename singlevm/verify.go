@@ -27,6 +27,7 @@ type proof struct {
 	blue, green *client.Client // the operator, acting for the tenants
 	blues       []api.Instance
 	greens      []api.Instance
+	process     api.Instance // of blue
 	outside     *outside
 	probe       prober
 }
@@ -37,7 +38,7 @@ const (
 	proofGreen = "verify-green"
 	proofName  = "verify"
 	blueCount  = 2
-	greenCount = 3 // one more, so that green has an address that blue has not
+	greenCount = 4 // more than blue, whose process has the third address, so that green has one that blue has not
 	probeImage = "busybox"
 )
 
@@ -69,10 +70,11 @@ func (s *Setup) Verify(ctx context.Context) (err error) {
 		{"blue's CNCI answers for the names of blue, not of green", p.namesBelongToTenants},
 		{"blue does not reach what only green has", p.tenantsAreIsolated},
 		{"the underlay, its nodes and the API are out of reach", p.underlayIsClosed},
+		{"a process of blue is one of them, and sees nothing else", p.processIsEqual},
 		{"a server beyond the machine is reached, through its NAT", p.outsideIsReached},
 		{"stop and start keep identity and address", p.stopAndStart},
 		{"all of it is deleted, an event says so for each", p.deleteAll},
-		{"no container and no reservation is left", p.nothingIsLeft},
+		{"no container, no process and no reservation is left", p.nothingIsLeft},
 		{"the tenants are deleted, their CNCIs with them", p.removeTenants},
 	})
 }
@@ -263,6 +265,9 @@ func (p *proof) nothingIsLeft(ctx context.Context) error {
 		if left, err := p.probe.exists(ctx, instance); err != nil || left {
 			return errors.Join(err, fmt.Errorf("the engine still has the container of %s", instance.Name))
 		}
+	}
+	if err := p.processIsGone(); err != nil {
+		return err
 	}
 	for _, tenant := range []string{proofBlue, proofGreen} {
 		quota, err := p.operator.Quota(ctx, tenant)

@@ -75,6 +75,8 @@ type Workload struct {
 	Pull         cluster.PullPolicy    `json:"pull"`
 	Command      []string              `json:"command" nullable:"false"`
 	Environment  map[string]string     `json:"environment" nullable:"false"`
+	User         string                `json:"user" doc:"of a process"`
+	Directory    string                `json:"directory" doc:"in which a process begins"`
 	Requirements Requirements          `json:"requirements"`
 	Privileged   bool                  `json:"privileged"`
 	Restart      cluster.RestartPolicy `json:"restart"`
@@ -104,6 +106,8 @@ type CreateWorkload struct {
 	Pull         cluster.PullPolicy    `json:"pull,omitempty" doc:"missing (the default) or never"`
 	Command      []string              `json:"command,omitempty" maxItems:"256"`
 	Environment  map[string]string     `json:"environment,omitempty" maxProperties:"256"`
+	User         string                `json:"user,omitempty" doc:"of a process: a name or UID[:GID]; nobody is the default"`
+	Directory    string                `json:"directory,omitempty" doc:"in which a process begins; / is the default"`
 	Requirements Requirements          `json:"requirements,omitempty"`
 	Privileged   bool                  `json:"privileged,omitempty"`
 	Restart      cluster.RestartPolicy `json:"restart,omitempty"`

@@ -228,6 +228,7 @@ func differences(wanted api.CreateWorkload, have api.Workload) (fields []string)
 	}{
 		{"kind", wanted.Kind, have.Kind}, {"description", wanted.Description, have.Description}, {"image", wanted.Image, have.Image},
 		{"pull", wanted.Pull, have.Pull}, {"requirements", wanted.Requirements, have.Requirements}, {"privileged", wanted.Privileged, have.Privileged},
+		{"user", wanted.User, have.User}, {"directory", wanted.Directory, have.Directory},
 		{"restart", wanted.Restart, have.Restart}, {"stop_grace", wanted.StopGrace, have.StopGrace},
 		{"command", append([]string{}, wanted.Command...), append([]string{}, have.Command...)},
 	} {

@@ -52,6 +52,8 @@ var workloadColumns = []column[api.Workload]{
 	{Title: "image", Value: func(w api.Workload) string { return w.Image }},
 	{Title: "pull", Value: func(w api.Workload) string { return string(w.Pull) }},
 	{Title: "command", Value: func(w api.Workload) string { return quoted(w.Command) }},
+	{Title: "user", Value: func(w api.Workload) string { return w.User }},
+	{Title: "directory", Value: func(w api.Workload) string { return w.Directory }},
 	{Title: "environment", Value: func(w api.Workload) string { return pairs(w.Environment) }},
 	{Title: "vcpus", Value: func(w api.Workload) string { return decimal(w.Requirements.VCPUs) }},
 	{Title: "memory", Value: func(w api.Workload) string { return mib(w.Requirements.MemoryMiB) }},

@@ -101,12 +101,19 @@ type Launcher struct {
 	Directory         string            `yaml:"directory"`
 	Hostname          string            `yaml:"hostname"` // empty is the machine's; nodes that share a machine differ in it
 	Roles             []string          `yaml:"roles"`
-	Labels            map[string]string `yaml:"labels,omitempty"`    // that workloads may require of the node, such as zone: a
-	Docker            string            `yaml:"docker"`              // address of the Docker Engine
+	Labels            map[string]string `yaml:"labels,omitempty"` // that workloads may require of the node, such as zone: a
+	Kinds             []string          `yaml:"kinds,omitempty"`  // of instances that the node runs for tenants; empty is all that it can
+	Docker            string            `yaml:"docker"`           // address of the Docker Engine
+	Processes         Processes         `yaml:"processes,omitempty"`
 	MaxParallelStarts int               `yaml:"max_parallel_starts"` // 0 is a default by the number of processors
 	ReserveMemoryMiB  int64             `yaml:"reserve_memory_mib"`  // kept from instances
 	Statistics        cluster.Duration  `yaml:"statistics"`          // period of samples
 	ImageCacheMiB     int64             `yaml:"image_cache_mib"`     // most MiB of images that are kept for instances to come
+}
+
+// Processes says what instances of kind process may have of the node.
+type Processes struct {
+	Paths []string `yaml:"paths,omitempty"` // directories, besides /usr, that processes without an image may read
 }
 
 // Network says how a node meets the underlay.
@@ -218,6 +225,7 @@ func (c *Cluster) validate() error {
 			problems.Add(fmt.Sprintf("launcher.roles[%d]", i), "%q is not a role of a node; use compute or network", role)
 		}
 	}
+	c.Launcher.validateKinds(&problems)
 	if c.Scheduler.Placement != FirstFit && c.Scheduler.Placement != Spread {
 		problems.Add("scheduler.placement", "%q is not a way to choose nodes; use first-fit or spread", c.Scheduler.Placement)
 	}
@@ -227,6 +235,19 @@ func (c *Cluster) validate() error {
 		problems.Add("log_level", "%q is not a level; use debug, info, warn or error", c.LogLevel)
 	}
 	return problems.Err()
+}
+
+func (l Launcher) validateKinds(problems *cluster.Problems) {
+	for i, kind := range l.Kinds {
+		if kind != string(cluster.KindContainer) && kind != string(cluster.KindProcess) {
+			problems.Add(fmt.Sprintf("launcher.kinds[%d]", i), "%q is not a kind of instances; use container or process", kind)
+		}
+	}
+	for i, path := range l.Processes.Paths {
+		if !filepath.IsAbs(path) || filepath.Clean(path) != path || path == "/" {
+			problems.Add(fmt.Sprintf("launcher.processes.paths[%d]", i), "%q must be the absolute path of a directory other than /", path)
+		}
+	}
 }
 
 func (c *Cluster) validatePaths(problems *cluster.Problems) {

@@ -23,6 +23,8 @@ type workloadFile struct {
 	Pull         cluster.PullPolicy                           `yaml:"pull"`
 	Command      []string                                     `yaml:"command"`
 	Environment  map[string]string                            `yaml:"environment"`
+	User         string                                       `yaml:"user"`
+	Directory    string                                       `yaml:"directory"`
 	Requirements workloadRequirements                         `yaml:"requirements"`
 	Privileged   bool                                         `yaml:"privileged"`
 	Restart      cluster.RestartPolicy                        `yaml:"restart"`
@@ -78,7 +80,7 @@ func (f workloadFile) workload() Workload {
 	}
 	return Workload{Name: f.Name, Visibility: visibility, Spec: cluster.WorkloadSpec{
 		Kind: f.Kind, Description: f.Description, Image: f.Image, Pull: f.Pull, Command: f.Command,
-		Environment: f.Environment, Privileged: f.Privileged, Restart: f.Restart, StopGrace: f.StopGrace.value,
+		Environment: f.Environment, User: f.User, Directory: f.Directory, Privileged: f.Privileged, Restart: f.Restart, StopGrace: f.StopGrace.value,
 		Requirements: cluster.Requirements{
 			VCPUs: f.Requirements.VCPUs.value, MemoryMiB: f.Requirements.MemoryMiB, DiskMiB: f.Requirements.DiskMiB, Pids: f.Requirements.Pids,
 			Node: f.Requirements.Node, Hostname: f.Requirements.Hostname, Labels: f.Requirements.Labels,

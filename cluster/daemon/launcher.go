@@ -15,10 +15,7 @@ import (
 
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/config"
-	"github.com/ciaocloud/ciao/cluster/driver"
 	"github.com/ciaocloud/ciao/cluster/driver/concentrator"
-	"github.com/ciaocloud/ciao/cluster/driver/container"
-	"github.com/ciaocloud/ciao/cluster/driver/container/netplugin"
 	"github.com/ciaocloud/ciao/cluster/imagecache"
 	"github.com/ciaocloud/ciao/cluster/launcher"
 	"github.com/ciaocloud/ciao/cluster/network/kernel"
@@ -86,28 +83,17 @@ type node struct {
 }
 
 func (n node) run(ctx context.Context, network *kernel.Node, roles ssntp.Role) error {
-	parts := []part{network.Run}
-	var drivers []driver.Driver
-	if roles&ssntp.RoleAgent != 0 {
-		containers, plugin, err := n.containers()
-		if err != nil {
-			return err
-		}
-		drivers, parts = append(drivers, containers), append(parts, plugin.Run)
+	drivers, parts, err := n.drivers(roles)
+	if err != nil {
+		return err
 	}
-	if roles&ssntp.RoleNetAgent != 0 {
-		concentrators, err := n.concentrators()
-		if err != nil {
-			return err
-		}
-		drivers = append(drivers, concentrators)
-	}
+	parts = append(parts, network.Run)
 	images, err := imagecache.Open(filepath.Join(n.Config.Launcher.Directory, "images"), n.Config.Launcher.ImageCacheMiB<<20, &http.Client{Transport: n.streams.HTTP()})
 	if err != nil {
 		return err
 	}
 	service, err := launcher.New(launcher.Config{
-		Link: n.link, Directory: n.Config.Launcher.Directory, Drivers: slices.Clip(drivers), Network: network, Streams: n.streams, Images: images,
+		Link: n.link, Directory: n.Config.Launcher.Directory, Drivers: drivers, Network: network, Streams: n.streams, Images: images,
 		Hostname: n.Config.Launcher.Hostname, Version: n.Version, Labels: n.Config.Launcher.Labels,
 		ReserveMemoryMiB: n.Config.Launcher.ReserveMemoryMiB, Overcommit: n.overcommit(), MaxParallelStarts: n.Config.Launcher.MaxParallelStarts,
 		Statistics: time.Duration(n.Config.Launcher.Statistics), TimeScale: n.Config.TimeScale, Logger: n.logger,
@@ -152,16 +138,6 @@ func (n node) control() ([]netip.AddrPort, error) {
 		control = append(control, place)
 	}
 	return control, nil
-}
-
-// containers makes the driver for containers and the network plugin that the engine calls for them.
-func (n node) containers() (*container.Driver, *netplugin.Plugin, error) {
-	plugin, err := netplugin.Listen(netplugin.Config{Cluster: n.Config.Name, Node: n.id, Log: n.logger})
-	if err != nil {
-		return nil, nil, err
-	}
-	made, err := container.New(container.Config{Cluster: n.Config.Name, Node: n.id, Host: n.Config.Launcher.Docker, Log: n.logger})
-	return made, plugin, err
 }
 
 // concentrators makes the driver that runs the agents of CNCIs: this very program in another role.
