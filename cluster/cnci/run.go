@@ -106,7 +106,7 @@ func (a *Agent) againLater(wanting bool) {
 func (a *Agent) network() network.Concentrator {
 	w := a.wanted
 	wanted := network.Concentrator{
-		Subnet: network.Subnet{ID: w.Subnet, Tenant: w.Tenant, Key: w.Key, Prefix: w.Prefix, Gateway: w.Gateway, Peers: w.Nodes},
+		Subnet: network.Subnet{ID: w.Subnet, Tenant: w.Tenant, Key: w.Key, Prefix: w.Prefix, Gateway: w.Gateway, Prefix6: w.Prefix6, Gateway6: w.Gateway6, Peers: w.Nodes},
 		Domain: w.Domain, Blocked: a.config.Blocked, Lent: w.Lent,
 	}
 	for _, m := range w.Mappings {

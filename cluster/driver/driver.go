@@ -47,11 +47,32 @@ type Network struct {
 	Subnet    string
 	Prefix    netip.Prefix
 	Gateway   netip.Addr // also the DNS server
+	Prefix6   netip.Prefix
+	Gateway6  netip.Addr // beside Prefix6; both are invalid where the subnet has no IPv6
 	Domain    string     // DNS search domain
 	MAC       string
 	Addresses []netip.Addr
 	Port      string // the link that the carrier takes, in the namespace of the engine (containers) or of the node (tap)
 	MTU       int
+}
+
+// Place is an address of an instance with what a carrier needs to set it up.
+type Place struct {
+	Address netip.Prefix // with the length of the subnet's prefix
+	Gateway netip.Addr   // of the same family
+}
+
+// Places are the instance's addresses, in their order, each with the gateway of its family.
+func (n Network) Places() []Place {
+	var places []Place
+	for _, address := range n.Addresses {
+		prefix, gateway := n.Prefix, n.Gateway
+		if address.Is6() {
+			prefix, gateway = n.Prefix6, n.Gateway6
+		}
+		places = append(places, Place{netip.PrefixFrom(address, prefix.Bits()), gateway})
+	}
+	return places
 }
 
 // Condition is what a carrier does.

@@ -63,14 +63,16 @@ func checkAttachment(a *payload.Attachment) string {
 		return fmt.Sprintf("subnet %s has key %d, which is no VXLAN network identifier", subnet.ID, subnet.Key)
 	case !subnet.Prefix.IsValid() || !subnet.Prefix.Contains(subnet.Gateway):
 		return fmt.Sprintf("subnet %s has no gateway within its prefix", subnet.ID)
+	case subnet.Prefix6.IsValid() && !subnet.Prefix6.Contains(subnet.Gateway6):
+		return fmt.Sprintf("subnet %s has no gateway within its IPv6 prefix", subnet.ID)
 	case !validMAC(a.MAC):
 		return fmt.Sprintf("%q is not a MAC address", a.MAC)
 	case len(a.Addresses) == 0:
 		return "the start gives the instance no address"
 	}
 	for _, address := range a.Addresses {
-		if !subnet.Prefix.Contains(address) {
-			return fmt.Sprintf("address %s is not in subnet %s", address, subnet.Prefix)
+		if !subnet.Prefix.Contains(address) && !subnet.Prefix6.Contains(address) {
+			return fmt.Sprintf("address %s is not in subnet %s", address, subnet.ID)
 		}
 	}
 	return ""

@@ -143,7 +143,7 @@ func (j *job) instance() driver.Instance {
 	if _, wanted := r.port(); wanted {
 		paths, facts := j.launcher.fabric.lookup(r.Subnet)
 		instance.Network = driver.Network{
-			Subnet: r.Subnet, Prefix: paths.Prefix, Gateway: paths.Gateway, Domain: paths.Domain,
+			Subnet: r.Subnet, Prefix: paths.Prefix, Gateway: paths.Gateway, Prefix6: paths.Prefix6, Gateway6: paths.Gateway6, Domain: paths.Domain,
 			MAC: r.MAC, Addresses: r.Addresses, Port: network.EngineEnd(r.ID), MTU: facts.MTU,
 		}
 	}

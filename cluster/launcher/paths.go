@@ -26,7 +26,8 @@ type learnt struct {
 
 func newLearnt(paths payload.SubnetPaths) learnt {
 	wanted := network.Subnet{
-		ID: paths.ID, Tenant: paths.Tenant, Key: paths.Key, Prefix: paths.Prefix, Gateway: paths.Gateway, Concentrator: paths.Concentrator,
+		ID: paths.ID, Tenant: paths.Tenant, Key: paths.Key, Prefix: paths.Prefix, Gateway: paths.Gateway,
+		Prefix6: paths.Prefix6, Gateway6: paths.Gateway6, Concentrator: paths.Concentrator,
 		Neighbours: make([]network.Neighbour, len(paths.Neighbours)),
 	}
 	peers := map[netip.Addr]bool{}

@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"net"
 	"net/netip"
+
+	"github.com/ciaocloud/ciao/cluster"
 )
 
 // EngineEnd is the name of the end of an instance's veth that its carrier takes. Names of links have at most 15 bytes, so that they
@@ -45,6 +47,12 @@ func UnderlayMAC(cluster, id string) net.HardwareAddr {
 func MACOf(address netip.Addr) net.HardwareAddr {
 	a := address.As4()
 	return net.HardwareAddr{0x02, 0x00, a[0], a[1], a[2], a[3]}
+}
+
+// LinkLocalOf is the link-local address of the link with a MAC in canonical form.
+func LinkLocalOf(mac string) netip.Addr {
+	parsed, _ := net.ParseMAC(mac) // checked with the port
+	return cluster.LinkLocal(parsed)
 }
 
 func digest(id string) string {

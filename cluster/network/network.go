@@ -6,7 +6,7 @@
 // after a crash, find exactly what is ours and touch nothing else.
 //
 // What is guaranteed when Apply returns without an error: every wanted port exists and is enslaved, and its frames are filtered
-// before the first of them can pass; no port passes a frame whose MAC or IP address is not its own, nor IPv6; no frame of one
+// before the first of them can pass; no port passes a frame whose MAC or IP address is not its own; no frame of one
 // subnet reaches a port of another; what is no longer wanted is gone. After an error the next Apply goes on from what is there.
 package network
 
@@ -32,6 +32,8 @@ type Subnet struct {
 	Key          uint32 // VXLAN network identifier
 	Prefix       netip.Prefix
 	Gateway      netip.Addr
+	Prefix6      netip.Prefix // beside Prefix; it and Gateway6 are invalid where the subnet has no IPv6
+	Gateway6     netip.Addr
 	Concentrator netip.Addr   // the CNCI on the underlay; invalid while it has none
 	Peers        []netip.Addr // nodes on the underlay that have the subnet
 	Neighbours   []Neighbour  // instances on those nodes; frames for any other MAC but the gateway's go to all of Peers

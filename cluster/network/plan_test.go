@@ -67,7 +67,7 @@ func TestPlan(t *testing.T) {
 		{"a first port", nodeImage(t, nil), one, `
 nft add element bridge ciao addresses { "port-a" . 02:00:ac:10:00:02 . 172.16.0.2 }
 nft add element bridge ciao senders { "port-a" . 02:00:ac:10:00:02 }
-nft add element ip ciao peers { 198.51.100.70 }
+nft add element ip ciao peers { 198.51.100.70 . 0.0.1.0 }
 link add bridge-red type bridge mtu 1450
 link set bridge-red alias ciao/test/subnet/red
 link add vxlan-red type vxlan id 1 local 198.51.100.60 mtu 1450
@@ -98,12 +98,12 @@ link del vxlan-red
 link del bridge-red
 nft delete element bridge ciao addresses { "port-a" . 02:00:ac:10:00:02 . 172.16.0.2 }
 nft delete element bridge ciao senders { "port-a" . 02:00:ac:10:00:02 }
-nft delete element ip ciao peers { 198.51.100.70 }`},
+nft delete element ip ciao peers { 198.51.100.70 . 0.0.1.0 }`},
 		{"a port moves to another subnet", nodeImage(t, []network.Subnet{red, blue}, port("a", "red", "172.16.0.2")),
 			nodeImage(t, []network.Subnet{red, blue}, port("a", "blue", "172.16.0.2")), `
 link set port-a master bridge-blue`},
 		{"another node gets the subnet", one, nodeImage(t, []network.Subnet{subnet("red", 1, "198.51.100.61")}, port("a", "red", "172.16.0.2")), `
-nft add element ip ciao peers { 198.51.100.61 }
+nft add element ip ciao peers { 198.51.100.61 . 0.0.1.0 }
 fdb add 00:00:00:00:00:00 dev vxlan-red dst 198.51.100.61`},
 		{"instances start on another node", nodeImage(t, []network.Subnet{subnet("red", 1, "198.51.100.61")}),
 			nodeImage(t, []network.Subnet{neighbours(subnet("red", 1, "198.51.100.61"), "198.51.100.61", 4, 3)}), `
@@ -115,7 +115,7 @@ fdb del 02:00:ac:10:00:03 dev vxlan-red dst 198.51.100.61
 fdb add 02:00:ac:10:00:03 dev vxlan-red dst 198.51.100.62`},
 		{"the last instance of another node goes", nodeImage(t, []network.Subnet{neighbours(subnet("red", 1, "198.51.100.61"), "198.51.100.61", 3)}),
 			nodeImage(t, []network.Subnet{subnet("red", 1)}), `
-nft delete element ip ciao peers { 198.51.100.61 }
+nft delete element ip ciao peers { 198.51.100.61 . 0.0.1.0 }
 fdb del 00:00:00:00:00:00 dev vxlan-red dst 198.51.100.61
 fdb del 02:00:ac:10:00:03 dev vxlan-red dst 198.51.100.61`},
 		{"a port has vanished with its engine end", without(one, network.NodeEnd("a")), one, `
@@ -204,6 +204,11 @@ func oneNeighbour(mac string, node netip.Addr) network.Node {
 	return network.Node{Subnets: []network.Subnet{red}}
 }
 
+func with6(s network.Subnet, prefix, gateway string) network.Node {
+	s.Prefix6, s.Gateway6 = netip.MustParsePrefix(prefix), netip.MustParseAddr(gateway)
+	return network.Node{Subnets: []network.Subnet{s}}
+}
+
 func TestNodeImageRefuses(t *testing.T) {
 	red := subnet("red", 1)
 	for _, c := range []struct {
@@ -220,6 +225,10 @@ func TestNodeImageRefuses(t *testing.T) {
 		{"the MAC of all others", oneNeighbour(network.FloodMAC, red.Concentrator), "subnets[0].neighbours[0].mac"},
 		{"a neighbour without a node", oneNeighbour("02:00:ac:10:00:03", netip.Addr{}), "subnets[0].neighbours[0].node"},
 		{"a neighbour at two nodes", network.Node{Subnets: []network.Subnet{neighbours(neighbours(red, "198.51.100.61", 3), "198.51.100.62", 3)}}, "subnets[0].neighbours[1].mac"},
+		{"IPv6 of another length", with6(red, "fd3e:9a4c:7100::/48", "fd3e:9a4c:7100::1"), "subnets[0].prefix6"},
+		{"IPv6 that is IPv4", with6(red, "172.16.0.0/24", "172.16.0.1"), "subnets[0].prefix6"},
+		{"a gateway elsewhere", with6(red, "fd3e:9a4c:7100:1::/64", "fd3e:9a4c:7100:2::1"), "subnets[0].gateway6"},
+		{"an IPv4 address as IPv6", network.Node{Subnets: []network.Subnet{red}, Ports: []network.Port{port("a", "red", "::ffff:172.16.0.2")}}, "ports[0].addresses[0]"},
 		{"unknown kind", network.Node{Subnets: []network.Subnet{red}, Ports: []network.Port{{Instance: "a", Subnet: "red", Kind: "wire", MAC: "02:00:ac:10:00:02"}}}, "ports[0].kind"},
 		{"two ports of one instance", network.Node{Subnets: []network.Subnet{red}, Ports: []network.Port{port("a", "red", "172.16.0.2"), port("a", "red", "172.16.0.3")}}, "ports[1].instance"},
 	} {
@@ -251,7 +260,8 @@ func TestConcentratorImageForwardsToItsHosts(t *testing.T) {
 
 func TestConcentratorImageRefuses(t *testing.T) {
 	host := func(name, mac, address string) network.Concentrator {
-		return network.Concentrator{Subnet: subnet("red", 1), Domain: "red.ciao",
+		red := with6(subnet("red", 1), "fd3e:9a4c:7100:1::/64", "fd3e:9a4c:7100:1::1").Subnets[0]
+		return network.Concentrator{Subnet: red, Domain: "red.ciao",
 			Hosts: []network.Host{{Name: name, MAC: mac, Addresses: []netip.Addr{netip.MustParseAddr(address)}}}}
 	}
 	for _, c := range []struct {
@@ -262,6 +272,8 @@ func TestConcentratorImageRefuses(t *testing.T) {
 		{"a name with a new line", host("a\ndhcp-script=/bin/sh", "02:00:ac:10:00:02", "172.16.0.2"), "hosts[0].name"},
 		{"a domain with a slash", network.Concentrator{Subnet: subnet("red", 1), Domain: "a/b"}, "domain"},
 		{"the gateway's address", host("a", "02:00:ac:10:00:02", "172.16.0.1"), "hosts[0].addresses[0]"},
+		{"the gateway's address of IPv6", host("a", "02:00:ac:10:00:02", "fd3e:9a4c:7100:1::1"), "hosts[0].addresses[0]"},
+		{"a foreign address of IPv6", host("a", "02:00:ac:10:00:02", "fd3e:9a4c:7100:2::2"), "hosts[0].addresses[0]"},
 		{"a foreign address", host("a", "02:00:ac:10:00:02", "172.16.1.2"), "hosts[0].addresses[0]"},
 		{"no MAC", host("a", "", "172.16.0.2"), "hosts[0].mac"},
 	} {

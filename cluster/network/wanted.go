@@ -17,7 +17,9 @@ const Overhead = 14 + 20 + 8 + 8
 type Site struct {
 	Cluster  string
 	Underlay netip.Prefix // our own address on the underlay
-	MTU      int          // of the underlay
+	// Underlay6 are the underlay's IPv6 prefixes. Where there are none, a tenant's IPv6 ends at its CNCI.
+	Underlay6 []netip.Prefix
+	MTU       int // of the underlay
 	// Control are the places that the launcher talks to from the node's namespace; answers from elsewhere do not come in.
 	Control []netip.AddrPort
 }
@@ -34,23 +36,19 @@ func NodeImage(site Site, wanted Node) (Image, error) {
 		subnet = subnet.without(site.Underlay.Addr())
 		image.addSubnet(site, subnet)
 		for _, peer := range subnet.remotes() {
-			peers[peer.String()] = true
+			peers[peerElement(peer, subnet.Key)] = true
 			image.Forwards[Forward{VXLANName(subnet.ID), FloodMAC, peer}] = true
 		}
 		if subnet.Concentrator.IsValid() {
 			image.Forwards[Forward{VXLANName(subnet.ID), MACOf(subnet.Gateway).String(), subnet.Concentrator}] = true
 		}
 	}
-	senders, addresses := map[string]bool{}, map[string]bool{}
+	allowed := newAllowed()
 	for _, port := range wanted.Ports {
 		image.addPort(site, port)
-		name := quoted(NodeEnd(port.Instance))
-		senders[name+" . "+port.MAC] = true
-		for _, address := range port.Addresses {
-			addresses[name+" . "+port.MAC+" . "+address.String()] = true
-		}
+		allowed.add(port)
 	}
-	image.addTable(portsTable(senders, addresses))
+	image.addTable(portsTable(allowed))
 	image.addTable(nodeTable(peers, site.Control))
 	return image, nil
 }
@@ -60,8 +58,8 @@ func ConcentratorImage(site Site, wanted Concentrator) (Image, error) {
 	var problems cluster.Problems
 	checkSubnet(&problems, "subnet", wanted.Subnet)
 	for i, prefix := range wanted.Blocked {
-		if !prefix.IsValid() || !prefix.Addr().Is4() {
-			problems.Add(fmt.Sprintf("blocked[%d]", i), "must be an IPv4 prefix")
+		if !prefix.IsValid() {
+			problems.Add(fmt.Sprintf("blocked[%d]", i), "must be a prefix")
 		}
 	}
 	checkHosts(&problems, wanted)
@@ -72,28 +70,33 @@ func ConcentratorImage(site Site, wanted Concentrator) (Image, error) {
 	image := NewImage()
 	image.settle()
 	image.Settings["net/ipv4/ip_forward"] = "1"
+	image.Settings["net/ipv6/conf/all/forwarding"] = "1"
 	image.addSubnet(site, wanted.Subnet)
 	bridge := image.Links[BridgeName(wanted.Subnet.ID)]
 	bridge.MAC = MACOf(wanted.Subnet.Gateway).String()
 	image.Links[bridge.Name] = bridge
 	image.Addresses[Address{bridge.Name, netip.PrefixFrom(wanted.Subnet.Gateway, wanted.Subnet.Prefix.Bits())}] = true
+	if wanted.Subnet.Prefix6.IsValid() {
+		image.Addresses[Address{bridge.Name, netip.PrefixFrom(wanted.Subnet.Gateway6, wanted.Subnet.Prefix6.Bits())}] = true
+	}
 	peers := map[string]bool{}
 	for _, peer := range wanted.Subnet.Peers {
-		peers[peer.String()] = true
+		peers[peerElement(peer, wanted.Subnet.Key)] = true
 		image.Forwards[Forward{VXLANName(wanted.Subnet.ID), FloodMAC, peer}] = true
 	}
-	blocked := append([]netip.Prefix{site.Underlay.Masked()}, wanted.Blocked...)
 	image.addMappings(wanted.Mappings)
-	image.addTable(gatewayTable(wanted, bridge.Name, blocked, peers))
+	image.addTable(gatewayTable(wanted, bridge.Name, site.Underlay, peers))
+	image.addTable(gatewayTable6(wanted, bridge.Name, site.Underlay6))
 	return image, nil
 }
 
-// settle wants the kernel to leave the namespace's frames to our own tables and to the bridges: no IPv6, which has no path yet, no
-// detour of bridged frames through the IP tables, no answer for an address on a link that does not have it.
+// settle wants the kernel to leave the namespace's frames to our own tables and to the bridges: no IPv6 of the kernel's own on a link,
+// until it is given an address of ours, no detour of bridged frames through the IP tables, no answer for an address on a link that
+// does not have it.
 func (i *Image) settle() {
 	for _, name := range []string{
 		"net/bridge/bridge-nf-call-arptables", "net/bridge/bridge-nf-call-ip6tables", "net/bridge/bridge-nf-call-iptables",
-		"net/ipv4/ip_forward", "net/ipv4/conf/all/accept_redirects",
+		"net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding", "net/ipv4/conf/all/accept_redirects",
 		"net/ipv4/conf/all/send_redirects", "net/ipv4/conf/default/send_redirects", // either of them would do
 	} {
 		i.Settings[name] = "0"
@@ -144,6 +147,11 @@ func (s Subnet) remotes() []netip.Addr {
 	return remotes
 }
 
+// peerElement is an element of the set of peers: a peer with the network that it may send for.
+func peerElement(peer netip.Addr, key uint32) string {
+	return peer.String() + " . " + netip.AddrFrom4([4]byte{byte(key >> 16), byte(key >> 8), byte(key)}).String()
+}
+
 func quoted(name string) string { return `"` + name + `"` }
 
 func checkNode(wanted Node) error {
@@ -184,12 +192,23 @@ func checkSubnet(problems *cluster.Problems, path string, subnet Subnet) {
 	} else if !subnet.Gateway.Is4() || !subnet.Prefix.Contains(subnet.Gateway) {
 		problems.Add(path+".gateway", "must be an address of %s", subnet.Prefix)
 	}
+	checkSubnet6(problems, path, subnet)
 	for i, peer := range subnet.remotes() {
 		if !peer.Is4() {
 			problems.Add(fmt.Sprintf("%s.peers[%d]", path, i), "must be an IPv4 address")
 		}
 	}
 	checkNeighbours(problems, path, subnet.Neighbours)
+}
+
+func checkSubnet6(problems *cluster.Problems, path string, subnet Subnet) {
+	switch {
+	case !subnet.Prefix6.IsValid() && !subnet.Gateway6.IsValid():
+	case !subnet.Prefix6.IsValid() || !subnet.Prefix6.Addr().Is6() || subnet.Prefix6.Bits() != 64:
+		problems.Add(path+".prefix6", "must be an IPv6 prefix of 64 bits")
+	case !subnet.Prefix6.Contains(subnet.Gateway6):
+		problems.Add(path+".gateway6", "must be an address of %s", subnet.Prefix6)
+	}
 }
 
 // checkNeighbours wants each MAC once: the kernel has one place for it, and would keep either of two.
@@ -223,11 +242,16 @@ func checkHosts(problems *cluster.Problems, wanted Concentrator) {
 		}
 		checkMAC(problems, path, host.MAC)
 		for j, address := range host.Addresses {
-			if address.Is4() && (!wanted.Subnet.Prefix.Contains(address) || address == wanted.Subnet.Gateway) {
-				problems.Add(fmt.Sprintf("%s.addresses[%d]", path, j), "%s is not a host's address of %s", address, wanted.Subnet.Prefix)
+			if !wanted.Subnet.hosts(address) {
+				problems.Add(fmt.Sprintf("%s.addresses[%d]", path, j), "%s is not a host's address of %s", address, wanted.Subnet.ID)
 			}
 		}
 	}
+}
+
+// hosts reports whether an address may be a host's.
+func (s Subnet) hosts(address netip.Addr) bool {
+	return (s.Prefix.Contains(address) || s.Prefix6.Contains(address)) && address != s.Gateway && address != s.Gateway6
 }
 
 var (
@@ -251,8 +275,8 @@ func checkPort(problems *cluster.Problems, path string, port Port) {
 	}
 	checkMAC(problems, path, port.MAC)
 	for i, address := range port.Addresses {
-		if !address.Is4() {
-			problems.Add(fmt.Sprintf("%s.addresses[%d]", path, i), "must be an IPv4 address")
+		if !address.IsValid() || address.Is4In6() || address.Zone() != "" {
+			problems.Add(fmt.Sprintf("%s.addresses[%d]", path, i), "must be an IPv4 or an IPv6 address")
 		}
 	}
 }

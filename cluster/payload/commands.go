@@ -86,6 +86,8 @@ type Concentrator struct {
 	Domain   string       `cbor:"7,keyasint"`
 	Hosts    []Host       `cbor:"8,keyasint"`
 	Nodes    []netip.Addr `cbor:"9,keyasint"` // nodes on the underlay that have the subnet
+	Prefix6  netip.Prefix `cbor:"10,keyasint,omitzero"`
+	Gateway6 netip.Addr   `cbor:"11,keyasint,omitempty"`
 	// External addresses of hosts, and the ranges of the underlay that all external addresses are of.
 	Mappings []Mapping      `cbor:"20,keyasint,omitempty"`
 	Lent     []netip.Prefix `cbor:"21,keyasint,omitempty"`

@@ -22,6 +22,8 @@ type SubnetPaths struct {
 	Version      uint64       `cbor:"12,keyasint,omitempty"`
 	Since        uint64       `cbor:"13,keyasint,omitempty"` // the version that this is news to; 0: it is all there is
 	Gone         []string     `cbor:"14,keyasint,omitempty"` // MACs of neighbours that left after Since
+	Prefix6      netip.Prefix `cbor:"15,keyasint,omitzero"`
+	Gateway6     netip.Addr   `cbor:"16,keyasint,omitempty"`
 }
 
 // RequestPaths asks for all paths of subnets of which the node has missed something (agent, netagent → controller). The answer is a
@@ -85,6 +87,7 @@ func (p SubnetPaths) Follow(news SubnetPaths) (SubnetPaths, bool) {
 // Same says whether both are one state, whatever their versions.
 func (p SubnetPaths) Same(o SubnetPaths) bool {
 	return p.ID == o.ID && p.Tenant == o.Tenant && p.Key == o.Key && p.Prefix == o.Prefix && p.Gateway == o.Gateway &&
+		p.Prefix6 == o.Prefix6 && p.Gateway6 == o.Gateway6 &&
 		p.Concentrator == o.Concentrator && p.Domain == o.Domain && slices.Equal(p.Neighbours, o.Neighbours)
 }
 

@@ -1,4 +1,4 @@
-// Package dhcp is both sides of DHCP (RFC 2131) around a concentrator: the client that gets its own address from the underlay, and
+// Package dhcp is both sides of DHCP (RFC 2131, RFC 8415) around a concentrator: the client that gets its own address from the underlay, and
 // dnsmasq, which serves addresses and names to the hosts of one subnet.
 //
 // Every host has one static entry; there is no dynamic range, so that a stranger gets nothing. Names that clients send are ignored:

@@ -12,13 +12,15 @@ import (
 
 // Subnet is what dnsmasq serves.
 type Subnet struct {
-	Link    string // the bridge
-	Prefix  netip.Prefix
-	Gateway netip.Addr
-	Domain  string
-	MTU     int
-	Hosts   []network.Host
-	Servers []netip.Addr // DNS servers of the underlay; nil keeps those known before
+	Link     string // the bridge
+	Prefix   netip.Prefix
+	Gateway  netip.Addr
+	Prefix6  netip.Prefix // it and Gateway6 are invalid where there is no IPv6
+	Gateway6 netip.Addr
+	Domain   string
+	MTU      int
+	Hosts    []network.Host
+	Servers  []netip.Addr // DNS servers of the underlay; nil keeps those known before
 }
 
 // Names of the files in dnsmasq's directory.
@@ -52,20 +54,51 @@ func renderConfig(directory string, s Subnet) string {
 		"dhcp-option=option:domain-search," + s.Domain,
 		fmt.Sprintf("dhcp-option=option:mtu,%d", s.MTU),
 	}
+	if s.Prefix6.IsValid() {
+		lines = append(lines, renderConfig6(s)...)
+	}
 	return strings.Join(lines, "\n") + "\n"
 }
 
+// renderConfig6 has dnsmasq advertise itself as the router and tell hosts to ask for their address by DHCPv6 (RFC 4861, RFC 8415): none
+// makes itself another, which its port would not pass.
+func renderConfig6(s Subnet) []string {
+	return []string{
+		"enable-ra", "quiet-ra", "quiet-dhcp6",
+		fmt.Sprintf("dhcp-range=%s,static,%d,%s", s.Prefix6.Masked().Addr(), s.Prefix6.Bits(), leaseTime),
+		fmt.Sprintf("dhcp-option=option6:dns-server,[%s]", s.Gateway6),
+		"dhcp-option=option6:domain-search," + s.Domain,
+	}
+}
+
+// renderHosts writes one line for each host, its IPv4 address first.
 func renderHosts(hosts []network.Host) string {
-	return renderLines(hosts, func(host network.Host, address netip.Addr) string {
-		return fmt.Sprintf("%s,%s,%s", host.MAC, address, leaseTime)
-	})
+	var lines []string
+	for _, host := range hosts {
+		words := []string{host.MAC}
+		for _, address := range host.Addresses {
+			if address.Is4() {
+				words = slices.Insert(words, 1, address.String())
+			} else {
+				words = append(words, "["+address.String()+"]")
+			}
+		}
+		lines = append(lines, strings.Join(append(words, leaseTime), ",")+"\n")
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "")
 }
 
 // renderNames puts the full name first: it is the answer to a reverse query.
 func renderNames(hosts []network.Host, domain string) string {
-	return renderLines(hosts, func(host network.Host, address netip.Addr) string {
-		return fmt.Sprintf("%s %s.%s %s", address, host.Name, domain, host.Name)
-	})
+	var lines []string
+	for _, host := range hosts {
+		for _, address := range host.Addresses {
+			lines = append(lines, fmt.Sprintf("%s %s.%s %s\n", address, host.Name, domain, host.Name))
+		}
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "")
 }
 
 func renderServers(servers []netip.Addr) string {
@@ -74,19 +107,6 @@ func renderServers(servers []netip.Addr) string {
 		fmt.Fprintf(&text, "server=%s\n", server)
 	}
 	return text.String()
-}
-
-func renderLines(hosts []network.Host, line func(network.Host, netip.Addr) string) string {
-	var lines []string
-	for _, host := range hosts {
-		for _, address := range host.Addresses {
-			if address.Is4() {
-				lines = append(lines, line(host, address)+"\n")
-			}
-		}
-	}
-	slices.Sort(lines)
-	return strings.Join(lines, "")
 }
 
 func netMask(bits int) []byte {

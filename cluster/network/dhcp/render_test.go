@@ -19,9 +19,10 @@ import (
 )
 
 var testSubnet = Subnet{
-	Link: "cb0123456789ab", Prefix: netip.MustParsePrefix("172.16.4.0/22"), Gateway: netip.MustParseAddr("172.16.4.1"), Domain: "red.ciao", MTU: 1450,
+	Link: "cb0123456789ab", Prefix: netip.MustParsePrefix("172.16.4.0/22"), Gateway: netip.MustParseAddr("172.16.4.1"),
+	Prefix6: netip.MustParsePrefix("fd3e:9a4c:7100:7d1::/64"), Gateway6: netip.MustParseAddr("fd3e:9a4c:7100:7d1::1"), Domain: "red.ciao", MTU: 1450,
 	Hosts: []network.Host{
-		{Name: "web-2", MAC: "02:00:ac:10:04:03", Addresses: []netip.Addr{netip.MustParseAddr("172.16.4.3"), netip.MustParseAddr("fd00::3")}},
+		{Name: "web-2", MAC: "02:00:ac:10:04:03", Addresses: []netip.Addr{netip.MustParseAddr("172.16.4.3"), netip.MustParseAddr("fd3e:9a4c:7100:7d1::3")}},
 		{Name: "web-1", MAC: "02:00:ac:10:04:02", Addresses: []netip.Addr{netip.MustParseAddr("172.16.4.2")}},
 	},
 	Servers: []netip.Addr{netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("198.51.100.2")},
@@ -29,8 +30,8 @@ var testSubnet = Subnet{
 
 func TestRender(t *testing.T) {
 	for _, c := range []struct{ name, got, want string }{
-		{"hosts for DHCP", renderHosts(testSubnet.Hosts), "02:00:ac:10:04:02,172.16.4.2,1h\n02:00:ac:10:04:03,172.16.4.3,1h\n"},
-		{"names", renderNames(testSubnet.Hosts, "red.ciao"), "172.16.4.2 web-1.red.ciao web-1\n172.16.4.3 web-2.red.ciao web-2\n"},
+		{"hosts for DHCP", renderHosts(testSubnet.Hosts), "02:00:ac:10:04:02,172.16.4.2,1h\n02:00:ac:10:04:03,172.16.4.3,[fd3e:9a4c:7100:7d1::3],1h\n"},
+		{"names", renderNames(testSubnet.Hosts, "red.ciao"), "172.16.4.2 web-1.red.ciao web-1\n172.16.4.3 web-2.red.ciao web-2\nfd3e:9a4c:7100:7d1::3 web-2.red.ciao web-2\n"},
 		{"servers", renderServers(testSubnet.Servers), "server=198.51.100.1\nserver=198.51.100.2\n"},
 		{"settings", renderConfig("/run/x", testSubnet), `# Written by ciao; changes are lost.
 interface=cb0123456789ab
@@ -56,6 +57,12 @@ dhcp-option=option:router,172.16.4.1
 dhcp-option=option:dns-server,172.16.4.1
 dhcp-option=option:domain-search,red.ciao
 dhcp-option=option:mtu,1450
+enable-ra
+quiet-ra
+quiet-dhcp6
+dhcp-range=fd3e:9a4c:7100:7d1::,static,64,1h
+dhcp-option=option6:dns-server,[fd3e:9a4c:7100:7d1::1]
+dhcp-option=option6:domain-search,red.ciao
 `},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -15,8 +15,7 @@ import (
 
 // Compile turns a rule as nft writes it into the kernel's expressions. It knows matches of the fields below against a value, a
 // wildcard name, a prefix or a set, concatenations against a set, and the statements counter, accept, drop, masquerade, dnat, snat and
-// notrack.
-// family is bridge or ip.
+// notrack. family is bridge, ip or ip6.
 func Compile(family, text string) ([]expr.Any, error) {
 	c := compiler{family: family, words: strings.Fields(text)}
 	for len(c.words) > 0 {
@@ -40,8 +39,10 @@ type compiler struct {
 type field struct {
 	load      expr.Any
 	size      uint32 // in bytes
+	mask      []byte // of the bits that it has of them; nil is all
 	network   uint16 // EtherType that it exists in; 0 is any
 	transport byte   // protocol that it exists in; 0 is any
+	names     bool   // it says which header follows: who compared it need not ask for that header again
 	parse     func(string) ([]byte, error)
 }
 
@@ -51,8 +52,14 @@ func payload(base expr.PayloadBase, offset, size uint32) *expr.Payload {
 	return &expr.Payload{DestRegister: register, Base: base, Offset: offset, Len: size}
 }
 
-// lookup finds a field by its words. Offsets are those of Ethernet, ARP for Ethernet and IPv4 (RFC 826), IPv4 (RFC 791), UDP, TCP
-// and ICMP headers.
+// fragment loads from the fragment header of IPv6, wherever it is (RFC 8200, section 4.5).
+func fragment(offset, size uint32) *expr.Exthdr {
+	return &expr.Exthdr{DestRegister: register, Type: unix.IPPROTO_FRAGMENT, Offset: offset, Len: size, Op: expr.ExthdrOpIpv6}
+}
+
+// lookup finds a field by its words. Offsets are those of Ethernet, ARP for Ethernet and IPv4 (RFC 826), IPv4 (RFC 791), IPv6 (RFC
+// 8200), UDP, TCP and ICMP headers. The two fields without a name are the target of a neighbour's message (RFC 4861, section 4.3) and
+// VXLAN's network (RFC 7348, section 5); as in nft, their offsets and lengths are in bits.
 func lookup(name string) (field, bool) {
 	link, net4, transport := expr.PayloadBaseLLHeader, expr.PayloadBaseNetworkHeader, expr.PayloadBaseTransportHeader
 	fields := map[string]field{
@@ -60,17 +67,25 @@ func lookup(name string) (field, bool) {
 		"oifname":         {load: &expr.Meta{Key: expr.MetaKeyOIFNAME, Register: register}, size: 16, parse: parseName},
 		"ether daddr":     {load: payload(link, 0, 6), size: 6, parse: parseMAC},
 		"ether saddr":     {load: payload(link, 6, 6), size: 6, parse: parseMAC},
-		"ether type":      {load: payload(link, 12, 2), size: 2, parse: parseEtherType},
+		"ether type":      {load: payload(link, 12, 2), size: 2, names: true, parse: parseEtherType},
 		"arp operation":   {load: payload(net4, 6, 2), size: 2, network: unix.ETH_P_ARP, parse: parseOperation},
 		"arp saddr ether": {load: payload(net4, 8, 6), size: 6, network: unix.ETH_P_ARP, parse: parseMAC},
 		"arp saddr ip":    {load: payload(net4, 14, 4), size: 4, network: unix.ETH_P_ARP, parse: parseAddress},
 		"ip saddr":        {load: payload(net4, 12, 4), size: 4, network: unix.ETH_P_IP, parse: parseAddress},
 		"ip daddr":        {load: payload(net4, 16, 4), size: 4, network: unix.ETH_P_IP, parse: parseAddress},
+		"ip6 saddr":       {load: payload(net4, 8, 16), size: 16, network: unix.ETH_P_IPV6, parse: parseAddress6},
+		"ip6 daddr":       {load: payload(net4, 24, 16), size: 16, network: unix.ETH_P_IPV6, parse: parseAddress6},
+		"ip6 nexthdr":     {load: payload(net4, 6, 1), size: 1, network: unix.ETH_P_IPV6, names: true, parse: parseProtocol},
+		"frag nexthdr":    {load: fragment(0, 1), size: 1, network: unix.ETH_P_IPV6, parse: parseProtocol},
+		"frag frag-off":   {load: fragment(2, 2), size: 2, mask: []byte{0xff, 0xf8}, network: unix.ETH_P_IPV6, parse: parseZero},
+		"@th,64,128":      {load: payload(transport, 8, 16), size: 16},
+		"@th,96,24":       {load: payload(transport, 12, 3), size: 3},
 		"udp sport":       {load: payload(transport, 0, 2), size: 2, transport: unix.IPPROTO_UDP, parse: parsePort},
 		"udp dport":       {load: payload(transport, 2, 2), size: 2, transport: unix.IPPROTO_UDP, parse: parsePort},
 		"tcp sport":       {load: payload(transport, 0, 2), size: 2, transport: unix.IPPROTO_TCP, parse: parsePort},
 		"tcp dport":       {load: payload(transport, 2, 2), size: 2, transport: unix.IPPROTO_TCP, parse: parsePort},
 		"icmp type":       {load: payload(transport, 0, 1), size: 1, transport: unix.IPPROTO_ICMP, parse: parseICMP},
+		"icmpv6 type":     {load: payload(transport, 0, 1), size: 1, transport: unix.IPPROTO_ICMPV6, parse: parseICMPv6},
 	}
 	f, ok := fields[name]
 	return f, ok
@@ -242,17 +257,29 @@ func concatenate(fields []field) []expr.Any {
 }
 
 func (c *compiler) compare(f field, operator expr.CmpOp, value string) error {
-	if prefix, err := netip.ParsePrefix(value); err == nil && f.size == 4 {
+	if prefix, err := netip.ParsePrefix(value); err == nil && f.size == uint32(prefix.Addr().BitLen()/8) {
 		c.comparePrefix(f, operator, prefix.Masked())
 		return nil
+	}
+	if f.parse == nil {
+		return fmt.Errorf("%q must be a set", value)
 	}
 	data, err := f.parse(value)
 	if err != nil {
 		return err
 	}
-	c.emit(f.load, &expr.Cmp{Op: operator, Register: register, Data: data})
-	if f.network == 0 && f.size == 2 && f.transport == 0 && operator == expr.CmpOpEq {
+	c.emit(f.load)
+	if f.mask != nil {
+		c.emit(&expr.Bitwise{SourceRegister: register, DestRegister: register, Len: f.size, Mask: f.mask, Xor: make([]byte, f.size)})
+	}
+	c.emit(&expr.Cmp{Op: operator, Register: register, Data: data})
+	if !f.names || operator != expr.CmpOpEq {
+		return nil
+	}
+	if f.network == 0 {
 		c.network = binary.BigEndian.Uint16(data)
+	} else {
+		c.transport = data[0]
 	}
 	return nil
 }
@@ -266,7 +293,7 @@ func (c *compiler) comparePrefix(f field, operator expr.CmpOp, prefix netip.Pref
 		return
 	}
 	c.emit(f.load,
-		&expr.Bitwise{SourceRegister: register, DestRegister: register, Len: 4, Mask: net.CIDRMask(prefix.Bits(), 32), Xor: make([]byte, 4)},
+		&expr.Bitwise{SourceRegister: register, DestRegister: register, Len: f.size, Mask: net.CIDRMask(prefix.Bits(), int(f.size)*8), Xor: make([]byte, f.size)},
 		&expr.Cmp{Op: operator, Register: register, Data: prefix.Addr().AsSlice()})
 }
 
@@ -298,6 +325,27 @@ func parseAddress(text string) ([]byte, error) {
 	return address.AsSlice(), nil
 }
 
+func parseAddress6(text string) ([]byte, error) {
+	address, err := netip.ParseAddr(text)
+	if err != nil || !address.Is6() || address.Zone() != "" {
+		return nil, fmt.Errorf("%q is not an IPv6 address", text)
+	}
+	return address.AsSlice(), nil
+}
+
+func parseProtocol(text string) ([]byte, error) {
+	return word8(text, map[string]byte{"hopopt": unix.IPPROTO_HOPOPTS, "tcp": unix.IPPROTO_TCP, "udp": unix.IPPROTO_UDP,
+		"ipv6-frag": unix.IPPROTO_FRAGMENT, "esp": unix.IPPROTO_ESP, "ipv6-icmp": unix.IPPROTO_ICMPV6, "sctp": unix.IPPROTO_SCTP})
+}
+
+// parseZero is for a number that is only ever compared with 0.
+func parseZero(text string) ([]byte, error) {
+	if text != "0" {
+		return nil, fmt.Errorf("%q is not 0, the only number that is known here", text)
+	}
+	return []byte{0, 0}, nil
+}
+
 func parsePort(text string) ([]byte, error) {
 	port, err := strconv.ParseUint(text, 10, 16)
 	return binary.BigEndian.AppendUint16(nil, uint16(port)), err
@@ -319,11 +367,21 @@ func word16(text string, words map[string]uint16) ([]byte, error) {
 	return binary.BigEndian.AppendUint16(nil, value), nil
 }
 
-func parseICMP(text string) ([]byte, error) {
-	types := map[string]byte{"echo-request": 8, "destination-unreachable": 3}
-	value, ok := types[text]
+func word8(text string, words map[string]byte) ([]byte, error) {
+	value, ok := words[text]
 	if !ok {
-		return nil, fmt.Errorf("unknown ICMP type %q", text)
+		return nil, fmt.Errorf("unknown value %q", text)
 	}
 	return []byte{value}, nil
+}
+
+func parseICMP(text string) ([]byte, error) {
+	return word8(text, map[string]byte{"echo-request": 8, "destination-unreachable": 3})
+}
+
+// parseICMPv6 knows types of RFC 4443, RFC 4861 and, of listeners of multicast, RFC 2710 and RFC 3810.
+func parseICMPv6(text string) ([]byte, error) {
+	return word8(text, map[string]byte{"echo-request": 128, "echo-reply": 129, "mld-listener-report": 131, "mld-listener-done": 132,
+		"nd-router-solicit": 133, "nd-router-advert": 134, "nd-neighbor-solicit": 135, "nd-neighbor-advert": 136, "nd-redirect": 137,
+		"mld2-listener-report": 143})
 }

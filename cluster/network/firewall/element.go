@@ -13,7 +13,7 @@ import (
 
 // keyType finds the types of a set's key by their names, joined by " . ".
 func keyType(text string) (nftables.SetDatatype, error) {
-	known := []nftables.SetDatatype{nftables.TypeIFName, nftables.TypeEtherAddr, nftables.TypeIPAddr}
+	known := []nftables.SetDatatype{nftables.TypeIFName, nftables.TypeEtherAddr, nftables.TypeIPAddr, nftables.TypeIP6Addr}
 	var types []nftables.SetDatatype
 	for name := range strings.SplitSeq(text, " . ") {
 		found := false
@@ -38,7 +38,7 @@ func encode(kind, element string) ([]byte, error) {
 	if len(names) != len(values) {
 		return nil, fmt.Errorf("element %q is not of type %q", element, kind)
 	}
-	parsers := map[string]func(string) ([]byte, error){"ifname": parseName, "ether_addr": parseMAC, "ipv4_addr": parseAddress}
+	parsers := map[string]func(string) ([]byte, error){"ifname": parseName, "ether_addr": parseMAC, "ipv4_addr": parseAddress, "ipv6_addr": parseAddress6}
 	var key []byte
 	for i, name := range names {
 		part, err := parsers[name](values[i])
@@ -71,6 +71,9 @@ func decode(kind string, key []byte) string {
 			take(2)
 		case "ipv4_addr":
 			address, _ := netip.AddrFromSlice(take(4))
+			parts = append(parts, address.String())
+		case "ipv6_addr":
+			address, _ := netip.AddrFromSlice(take(16))
 			parts = append(parts, address.String())
 		}
 	}

@@ -41,7 +41,7 @@ func OpenTables(namespace int) (*Tables, error) {
 // Close ends the connection to the kernel.
 func (t *Tables) Close() error { return t.conn.CloseLasting() }
 
-var families = map[string]nftables.TableFamily{"bridge": nftables.TableFamilyBridge, "ip": nftables.TableFamilyIPv4}
+var families = map[string]nftables.TableFamily{"bridge": nftables.TableFamilyBridge, "ip": nftables.TableFamilyIPv4, "ip6": nftables.TableFamilyIPv6}
 
 // Read reads the tables that bear name.
 func (t *Tables) Read(name string) (map[network.TableID]network.Table, error) {
@@ -267,7 +267,7 @@ func policyName(policy nftables.ChainPolicy) string {
 	return "accept"
 }
 
-// hooks are in the kernel's order, the same for bridge and ip (linux/netfilter.h, linux/netfilter_bridge.h).
+// hooks are in the kernel's order, the same for all families (linux/netfilter.h, linux/netfilter_bridge.h).
 var hooks = []string{"prerouting", "input", "forward", "output", "postrouting"}
 
 func hookName(number nftables.ChainHook) string { return hooks[number] }

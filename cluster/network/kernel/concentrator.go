@@ -43,6 +43,7 @@ type openedConcentrator struct {
 	underlay  *underlay
 	converger *network.Converger
 	announce  map[netip.Addr]int // how often external addresses are still to be announced
+	prefixes6 []netip.Prefix     // of the underlay, as the filter knows them
 }
 
 // NewConcentrator makes the network of a CNCI; the kernel is first touched by Apply or Remove. Run must run beside it.
@@ -121,12 +122,19 @@ func (c *Concentrator) apply(ctx context.Context, wanted network.Concentrator) (
 		return facts, err
 	}
 	facts.Underlay = prefix.Addr()
-	site := network.Site{Cluster: c.config.Cluster, Underlay: prefix, MTU: mtu}
+	prefixes6, err := c.opened.underlay.prefixes6()
+	if err != nil {
+		return facts, err
+	}
+	site := network.Site{Cluster: c.config.Cluster, Underlay: prefix, Underlay6: prefixes6, MTU: mtu}
 	if _, err := network.ConcentratorImage(site, wanted); err != nil { // before anybody is asked about its addresses
 		return facts, err
 	}
 	last := wanted
 	c.last = &last
+	if !hasIPv6() {
+		wanted = withoutIPv6(wanted)
+	}
 	claimed, err := c.claim(ctx, wanted.Mappings)
 	if err != nil {
 		return facts, err
@@ -142,13 +150,19 @@ func (c *Concentrator) apply(ctx context.Context, wanted network.Concentrator) (
 		return facts, err
 	}
 	c.announceAll(claimed)
+	c.opened.prefixes6 = prefixes6
+	if wanted.Subnet.Prefix6.IsValid() {
+		if err := c.opened.underlay.listen6(); err != nil {
+			return facts, err
+		}
+	}
 	if before != c.index(bridge) { // a dnsmasq that a predecessor left is bound to a link that is gone
 		if err := c.dhcp.Restart(ctx); err != nil {
 			return facts, err
 		}
 	}
-	return facts, c.dhcp.Apply(ctx, dhcp.Subnet{Link: bridge, Prefix: wanted.Subnet.Prefix, Gateway: wanted.Subnet.Gateway, Domain: wanted.Domain,
-		MTU: mtu - network.Overhead, Hosts: wanted.Hosts, Servers: c.opened.underlay.lease.Servers})
+	return facts, c.dhcp.Apply(ctx, dhcp.Subnet{Link: bridge, Prefix: wanted.Subnet.Prefix, Gateway: wanted.Subnet.Gateway,
+		Prefix6: wanted.Subnet.Prefix6, Gateway6: wanted.Subnet.Gateway6, Domain: wanted.Domain, MTU: mtu - network.Overhead, Hosts: wanted.Hosts, Servers: c.opened.underlay.lease.Servers})
 }
 
 // claims are what became of wanted external addresses.
@@ -241,7 +255,7 @@ func (c *Concentrator) open() error {
 	return nil
 }
 
-// Run renews the lease, keeps dnsmasq running and repairs what was changed behind our back, until ctx ends. dnsmasq is left running
+// Run renews the lease, follows the underlay's IPv6 prefixes, keeps dnsmasq running and repairs what was changed behind our back, until ctx ends. dnsmasq is left running
 // for the next one to take over; Remove ends it.
 func (c *Concentrator) Run(ctx context.Context) error {
 	var running sync.WaitGroup
@@ -272,7 +286,9 @@ func (c *Concentrator) renew(ctx context.Context) (changed bool) {
 		return false
 	}
 	c.announceMore()
-	return c.opened.underlay.keep(ctx)
+	prefixes6, err := c.opened.underlay.prefixes6()
+	advertised := err == nil && !slices.Equal(prefixes6, c.opened.prefixes6)
+	return c.opened.underlay.keep(ctx) || advertised
 }
 
 func (c *Concentrator) repair(ctx context.Context) {

@@ -2,6 +2,7 @@ package kernel_test
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -131,6 +132,52 @@ func TestFormerPeersAreStrangers(t *testing.T) {
 	control.send(datagram(other, one, "control"))
 	if in.seesBefore("control", "from a former peer") {
 		t.Error("it arrived")
+	}
+}
+
+// A node that shares one network with another is no peer in the networks that it does not have: what it sends into them is refused,
+// by the other node and by the CNCI.
+func TestPeersOfOneNetworkAreStrangersInAnother(t *testing.T) {
+	m1 := newMachine(t)
+	m2 := m1.beside("node-2")
+	red, blue := m1.tenant("red", 4401), m1.tenant("blue", 4402)
+	redToo := red.on(m2)
+	spread(red, redToo)
+	mate, victim, control := red.instance(2), blue.instance(2), blue.instance(3)
+	spread(red, redToo)
+	far, farControl, near := listen(t, victim.Space, "eth0"), listen(t, control.Space, "eth0"), listen(t, mate.Space, "eth0")
+	inject := func(to netip.Addr, key uint32, mark string) {
+		frame := ethernet(broadcast, "02:00:ac:10:00:63", unix.ETH_P_IP, udp(victim.address, netip.MustParseAddr("172.16.0.255"), 7, 7, []byte(mark)))
+		m2.space().Do(sendUDP(m2.facts.Underlay, to, vxlan(key, frame)))
+	}
+	strangers := func(counters func(context.Context) (map[string]uint64, error)) uint64 {
+		found, err := counters(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found[network.Stranger]
+	}
+	inject(m1.facts.Underlay, 4401, "into its own network")
+	if !near.sees("into its own network", arrival) {
+		t.Fatal("a peer's frame did not arrive: the test shows nothing")
+	}
+	for _, c := range []struct {
+		name     string
+		to       netip.Addr
+		counters func(context.Context) (map[string]uint64, error)
+	}{
+		{"at the node", m1.facts.Underlay, m1.node.Counters},
+		{"at the CNCI", blue.underlay, blue.concentrator.Counters},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			before := strangers(c.counters)
+			inject(c.to, 4402, "into another network "+c.name)
+			networktest.Eventually(t, "the counter", func() bool { return strangers(c.counters) == before+1 })
+			farControl.send(datagram(control, victim, "control "+c.name))
+			if far.seesBefore("control "+c.name, "into another network "+c.name) {
+				t.Error("it arrived")
+			}
+		})
 	}
 }
 

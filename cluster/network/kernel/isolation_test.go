@@ -69,9 +69,6 @@ func TestPortsSendOnlyWithTheirOwnAddresses(t *testing.T) {
 		{"answer of a DHCP server", func(mark string) []byte {
 			return ethernet(to.mac, from.mac, unix.ETH_P_IP, udp(from.address, to.address, 67, 68, []byte(mark)))
 		}, network.DHCPServer},
-		{"IPv6", func(mark string) []byte {
-			return ethernet("33:33:00:00:00:01", from.mac, unix.ETH_P_IPV6, append(make([]byte, 40), mark...))
-		}, network.IPv6},
 		{"VLAN tag", func(mark string) []byte {
 			return ethernet(to.mac, from.mac, unix.ETH_P_8021Q, append([]byte{0, 1}, good(mark)[12:]...))
 		}, network.Other},

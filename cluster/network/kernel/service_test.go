@@ -64,7 +64,10 @@ func TestNamesOfATenant(t *testing.T) {
 		{"unknown name of the domain", red2, "web-4.red.ciao", dns.TypeA, "NXDOMAIN"},
 		{"the other tenant's domain", red2, "web-9.blue.ciao", dns.TypeA, "REFUSED"},
 		{"the other tenant's name", blue9, "web-3", dns.TypeA, "NXDOMAIN"},
-		{"IPv6", red2, "web-3.red.ciao", dns.TypeAAAA, "NOERROR"},
+		{"IPv6", red2, "web-3.red.ciao", dns.TypeAAAA, "fdc0:ffee:1200:bb9::3"},
+		{"IPv6 by the bare name", red2, "web-3", dns.TypeAAAA, "fdc0:ffee:1200:bb9::3"},
+		{"reverse of IPv6", red2, "3.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.9.b.b.0.0.0.2.1.e.e.f.f.0.c.d.f.ip6.arpa", dns.TypePTR, "web-3.red.ciao."},
+		{"IPv6 of the other tenant", red2, "9.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.a.b.b.0.0.0.2.1.e.e.f.f.0.c.d.f.ip6.arpa", dns.TypePTR, "NXDOMAIN"},
 		{"the underlay's DNS", red2, "host.test", dns.TypeA, "192.0.2.7"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -134,21 +134,29 @@ func ours(links []netlink.Link) map[string]network.Link {
 	return found
 }
 
+// readAddresses passes over link-local addresses of IPv6, which the kernel makes.
 func (s *space) readAddresses(image *network.Image, names map[int]string) error {
-	addresses, err := whole(func() ([]netlink.Addr, error) { return s.links.AddrList(nil, unix.AF_INET) })
+	addresses, err := whole(func() ([]netlink.Addr, error) { return s.links.AddrList(nil, unix.AF_UNSPEC) })
 	if err != nil {
 		return unavailable("list addresses", err)
 	}
 	for _, address := range addresses {
-		name := names[address.LinkIndex]
+		name, prefix := names[address.LinkIndex], prefixOf(address)
+		if prefix.Addr().Is6() && prefix.Addr().IsLinkLocalUnicast() {
+			continue
+		}
 		if _, ok := image.Links[name]; !ok && !external(address) {
 			continue
 		}
-		bits, _ := address.Mask.Size()
-		ip, _ := netip.AddrFromSlice(address.IP.To4())
-		image.Addresses[network.Address{Link: name, Prefix: netip.PrefixFrom(ip, bits)}] = true
+		image.Addresses[network.Address{Link: name, Prefix: prefix}] = true
 	}
 	return nil
+}
+
+func prefixOf(address netlink.Addr) netip.Prefix {
+	ip, _ := netip.AddrFromSlice(address.IP)
+	bits, _ := address.Mask.Size()
+	return netip.PrefixFrom(ip.Unmap(), bits)
 }
 
 func (s *space) readForwards(image *network.Image, names map[int]string) error {

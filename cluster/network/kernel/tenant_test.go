@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/network"
 	"github.com/ciaocloud/ciao/cluster/network/kernel"
 	"github.com/ciaocloud/ciao/cluster/network/networktest"
@@ -112,7 +113,8 @@ func (m *machine) tenant(name string, key uint32) *tenant {
 		m.t.Fatal(err)
 	}
 	t := &tenant{machine: m, name: name, gateway: networktest.OpenSpace(m.t, path)}
-	t.subnet = network.Subnet{ID: "subnet-" + name, Tenant: name, Key: key, Prefix: privateRange, Gateway: netip.MustParseAddr("172.16.0.1")}
+	t.subnet = network.Subnet{ID: "subnet-" + name, Tenant: name, Key: key, Prefix: privateRange, Gateway: netip.MustParseAddr("172.16.0.1"),
+		Prefix6: networktest.Prefix6(key), Gateway6: cluster.HostAddress(networktest.Prefix6(key), 1)}
 	t.concentrator = t.agent()
 	t.wanted = &network.Concentrator{Subnet: t.subnet, Domain: name + ".ciao"}
 	t.wanted.Subnet.Peers = []netip.Addr{m.facts.Underlay}
@@ -185,10 +187,11 @@ func (t *tenant) configure() {
 // instance is a namespace that stands for a container.
 type instance struct {
 	*networktest.Space
-	tenant  *tenant
-	id      string
-	address netip.Addr
-	mac     string
+	tenant   *tenant
+	id       string
+	address  netip.Addr
+	address6 netip.Addr
+	mac      string
 }
 
 // instance gives a container of the tenant its port and its address.
@@ -196,8 +199,11 @@ func (t *tenant) instance(number int) *instance {
 	t.t.Helper()
 	i := t.port(number)
 	i.IP(fmt.Sprintf("addr add %s/24 dev eth0", i.address))
+	i.Run("sh", "-c", "echo 0 > /proc/sys/net/ipv6/conf/eth0/accept_dad; echo 0 > /proc/sys/net/ipv6/conf/eth0/accept_ra; echo 0 > /proc/sys/net/ipv6/conf/eth0/disable_ipv6")
+	i.IP(fmt.Sprintf("addr add %s/64 dev eth0 nodad", i.address6))
 	i.IP("link set eth0 up")
 	i.IP("route add default via 172.16.0.1")
+	i.IP("-6 route add default via " + t.subnet.Gateway6.String())
 	// The bridge forwards for a port a moment after its other end is up.
 	networktest.Eventually(t.t, i.id+" reaches its gateway", func() bool { return i.reaches("172.16.0.1") })
 	return i
@@ -207,10 +213,11 @@ func (t *tenant) instance(number int) *instance {
 func (t *tenant) port(number int) *instance {
 	t.t.Helper()
 	address := netip.AddrFrom4([4]byte{172, 16, 0, byte(number)})
-	i := &instance{Space: networktest.NewSpace(t.t), tenant: t, id: fmt.Sprintf("%s-%d", t.name, number), address: address, mac: network.MACOf(address).String()}
-	t.machine.wanted.Ports = append(t.machine.wanted.Ports, network.Port{Instance: i.id, Subnet: t.subnet.ID, Kind: network.Veth, MAC: i.mac, Addresses: []netip.Addr{address}})
+	i := &instance{Space: networktest.NewSpace(t.t), tenant: t, id: fmt.Sprintf("%s-%d", t.name, number), address: address,
+		address6: cluster.HostAddress(t.subnet.Prefix6, uint32(number)), mac: network.MACOf(address).String()}
+	t.machine.wanted.Ports = append(t.machine.wanted.Ports, network.Port{Instance: i.id, Subnet: t.subnet.ID, Kind: network.Veth, MAC: i.mac, Addresses: []netip.Addr{address, i.address6}})
 	t.apply()
-	t.wanted.Hosts = append(t.wanted.Hosts, network.Host{Name: fmt.Sprintf("web-%d", number), MAC: i.mac, Addresses: []netip.Addr{address}})
+	t.wanted.Hosts = append(t.wanted.Hosts, network.Host{Name: fmt.Sprintf("web-%d", number), MAC: i.mac, Addresses: []netip.Addr{address, i.address6}})
 	t.configure()
 	t.engine.IP("link set " + network.EngineEnd(i.id) + " netns " + holder(i.Space) + " name eth0")
 	return i

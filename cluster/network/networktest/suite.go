@@ -29,11 +29,12 @@ func images(t *testing.T) map[string]network.Image {
 	t.Helper()
 	subnet := func(id string, key uint32, peers ...netip.Addr) network.Subnet {
 		return network.Subnet{ID: id, Key: key, Prefix: netip.MustParsePrefix("172.16.0.0/24"), Gateway: netip.MustParseAddr("172.16.0.1"),
+			Prefix6: Prefix6(key), Gateway6: Prefix6(key).Addr().Next(),
 			Concentrator: netip.MustParseAddr("198.51.100.70"), Peers: peers}
 	}
 	port := func(number int, kind network.PortKind, subnet string) network.Port {
 		address := netip.AddrFrom4([4]byte{172, 16, 0, byte(number)})
-		return network.Port{Instance: fmt.Sprint("instance-", number), Subnet: subnet, Kind: kind, MAC: network.MACOf(address).String(), Addresses: []netip.Addr{address}}
+		return network.Port{Instance: fmt.Sprint("instance-", number), Subnet: subnet, Kind: kind, MAC: network.MACOf(address).String(), Addresses: []netip.Addr{address, cluster.HostAddress(Prefix6(7), uint32(number))}}
 	}
 	peer := netip.MustParseAddr("198.51.100.61")
 	with := func(s network.Subnet, node netip.Addr) network.Subnet { // a neighbour there
@@ -57,11 +58,15 @@ func images(t *testing.T) map[string]network.Image {
 		all[name] = image
 	}
 	gateway := network.Concentrator{Subnet: with(subnet("red", 7, peer), peer), Domain: "red.ciao", Blocked: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}
-	image, err := network.ConcentratorImage(site, gateway)
-	if err != nil {
-		t.Fatal(err)
+	with6 := site
+	with6.Underlay6 = []netip.Prefix{Underlay6}
+	for name, site := range map[string]network.Site{"concentrator": site, "concentrator with a way out": with6} {
+		image, err := network.ConcentratorImage(site, gateway)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[name] = image
 	}
-	all["concentrator"] = image
 	return all
 }
 
