@@ -103,6 +103,8 @@ func dial(t testing.TB, host string) *client.Client {
 	return engine
 }
 
+var prefix6 = netip.MustParsePrefix("fdc0:ffee:1200:5::/64")
+
 // instance makes one with a port; its subnet is the node's only one.
 func (n *node) instance(t testing.TB, script string) driver.Instance {
 	t.Helper()
@@ -116,8 +118,9 @@ func (n *node) instance(t testing.TB, script string) driver.Instance {
 		}.WithDefaults(),
 		Network: driver.Network{
 			Subnet: "subnet-1", Prefix: netip.MustParsePrefix("172.16.5.0/24"), Gateway: netip.MustParseAddr("172.16.5.1"),
+			Prefix6: prefix6, Gateway6: cluster.HostAddress(prefix6, 1),
 			Domain: "tenant.test", MAC: fmt.Sprintf("02:00:00:05:00:%02x", host),
-			Addresses: []netip.Addr{netip.AddrFrom4([4]byte{172, 16, 5, host})}, Port: "ce" + random(6), MTU: 1450,
+			Addresses: []netip.Addr{netip.AddrFrom4([4]byte{172, 16, 5, host}), cluster.HostAddress(prefix6, uint32(host))}, Port: "ce" + random(6), MTU: 1450,
 		},
 		Directory: t.TempDir(),
 	}

@@ -54,16 +54,19 @@ func TestNetworkBeforeFirstInstruction(t *testing.T) {
 	instance := n.instance(t, "")
 	instance.Spec.Command = []string{"ip", "addr"}
 	got := n.output(t, instance)
+	if strings.Contains(got, instance.Network.Addresses[1].String()+"/64 scope global tentative") {
+		t.Errorf("the first instruction finds its IPv6 address not ready:\n%s", got)
+	}
 	for _, want := range []string{
-		"inet " + instance.Network.Addresses[0].String() + "/24", "link/ether " + instance.Network.MAC, "mtu 1450", "eth0",
+		"inet " + instance.Network.Addresses[0].String() + "/24", "inet6 " + instance.Network.Addresses[1].String() + "/64", "link/ether " + instance.Network.MAC, "mtu 1450", "eth0",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("the first instruction saw no %q in\n%s", want, got)
 		}
 	}
-	routes := n.instance(t, "ip route; cat /etc/resolv.conf")
+	routes := n.instance(t, "ip route; ip -6 route; cat /etc/resolv.conf")
 	got = n.output(t, routes)
-	for _, want := range []string{"default via 172.16.5.1 dev eth0", "nameserver 172.16.5.1", "search tenant.test"} {
+	for _, want := range []string{"default via 172.16.5.1 dev eth0", "default via fdc0:ffee:1200:5::1 dev eth0", "nameserver 172.16.5.1", "search tenant.test"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in\n%s", want, got)
 		}
@@ -209,6 +212,8 @@ func TestPluginRefuses(t *testing.T) {
 		"no options":  `{"EndpointID":"e"}`,
 		"no address":  `{"EndpointID":"e","Options":{"ciao.port":"p","ciao.mac":"02:00:00:00:00:01","ciao.gateway":"10.0.0.1"}}`,
 		"not an MAC":  `{"EndpointID":"e","Options":{"ciao.port":"p","ciao.mac":"x","ciao.address":"10.0.0.2/24","ciao.gateway":"10.0.0.1"}}`,
+		"no IPv6":     `{"EndpointID":"e","Options":{"ciao.port":"p","ciao.mac":"02:00:00:00:00:01","ciao.address":"10.0.0.2/24","ciao.gateway":"10.0.0.1","ciao.address6":"10.0.0.2/24"}}`,
+		"no gateway6": `{"EndpointID":"e","Options":{"ciao.port":"p","ciao.mac":"02:00:00:00:00:01","ciao.address":"10.0.0.2/24","ciao.gateway":"10.0.0.1","ciao.address6":"fd00::2/64"}}`,
 		"long name":   `{"EndpointID":"e","Options":{"ciao.port":"ppppppppppppppppp"}}`,
 		"not an JSON": `{`,
 	} {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -41,7 +42,7 @@ func check(instance driver.Instance) error {
 	if instance.Network.Port == "" || instance.Network.Subnet == "" {
 		problems.Add("network", "a container needs a port in a subnet")
 	}
-	if _, ok := address(instance.Network); !ok {
+	if !place(instance.Network, netip.Addr.Is4).Address.IsValid() {
 		problems.Add("network", "a container needs an IPv4 address")
 	}
 	if err := problems.Err(); err != nil {
@@ -110,13 +111,14 @@ func hostConfig(instance driver.Instance, networkID string) *container.HostConfi
 // endpoint is the container's end of its port, as the engine keeps it. ended is when its last run in an older generation ended, in the
 // engine's words; empty for a new container.
 func endpoint(instance driver.Instance, ended string) *network.EndpointSettings {
-	prefix, _ := address(instance.Network)
-	options := netplugin.Endpoint{
-		Port:    instance.Network.Port,
-		Address: prefix,
-		MAC:     instance.Network.MAC,
-		Gateway: instance.Network.Gateway,
-	}.Options()
+	end := netplugin.Endpoint{Port: instance.Network.Port, MAC: instance.Network.MAC}
+	four := place(instance.Network, netip.Addr.Is4)
+	end.Address, end.Gateway = four.Address, four.Gateway
+	if hasIPv6() {
+		six := place(instance.Network, netip.Addr.Is6)
+		end.Address6, end.Gateway6 = six.Address, six.Gateway
+	}
+	options := end.Options()
 	options[optionGeneration] = strconv.FormatUint(instance.Generation, 10)
 	if ended != "" {
 		options[optionEnded] = ended
@@ -124,13 +126,20 @@ func endpoint(instance driver.Instance, ended string) *network.EndpointSettings 
 	return &network.EndpointSettings{DriverOpts: options}
 }
 
-// address is the port's first IPv4 address, the family that ports pass.
-func address(n driver.Network) (netip.Prefix, bool) {
-	i := slices.IndexFunc(n.Addresses, netip.Addr.Is4)
-	if i < 0 || !n.Prefix.Addr().Is4() {
-		return netip.Prefix{}, false
+// place is the port's first address of a family; zero without one.
+func place(n driver.Network, family func(netip.Addr) bool) driver.Place {
+	for _, place := range n.Places() {
+		if family(place.Address.Addr()) {
+			return place
+		}
 	}
-	return netip.PrefixFrom(n.Addresses[i], n.Prefix.Bits()), true
+	return driver.Place{}
+}
+
+// hasIPv6 is false where the kernel was started without IPv6: the engine could not give a container an address of it.
+func hasIPv6() bool {
+	_, err := os.Stat("/proc/sys/net/ipv6")
+	return err == nil
 }
 
 func environment(variables map[string]string) []string {

@@ -30,13 +30,15 @@ type reply struct {
 	Interface             *interfaceReply   `json:",omitempty"`
 	InterfaceName         *interfaceName    `json:",omitempty"`
 	Gateway               string            `json:",omitempty"`
+	GatewayIPv6           string            `json:",omitempty"`
 	DisableGatewayService bool              `json:",omitempty"`
 	Value                 map[string]string `json:",omitempty"`
 }
 
 type interfaceReply struct {
-	Address    string `json:",omitempty"`
-	MacAddress string `json:",omitempty"`
+	Address     string `json:",omitempty"`
+	AddressIPv6 string `json:",omitempty"`
+	MacAddress  string `json:",omitempty"`
 }
 
 type interfaceName struct {
@@ -105,6 +107,9 @@ func (p *Plugin) createEndpoint(in request) (reply, error) {
 	if in.Interface == nil || in.Interface.Address == "" { // else an address manager gave one, which must not be given again
 		out.Address = endpoint.Address.String()
 	}
+	if endpoint.Address6.IsValid() {
+		out.AddressIPv6 = endpoint.Address6.String()
+	}
 	return reply{Interface: out}, nil
 }
 
@@ -117,11 +122,15 @@ func (p *Plugin) join(in request) (reply, error) {
 	if !known {
 		return reply{}, fmt.Errorf("the endpoint is not known here: the launcher was restarted meanwhile; start the container again: %w", cluster.ErrUnavailable)
 	}
-	return reply{
+	out := reply{
 		InterfaceName:         &interfaceName{SrcName: endpoint.Port, DstPrefix: "eth"},
 		Gateway:               endpoint.Gateway.String(),
 		DisableGatewayService: true, // never a second way out by the engine's own bridge
-	}, nil
+	}
+	if endpoint.Gateway6.IsValid() {
+		out.GatewayIPv6 = endpoint.Gateway6.String()
+	}
+	return out, nil
 }
 
 func (p *Plugin) deleteEndpoint(in request) (reply, error) {
