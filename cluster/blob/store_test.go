@@ -120,7 +120,9 @@ func TestCompleteFindsOutWhatAContentIs(t *testing.T) {
 
 func TestCompleteRefusesWhatIsNotWhole(t *testing.T) {
 	const whole = 1 << 16
-	put := func(at int, value uint64) func([]byte) { return func(d []byte) { binary.BigEndian.PutUint64(d[at:], value) } }
+	put := func(at int, value uint64) func([]byte) {
+		return func(d []byte) { binary.BigEndian.PutUint64(d[at:], value) }
+	}
 	two := archive(t, "one", "two")
 	tests := []struct {
 		name   string
