@@ -45,7 +45,7 @@ func TestRefusesJudges(t *testing.T) {
 		{"other words", Said{"", "ciao: y\n", 3}, "does not say"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			judged := newT(nil)
+			judged := newT(nil, "")
 			test.said.Refuses(judged, "a command", 3, "x")
 			if outcome := judged.finish(); (outcome.Reason == "") != (test.want == "") || !strings.Contains(outcome.Reason, test.want) {
 				t.Errorf("judged %q, want %q", outcome.Reason, test.want)

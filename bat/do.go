@@ -21,11 +21,11 @@ var errTimeUp = errors.New("the test took too long")
 // Do runs one test to its end: the test itself, the look at a failure, the cleanups. It returns even if the test does not, whose
 // goroutine is then left behind. scale stretches every time limit.
 func Do(ctx context.Context, cluster *Cluster, suite string, test Test, limit time.Duration, scale float64) Outcome {
-	t := newT(cluster)
+	t := newT(cluster, test.Kind)
 	limited, cancel := context.WithTimeoutCause(ctx, limit, errTimeUp)
 	defer cancel()
 	select {
-	case <-t.guard(func() { test.Run(limited, t) }):
+	case <-t.guard(func() { t.needKind(limited); test.Run(limited, t) }):
 	case <-after(limited, scaled(graceTime, scale)):
 		t.Errorf("the test did not end within %s of its time limit", scaled(graceTime, scale))
 	}

@@ -1,6 +1,7 @@
 package bat
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"runtime"
@@ -8,12 +9,15 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/ciaocloud/ciao/cluster"
 )
 
 // T is a running test. Its methods may be called from several goroutines; those that end the test (Fatalf, Skipf, and the helpers
 // that say so) only from the test's own.
 type T struct {
 	Cluster *Cluster
+	Kind    cluster.Kind // of the instances that the test is about
 
 	started time.Time
 
@@ -26,7 +30,9 @@ type T struct {
 	tenants  []string // ids, for what is shown of a failure
 }
 
-func newT(cluster *Cluster) *T { return &T{Cluster: cluster, started: time.Now(), status: Passed} }
+func newT(c *Cluster, kind cluster.Kind) *T {
+	return &T{Cluster: c, Kind: cmp.Or(kind, cluster.KindContainer), started: time.Now(), status: Passed}
+}
 
 // Logf adds a line to the test's log.
 func (t *T) Logf(format string, args ...any) {

@@ -3,6 +3,7 @@ package bat
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -61,6 +62,30 @@ const sleeping = `trap 'exit 0' TERM; while :; do sleep 3600 & wait $!; done`
 // Sleeper is a workload that waits until it is asked to end.
 func (c *Cluster) Sleeper(name string) api.CreateWorkload { return c.Container(name, sleeping) }
 
+// Recipe is a workload of the test's kind that runs a shell script.
+func (t *T) Recipe(name, script string) api.CreateWorkload {
+	recipe := t.Cluster.Container(name, script)
+	if t.Kind == cluster.KindProcess { // its shell is the node's
+		recipe.Kind, recipe.Image, recipe.Pull = cluster.KindProcess, "", ""
+	}
+	return recipe
+}
+
+// Sleeper is a workload of the test's kind that waits until it is asked to end.
+func (t *T) Sleeper(name string) api.CreateWorkload { return t.Recipe(name, sleeping) }
+
+// needKind skips the test where no node runs instances of its kind. Containers are needed by all tests.
+func (t *T) needKind(ctx context.Context) {
+	if t.Kind == cluster.KindContainer {
+		return
+	}
+	nodes, err := t.Cluster.Operator.Nodes(ctx, string(cluster.Compute))
+	t.Need(err, "list nodes")
+	if !slices.ContainsFunc(nodes, func(n api.Node) bool { return slices.Contains(n.Kinds, t.Kind) }) {
+		t.Skipf("no node runs instances of kind %s", t.Kind)
+	}
+}
+
 // Workload creates a workload of the tenant.
 func (n *Tenant) Workload(ctx context.Context, request api.CreateWorkload) api.Workload {
 	created, err := n.API.CreateWorkload(ctx, request)
@@ -86,7 +111,7 @@ func (n *Tenant) ManySleepers(ctx context.Context, stem string, count int) []api
 
 func (n *Tenant) ensureSleeper(ctx context.Context) {
 	if n.launched++; n.launched == 1 {
-		n.Workload(ctx, n.t.Cluster.Sleeper("sleeper"))
+		n.Workload(ctx, n.t.Sleeper("sleeper"))
 	}
 }
 

@@ -3,6 +3,8 @@ package bat
 import (
 	"context"
 	"time"
+
+	"github.com/ciaocloud/ciao/cluster"
 )
 
 // Test is one acceptance test and its entry in the test plan.
@@ -13,6 +15,7 @@ type Test struct {
 	Expected    string // what must come of it
 	// Timeout is the longest that it may take on an ordinary machine; zero is DefaultTimeout.
 	Timeout time.Duration
+	Kind    cluster.Kind // of the instances that it is about; empty is container
 	Run     func(ctx context.Context, t *T)
 }
 

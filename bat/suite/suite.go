@@ -12,11 +12,13 @@ import (
 	"github.com/ciaocloud/ciao/bat/suite/smoke"
 	"github.com/ciaocloud/ciao/bat/suite/tenant"
 	"github.com/ciaocloud/ciao/bat/suite/workload"
+	"github.com/ciaocloud/ciao/cluster"
 )
 
 // All are the suites in the order in which they run: the quick look first, what disturbs the cluster last.
 func All() []bat.Suite {
 	return []bat.Suite{
-		smoke.Suite(), api.Suite(), tenant.Suite(), workload.Suite(), instance.Suite(), quota.Suite(), network.Suite(), recovery.Suite(), nodes.Suite(),
+		smoke.Suite(), api.Suite(), tenant.Suite(), workload.Suite(), instance.Suite(), instance.SuiteOf(cluster.KindProcess),
+		quota.Suite(), network.Suite(), recovery.Suite(), nodes.Suite(),
 	}
 }

@@ -9,7 +9,7 @@ import (
 
 func wait(ctx context.Context, t *bat.T) {
 	tenant := t.Tenant(ctx)
-	tenant.Workload(ctx, t.Cluster.Sleeper("sleeper"))
+	tenant.Workload(ctx, t.Sleeper("sleeper"))
 	state := func(when string, want cluster.State) {
 		if now := tenant.Get(ctx, "awaited"); now.State != want {
 			t.Errorf("%s it is %s, expected %s", when, now.State, want)
@@ -24,12 +24,12 @@ func wait(ctx context.Context, t *bat.T) {
 	t.Ciao(ctx, tenant.ID, "delete", "instance", "awaited", "--wait").Works(t, "delete --wait")
 	t.Ciao(ctx, tenant.ID, "show", "instance", "awaited").Refuses(t, "show after delete --wait", 3, "awaited")
 
-	bad := t.Cluster.Sleeper("bad")
+	bad := t.Sleeper("bad")
 	bad.Command = []string{"/no/such/command"}
 	tenant.Workload(ctx, bad)
 	t.Ciao(ctx, tenant.ID, "create", "instance", "bad", "--wait").Refuses(t, "create --wait of what fails", 4, "failed")
 
-	stubborn := t.Cluster.Container("stubborn", "trap '' TERM; while :; do sleep 3600 & wait $!; done")
+	stubborn := t.Recipe("stubborn", "trap '' TERM; while :; do sleep 3600 & wait $!; done")
 	stubborn.StopGrace = "15s"
 	tenant.Workload(ctx, stubborn)
 	t.Ciao(ctx, tenant.ID, "create", "instance", "stubborn", "--name", "stays", "--wait").Works(t, "create --wait")
@@ -38,7 +38,7 @@ func wait(ctx context.Context, t *bat.T) {
 
 func badInput(ctx context.Context, t *bat.T) {
 	tenant := t.Tenant(ctx)
-	tenant.Workload(ctx, t.Cluster.Sleeper("sleeper"))
+	tenant.Workload(ctx, t.Sleeper("sleeper"))
 	for _, bad := range []struct {
 		what string
 		args []string

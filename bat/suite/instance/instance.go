@@ -1,7 +1,23 @@
 // Package instance judges the life of instances: created, found, stopped, started, ended, deleted.
 package instance
 
-import "github.com/ciaocloud/ciao/bat"
+import (
+	"github.com/ciaocloud/ciao/bat"
+	"github.com/ciaocloud/ciao/cluster"
+)
+
+// SuiteOf lists the tests that are the same for every kind of instances, for a kind other than containers.
+func SuiteOf(kind cluster.Kind) bat.Suite {
+	suite := bat.Suite{Name: string(kind), Summary: "the same life, of instances of kind " + string(kind)}
+	for _, test := range Suite().Tests {
+		if test.Name == "AllWorkloads" || test.Name == "BadInput" {
+			continue // they are about all kinds, and about none
+		}
+		test.Kind = kind
+		suite.Tests = append(suite.Tests, test)
+	}
+	return suite
+}
 
 // Suite lists the tests.
 func Suite() bat.Suite {
@@ -58,8 +74,8 @@ func Suite() bat.Suite {
 		{
 			Name:        "ExitCode",
 			Summary:     "An instance that ends by itself says how.",
-			Description: "Runs containers that end with 0 and with 7, one whose command does not exist, and starts an ended one again.",
-			Expected:    "Exited with the code; failed with the engine's words; the second start is a new generation.",
+			Description: "Runs instances that end with 0 and with 7, one whose command does not exist, and starts an ended one again.",
+			Expected:    "Exited with the code; failed with the words of what carries it; the second start is a new generation.",
 			Run:         exitCode,
 		},
 		{

@@ -98,7 +98,7 @@ func nameTaken(ctx context.Context, t *bat.T) {
 func exitCode(ctx context.Context, t *bat.T) {
 	tenant := t.Tenant(ctx)
 	for _, code := range []int{0, 7} {
-		workload := t.Cluster.Container(fmt.Sprintf("ends-with-%d", code), fmt.Sprintf("exit %d", code))
+		workload := t.Recipe(fmt.Sprintf("ends-with-%d", code), fmt.Sprintf("exit %d", code))
 		tenant.Workload(ctx, workload)
 		created := tenant.Create(ctx, api.CreateInstances{Workload: workload.Name})
 		ended := tenant.Await(ctx, created, bat.LaunchTime, bat.In(cluster.Exited, cluster.Failed))[0]
@@ -117,7 +117,7 @@ func exitCode(ctx context.Context, t *bat.T) {
 			t.Errorf("started again it is %s with exit code %v, expected exited with %d", again.State, again.ExitCode, code)
 		}
 	}
-	workload := t.Cluster.Sleeper("no-command")
+	workload := t.Sleeper("no-command")
 	workload.Command = []string{"/no/such/command"}
 	tenant.Workload(ctx, workload)
 	created := tenant.Create(ctx, api.CreateInstances{Workload: workload.Name})
@@ -129,7 +129,7 @@ func exitCode(ctx context.Context, t *bat.T) {
 func events(ctx context.Context, t *bat.T) {
 	tenant, other := t.Tenant(ctx), t.Tenant(ctx)
 	tenant.Sleepers(ctx, "told")
-	bad := t.Cluster.Sleeper("bad")
+	bad := t.Sleeper("bad")
 	bad.Command = []string{"/no/such/command"}
 	tenant.Workload(ctx, bad)
 	created := tenant.Create(ctx, api.CreateInstances{Workload: "bad"})

@@ -14,7 +14,7 @@ import (
 
 func fields(ctx context.Context, t *bat.T) {
 	tenant := t.Tenant(ctx)
-	tenant.Workload(ctx, t.Cluster.Sleeper("sleeper"))
+	tenant.Workload(ctx, t.Sleeper("sleeper"))
 	var created, listed struct{ Items []api.Instance }
 	t.Ciao(ctx, tenant.ID, "create", "instance", "sleeper", "--instances", "3", "--name", "seen", "--label", "tier=front", "--wait", "-o", "json").JSON(t, "create", &created)
 	t.Ciao(ctx, tenant.ID, "list", "instances", "-o", "json").JSON(t, "list", &listed)
@@ -41,7 +41,7 @@ func fields(ctx context.Context, t *bat.T) {
 func complete(t *bat.T, tenant *bat.Tenant, i api.Instance) {
 	for field, empty := range map[string]bool{
 		"id": !cluster.ValidID(i.ID), "name": !strings.HasPrefix(i.Name, "seen-"), "tenant": i.Tenant != tenant.ID, "workload": i.Workload != "sleeper",
-		"workload_id": !cluster.ValidID(i.WorkloadID), "kind": i.Kind != cluster.KindContainer, "state": i.State != cluster.Active,
+		"workload_id": !cluster.ValidID(i.WorkloadID), "kind": i.Kind != t.Kind, "state": i.State != cluster.Active,
 		"desired": i.Desired != cluster.WantActive, "node": !cluster.ValidID(i.Node), "mac": i.MAC == "", "addresses": len(i.Addresses) != 1 || !i.Addresses[0].IsPrivate(),
 		"subnet": i.Subnet == "", "labels": i.Labels["tier"] != "front", "created": i.Created.IsZero(), "changed": i.Changed.Before(i.Created),
 		"explanation": i.Explanation == "", "generation": i.Generation != 1, "vcpus": i.VCPUs != 0.05, "memory_mib": i.MemoryMiB != 16,
@@ -139,7 +139,7 @@ func counts(ctx context.Context, t *bat.T) {
 		t.Fatalf("no compute node is ready")
 	}
 	before := nodes[i]
-	workload := t.Cluster.Sleeper("here")
+	workload := t.Sleeper("here")
 	workload.Requirements.Node = before.ID
 	tenant.Workload(ctx, workload)
 	created := tenant.Active(ctx, tenant.Create(ctx, api.CreateInstances{Workload: "here", Count: 3}))

@@ -22,7 +22,7 @@ func logsAndExec(ctx context.Context, t *bat.T) {
 }
 
 func logs(ctx context.Context, t *bat.T, tenant *bat.Tenant) {
-	tenant.Workload(ctx, t.Cluster.Container("counting", "echo one; echo two >&2; sleep 2; echo three"))
+	tenant.Workload(ctx, t.Recipe("counting", "echo one; echo two >&2; sleep 2; echo three"))
 	created := tenant.Create(ctx, api.CreateInstances{Workload: "counting", Name: "counting"})
 	tenant.Await(ctx, created, bat.LaunchTime, bat.In(cluster.Active, cluster.Exited))
 	followed := t.Ciao(ctx, tenant.ID, "logs", "counting", "--follow").Works(t, "logs --follow")
