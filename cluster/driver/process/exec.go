@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strings"
 	"syscall"
 	"time"
 
@@ -42,7 +43,13 @@ func (d *Driver) Exec(ctx context.Context, id string, e driver.Execution) (int, 
 	if status.Condition != driver.Running || !c.has("up") {
 		return 0, fmt.Errorf("%w: instance %s does not run; start it first", cluster.ErrConflict, id)
 	}
-	arguments := append(d.options(c), "exec")
+	log, err := os.CreateTemp(c.directory, "exec-*.log")
+	if err != nil {
+		return 0, classed(fmt.Errorf("execute a command in instance %s: %w", id, err))
+	}
+	defer os.Remove(log.Name())
+	defer log.Close()
+	arguments := append(d.options(c, log.Name()), "exec")
 	if e.TTY {
 		arguments = append(arguments, "--tty", "--env", "TERM=xterm")
 	}
@@ -51,10 +58,12 @@ func (d *Driver) Exec(ctx context.Context, id string, e driver.Execution) (int, 
 	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) } // the runtime passes it on
 	command.WaitDelay = leaveWait
 	if e.TTY {
-		return code(command, attend(ctx, command, e))
+		err = attend(ctx, command, e)
+	} else {
+		command.Stdin, command.Stdout, command.Stderr = e.Stdin, e.Stdout, e.Stderr
+		err = run(command)
 	}
-	command.Stdin, command.Stdout, command.Stderr = e.Stdin, e.Stdout, e.Stderr
-	return code(command, run(command))
+	return code(command, err, complaint(log.Name()))
 }
 
 // run does not wait for an input that nobody ends: the command's end is enough.
@@ -122,11 +131,18 @@ func size(s cluster.TerminalSize) *pty.Winsize {
 	return &pty.Winsize{Rows: uint16(s.Height), Cols: uint16(s.Width)}
 }
 
-// code is the exit code of a command that was executed.
-func code(command *exec.Cmd, err error) (int, error) {
+// code is the exit code of a command that was executed. Where the runtime complains it could not begin, as the runtime told the command's
+// output; its code is then as a shell's.
+func code(command *exec.Cmd, err error, complaint string) (int, error) {
 	var ended *exec.ExitError
 	if err != nil && !errors.As(err, &ended) {
 		return 0, classed(fmt.Errorf("execute a command: %w", err))
 	}
-	return command.ProcessState.ExitCode(), nil
+	switch {
+	case complaint == "":
+		return command.ProcessState.ExitCode(), nil
+	case strings.Contains(complaint, "not found"), strings.Contains(complaint, "no such file"):
+		return 127, nil
+	}
+	return 126, nil
 }

@@ -173,6 +173,20 @@ func TestNewPort(t *testing.T) {
 	}
 }
 
+// A command that cannot begin ends as in a shell, and says why.
+func TestExecOfNothing(t *testing.T) {
+	n := newNode(t)
+	instance := n.instance(t, "/bin/sh", "-c", untilStopped)
+	n.begin(t, instance)
+	for command, want := range map[string]int{"no-such-command": 127, "/no/such/file": 127, "/etc/passwd": 126} {
+		var text bytes.Buffer
+		code, err := n.driver.Exec(t.Context(), instance.ID, driver.Execution{Command: []string{command}, Stdout: &text, Stderr: &text})
+		if err != nil || code != want || !strings.Contains(text.String(), command) {
+			t.Errorf("%s ended with %d, want %d (%v): %q", command, code, want, err, text.String())
+		}
+	}
+}
+
 // Output beyond all bounds is bounded at every moment, and a follower gets the end of it.
 func TestFlood(t *testing.T) {
 	n := newNode(t)

@@ -2,6 +2,7 @@ package process
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,18 +18,19 @@ import (
 )
 
 const (
-	maxOutput = 4 << 20 // bytes of each of the two files of output, as the container driver's
-	upEvery   = 2 * time.Millisecond
+	runtimeLog = "runtime.log"
+	maxOutput  = 4 << 20 // bytes of each of the two files of output, as the container driver's
+	upEvery    = 2 * time.Millisecond
 )
 
 // options begin every call of the runtime for an instance.
-func (d *Driver) options(c carrier) []string {
-	return []string{d.runtime, "--root", c.file("state"), "--log", c.file("runtime.log"), "--log-format", "json"}
+func (d *Driver) options(c carrier, log string) []string {
+	return []string{d.runtime, "--root", c.file("state"), "--log", log, "--log-format", "json"}
 }
 
 // launch starts the process under its shim, and returns when it runs.
 func (d *Driver) launch(ctx context.Context, c carrier, described description, turn *shim.Turn) error {
-	for _, stale := range []string{"up", "runtime.log"} {
+	for _, stale := range []string{"up", runtimeLog} {
 		if err := os.Remove(c.file(stale)); err != nil && !missing(err) {
 			return fmt.Errorf("tidy up instance %s: %w", c.id, err)
 		}
@@ -43,7 +45,7 @@ func (d *Driver) launch(ctx context.Context, c carrier, described description, t
 	if err := d.connect(c.id, described.Network); err != nil {
 		return fmt.Errorf("instance %s: %w", c.id, err)
 	}
-	run := append(d.options(c), "run", "--keep", "--bundle", c.directory, "--pid-file", c.file("up"), c.id)
+	run := append(d.options(c, c.file(runtimeLog)), "run", "--keep", "--bundle", c.directory, "--pid-file", c.file("up"), c.id)
 	err = turn.Start(ctx, shim.Program{Arguments: run, Limit: maxOutput})
 	if err != nil {
 		return err
@@ -66,7 +68,7 @@ func (d *Driver) awaitUp(ctx context.Context, c carrier) error {
 			return err
 		}
 		if !running {
-			return fmt.Errorf("%w: the process of instance %s cannot be started: %s", cluster.ErrInvalid, c.id, c.complaint())
+			return fmt.Errorf("%w: the process of instance %s cannot be started: %s", cluster.ErrInvalid, c.id, cmp.Or(complaint(c.file(runtimeLog)), "its runtime was killed"))
 		}
 		select {
 		case <-tick.C:
@@ -76,12 +78,11 @@ func (d *Driver) awaitUp(ctx context.Context, c carrier) error {
 	}
 }
 
-// complaint is the runtime's last error.
-func (c carrier) complaint() string {
-	words := "its runtime was killed"
-	data, err := os.ReadFile(c.file("runtime.log"))
+// complaint is the runtime's last error, by its log.
+func complaint(log string) (words string) {
+	data, err := os.ReadFile(log)
 	if err != nil {
-		return words
+		return ""
 	}
 	for line := range bytes.Lines(data) {
 		var entry struct{ Level, Msg string }
@@ -99,7 +100,7 @@ func (d *Driver) forget(ctx context.Context, c carrier) error {
 	}
 	limited, cancel := context.WithTimeout(ctx, d.scaled(killWait))
 	defer cancel()
-	arguments := append(d.options(c), "delete", "--force", c.id)
+	arguments := append(d.options(c, c.file(runtimeLog)), "delete", "--force", c.id)
 	words, err := exec.CommandContext(limited, arguments[0], arguments[1:]...).CombinedOutput()
 	if err != nil {
 		d.logger.Warn("the runtime does not forget a process; its notes are removed", "instance", c.id, "error", errors.Join(err, errors.New(strings.TrimSpace(string(words)))))
