@@ -40,5 +40,14 @@ type Node struct {
 	Evacuated bool              `json:"evacuated,omitempty"` // an operator wants it empty: what it has goes elsewhere, and nothing new comes
 	Instances int               `json:"instances"`           // all that are placed on it, without CNCIs
 	Running   int               `json:"running"`             // those that are active
+	Staying   []Stay            `json:"staying,omitempty"`   // what cannot leave although it is evacuated
 	Seen      time.Time         `json:"seen"`
+}
+
+// Stay is an instance that stays on an evacuated node, because no other node will do for it.
+type Stay struct {
+	Instance string `json:"instance"` // id
+	Name     string `json:"name"`
+	Tenant   string `json:"tenant"`
+	Reason   string `json:"reason"`
 }

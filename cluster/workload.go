@@ -78,6 +78,7 @@ type Requirements struct {
 	Node      string            `json:"node,omitempty"`     // id of the only node that will do
 	Hostname  string            `json:"hostname,omitempty"` // host name of the only node that will do
 	Labels    map[string]string `json:"labels,omitempty"`   // only nodes that have all of them will do
+	Together  string            `json:"together,omitempty"` // a group: all of its tenant's instances of this group are on one node
 	Spread    string            `json:"spread,omitempty"`   // a group: no two of its tenant's instances of this group will do on one node
 }
 
@@ -205,8 +206,13 @@ func (r Requirements) validate(problems *Problems) {
 		problems.Add("requirements.hostname", "must be at most %d bytes; `ciao list nodes` shows host names", maxHostname)
 	}
 	problems.AddLabels("requirements.labels", r.Labels)
-	if r.Spread != "" && !ValidName(r.Spread) {
-		problems.Add("requirements.spread", "%q is not a name of a group; use lower-case letters, digits and hyphens", r.Spread)
+	for _, group := range []struct{ path, name string }{{"requirements.together", r.Together}, {"requirements.spread", r.Spread}} {
+		if group.name != "" && !ValidName(group.name) {
+			problems.Add(group.path, "%q is not a name of a group; use lower-case letters, digits and hyphens", group.name)
+		}
+	}
+	if r.Together != "" && r.Spread != "" {
+		problems.Add("requirements.spread", "instances cannot be both on one node (together) and on different ones; leave one of the two out")
 	}
 }
 

@@ -10,7 +10,7 @@ func NewWorkload(name string, visibility cluster.Visibility, spec cluster.Worklo
 		Requirements: Requirements{
 			VCPUs: float64(spec.Requirements.VCPUs) / float64(cluster.VCPU), MemoryMiB: spec.Requirements.MemoryMiB,
 			DiskMiB: spec.Requirements.DiskMiB, Pids: spec.Requirements.Pids, Node: spec.Requirements.Node, Hostname: spec.Requirements.Hostname,
-			Labels: spec.Requirements.Labels, Spread: spec.Requirements.Spread,
+			Labels: spec.Requirements.Labels, Together: spec.Requirements.Together, Spread: spec.Requirements.Spread,
 		},
 	}
 }

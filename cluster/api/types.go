@@ -93,6 +93,7 @@ type Requirements struct {
 	Node      string            `json:"node,omitempty" doc:"id of the only node that will do"`
 	Hostname  string            `json:"hostname,omitempty" doc:"host name of the only node that will do"`
 	Labels    map[string]string `json:"labels,omitempty" maxProperties:"64" doc:"only nodes that have all of them will do"`
+	Together  string            `json:"together,omitempty" doc:"name of a group: all of the tenant's instances of this group are on one node"`
 	Spread    string            `json:"spread,omitempty" doc:"name of a group: no two of the tenant's instances of this group on one node"`
 }
 
@@ -217,6 +218,7 @@ type Node struct {
 	Running            int                `json:"running" doc:"those that are active"`
 	Underlay           []netip.Addr       `json:"underlay" nullable:"false"`
 	Version            string             `json:"version"`
+	Staying            []cluster.Stay     `json:"staying" nullable:"false" doc:"what does not leave the evacuated node, because no other node will do for it"`
 	Seen               time.Time          `json:"seen" doc:"when it was last heard of"`
 }
 

@@ -34,7 +34,7 @@ func workloadOf(w cluster.Workload) api.Workload {
 		Requirements: api.Requirements{
 			VCPUs: vcpus(w.Spec.Requirements.VCPUs), MemoryMiB: w.Spec.Requirements.MemoryMiB, DiskMiB: w.Spec.Requirements.DiskMiB, Pids: w.Spec.Requirements.Pids,
 			Node: w.Spec.Requirements.Node, Hostname: w.Spec.Requirements.Hostname, Labels: w.Spec.Requirements.Labels,
-			Spread: w.Spec.Requirements.Spread,
+			Together: w.Spec.Requirements.Together, Spread: w.Spec.Requirements.Spread,
 		},
 		Privileged: w.Spec.Privileged, Restart: w.Spec.Restart, StopGrace: w.Spec.StopGrace.String(), Created: w.Created,
 	}
@@ -47,7 +47,7 @@ func specOf(w api.CreateWorkload) (cluster.WorkloadSpec, error) {
 		Kind: w.Kind, Description: w.Description, Image: w.Image, Pull: w.Pull, Command: w.Command, Environment: w.Environment, User: w.User, Directory: w.Directory,
 		Requirements: cluster.Requirements{
 			MemoryMiB: w.Requirements.MemoryMiB, DiskMiB: w.Requirements.DiskMiB, Pids: w.Requirements.Pids, Node: w.Requirements.Node, Hostname: w.Requirements.Hostname,
-			Labels: w.Requirements.Labels, Spread: w.Requirements.Spread,
+			Labels: w.Requirements.Labels, Together: w.Requirements.Together, Spread: w.Requirements.Spread,
 		},
 		Privileged: w.Privileged, Restart: w.Restart,
 	}
@@ -91,7 +91,7 @@ func (s *Server) nodeOf(n cluster.Node) api.Node {
 		ID: n.ID, Hostname: n.Hostname, Roles: list(n.Roles), State: n.State, Kinds: list(n.Kinds), Labels: dictionary(n.Labels),
 		VCPUs: vcpus(n.Capacity.CPU), VCPUsAllocated: vcpus(n.Allocated.CPU), MemoryMiB: n.Capacity.MemoryMiB, MemoryMiBAllocated: n.Allocated.MemoryMiB,
 		DiskMiB: n.Capacity.DiskMiB, DiskMiBAllocated: n.Allocated.DiskMiB, Load: load,
-		Evacuated: n.Evacuated, Instances: n.Instances, Running: n.Running, Underlay: list(n.Underlay), Version: n.Version, Seen: n.Seen,
+		Evacuated: n.Evacuated, Instances: n.Instances, Running: n.Running, Underlay: list(n.Underlay), Version: n.Version, Staying: list(n.Staying), Seen: n.Seen,
 	}
 }
 

@@ -62,6 +62,7 @@ var workloadColumns = []column[api.Workload]{
 	{Title: "node", Value: func(w api.Workload) string { return w.Requirements.Node }},
 	{Title: "hostname", Value: func(w api.Workload) string { return w.Requirements.Hostname }},
 	{Title: "node labels", Value: func(w api.Workload) string { return pairs(w.Requirements.Labels) }},
+	{Title: "together", Value: func(w api.Workload) string { return w.Requirements.Together }},
 	{Title: "spread", Value: func(w api.Workload) string { return w.Requirements.Spread }},
 	{Title: "privileged", Value: func(w api.Workload) string { return strconv.FormatBool(w.Privileged) }},
 	{Title: "restart", Value: func(w api.Workload) string { return string(w.Restart) }},

@@ -120,6 +120,7 @@ func TestDocumentedWorkloads(t *testing.T) {
 		{"requirements.node", head + "requirements: {node: %s}\n", "33333333-3333-4333-8333-333333333333", "n"},
 		{"requirements.hostname", head + "requirements: {hostname: %s}\n", strings.Repeat("n", 253), strings.Repeat("n", 254)},
 		{"requirements.labels", head + "requirements: {labels: {zone: %s}}\n", strings.Repeat("a", 255), strings.Repeat("a", 256)},
+		{"requirements.together", head + "requirements: {together: %s}\n", strings.Repeat("a", 63), strings.Repeat("a", 64)},
 		{"requirements.spread", head + "requirements: {spread: %s}\n", strings.Repeat("a", 63), strings.Repeat("a", 64)},
 		{"privileged", head + "privileged: %s\n", "true", "perhaps"},
 		{"restart", head + "restart: %s\n", "on-node", "always"},

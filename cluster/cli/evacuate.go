@@ -30,12 +30,26 @@ func (s *session) evacuate() *cobra.Command {
 					return err
 				}
 			}
-			return terminal.Show(streams.Out, s.output, node, nodeColumns)
+			tellStaying(streams, node)
+			if err := terminal.Show(streams.Out, s.output, node, nodeColumns); err != nil || !wait.wait || len(node.Staying) == 0 {
+				return err
+			}
+			return fmt.Errorf("node %s: %w: %s stay on it", node.Hostname, cluster.ErrConflict, plural(len(node.Staying), "instance"))
 		}),
 	})
 	command.Flags().BoolVar(&lost, "lost", false, "the node is gone for good: start its instances elsewhere although it cannot say that they do not run")
 	wait.add(command.Flags())
 	return command
+}
+
+// tellStaying says what does not leave a node, and what can be done about it.
+func tellStaying(streams terminal.Streams, node api.Node) {
+	for _, stay := range node.Staying {
+		fmt.Fprintf(streams.Err, "%s of tenant %s stays: %s\n", stay.Name, stay.Tenant, stay.Reason)
+	}
+	if len(node.Staying) > 0 {
+		fmt.Fprintln(streams.Err, "What stays leaves when another node will do for it: add or restore one, or delete the instances.")
+	}
 }
 
 func (s *session) restore() *cobra.Command {
@@ -55,7 +69,7 @@ func (s *session) restore() *cobra.Command {
 // lookAgain is how often a node is looked at while it empties.
 const lookAgain = 100 * time.Millisecond
 
-// untilEmpty waits until nothing is recorded on a node, instances of the cluster itself included.
+// untilEmpty waits until nothing is recorded on a node, instances of the cluster itself included, but what stays.
 func (w *waitFlags) untilEmpty(ctx context.Context, c *client.Client, streams terminal.Streams, id string) (api.Node, error) {
 	ctx, cancel := context.WithTimeout(ctx, w.timeout)
 	defer cancel()
@@ -65,7 +79,7 @@ func (w *waitFlags) untilEmpty(ctx context.Context, c *client.Client, streams te
 		if err != nil && ctx.Err() == nil && !errors.Is(err, cluster.ErrUnavailable) { // a controller that restarts is waited for
 			return api.Node{}, err
 		}
-		if err == nil && node.Instances == 0 && node.VCPUsAllocated == 0 && node.MemoryMiBAllocated == 0 {
+		if err == nil && emptied(node) {
 			if live {
 				fmt.Fprint(streams.Err, "\r\x1b[K")
 			}
@@ -80,4 +94,12 @@ func (w *waitFlags) untilEmpty(ctx context.Context, c *client.Client, streams te
 		case <-time.After(lookAgain):
 		}
 	}
+}
+
+// emptied says whether nothing more will leave a node for now. What is allocated includes the cluster's own instances.
+func emptied(node api.Node) bool {
+	if len(node.Staying) > 0 {
+		return node.State == cluster.NodeMaintenance && node.Instances <= len(node.Staying)
+	}
+	return node.Instances == 0 && node.VCPUsAllocated == 0 && node.MemoryMiBAllocated == 0
 }

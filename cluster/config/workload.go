@@ -39,6 +39,7 @@ type workloadRequirements struct {
 	Node      string                             `yaml:"node"`
 	Hostname  string                             `yaml:"hostname"`
 	Labels    map[string]string                  `yaml:"labels"`
+	Together  string                             `yaml:"together"`
 	Spread    string                             `yaml:"spread"`
 }
 
@@ -84,7 +85,7 @@ func (f workloadFile) workload() Workload {
 		Requirements: cluster.Requirements{
 			VCPUs: f.Requirements.VCPUs.value, MemoryMiB: f.Requirements.MemoryMiB, DiskMiB: f.Requirements.DiskMiB, Pids: f.Requirements.Pids,
 			Node: f.Requirements.Node, Hostname: f.Requirements.Hostname, Labels: f.Requirements.Labels,
-			Spread: f.Requirements.Spread,
+			Together: f.Requirements.Together, Spread: f.Requirements.Spread,
 		},
 	}.WithDefaults()}
 }

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/payload"
 	"github.com/ciaocloud/ciao/cluster/store"
 	"github.com/ciaocloud/ciao/ssntp"
@@ -30,6 +31,8 @@ type Config struct {
 	Store  store.Store  // opened with Schema
 	Logger *slog.Logger // nil logs nothing
 	Timing Timing
+	// Overcommit is the cluster's; zero is cluster.DefaultOvercommit.
+	Overcommit cluster.Overcommit
 	// Domain is the DNS domain of tenants' instances; empty is DefaultDomain.
 	Domain string
 	// MaxEvents is how many events are kept; 0 is DefaultMaxEvents.
@@ -90,17 +93,18 @@ func (t Timing) withDefaults() Timing {
 
 // Controller has the use cases as methods, which may be called from many goroutines, whether Run runs or not.
 type Controller struct {
-	store     store.Store
-	link      Link
-	issuer    Issuer
-	logger    *slog.Logger
-	timing    Timing
-	domain    string
-	maxEvents int
-	address   string
-	blobs     Blobs
-	maxImage  int64
-	sweeping  sync.RWMutex // held for writing while contents of images are removed
+	store      store.Store
+	link       Link
+	issuer     Issuer
+	logger     *slog.Logger
+	timing     Timing
+	overcommit cluster.Overcommit
+	domain     string
+	maxEvents  int
+	address    string
+	blobs      Blobs
+	maxImage   int64
+	sweeping   sync.RWMutex // held for writing while contents of images are removed
 
 	streams  *streams
 	samples  *samples
@@ -122,11 +126,14 @@ func New(config Config) (*Controller, error) {
 	}
 	c := &Controller{
 		store: config.Store, logger: config.Logger, timing: config.Timing.withDefaults(),
-		domain: config.Domain, maxEvents: config.MaxEvents, address: config.Address, blobs: config.Blobs, maxImage: config.MaxImage,
+		overcommit: config.Overcommit, domain: config.Domain, maxEvents: config.MaxEvents, address: config.Address, blobs: config.Blobs, maxImage: config.MaxImage,
 		streams: newStreams(), samples: newSamples(), progress: newProgress(), refused: map[string]time.Time{},
 	}
 	if c.logger == nil {
 		c.logger = slog.New(slog.DiscardHandler)
+	}
+	if c.overcommit == (cluster.Overcommit{}) {
+		c.overcommit = cluster.DefaultOvercommit()
 	}
 	if c.domain == "" {
 		c.domain = DefaultDomain

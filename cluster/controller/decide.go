@@ -39,6 +39,8 @@ type memory struct {
 	refusedAt time.Time
 	permanent bool     // no node could ever take it
 	avoid     []string // nodes that have just refused it
+	stays     bool     // it stays on a node that is being evacuated
+	awaits    bool     // it waits for others of its group before it asks for a node
 	revivals  int      // of a CNCI since it was last active
 }
 
@@ -58,6 +60,8 @@ type surroundings struct {
 	lost     time.Time     // since when its node has not been heard of; zero: it is connected
 	deaf     bool          // its node is known not to be connected: commands would go nowhere
 	leaving  bool          // its node is being evacuated and takes nothing new
+	stays    bool          // no other node will do for it
+	company  company       // the others that it must share a node with
 	ready    bool          // its subnet's CNCI serves it and its node
 	obstacle string        // why not
 	settling time.Time     // until when nothing may be placed or started
@@ -68,7 +72,7 @@ const unansweredTries = 3
 // decide says what an instance needs next. It is pure; every time that it rests it says until when.
 func decide(i cluster.Instance, m memory, s surroundings, t Timing, now time.Time) decision {
 	d := decider{i, m, s, t, now}
-	if s.leaving {
+	if s.leaving && !s.stays {
 		if next, leaves := d.leave(); leaves {
 			return next
 		}
@@ -134,6 +138,10 @@ func (d decider) pending() decision {
 		return d.bound(d.command(withdraw, d.t.Answer, "give it up"))
 	case d.i.Desired == cluster.WantStopped:
 		return d.mark(cluster.Stopped, "")
+	case d.s.company.awaits != "" && d.i.Reason != d.s.company.awaits:
+		return d.mark(cluster.Pending, d.s.company.awaits)
+	case d.s.company.awaits != "":
+		return decision{}
 	case d.m.permanent, d.m.refusal != "" && queued >= d.t.Queue:
 		return d.mark(cluster.Failed, d.m.refusal)
 	case d.m.refusal != "" && d.i.Reason != d.m.refusal:

@@ -20,11 +20,12 @@ func (r *reconciler) decideDirty(view store.Reader, now time.Time) {
 			continue
 		}
 		m := r.memory(id)
-		m.note(i, now)
-		d := decide(i, *m, r.surroundings(view, i), r.timing, now)
+		s := r.surroundings(view, i)
+		m.note(i, s, now)
+		d := decide(i, *m, s, r.timing, now)
 		r.deadlines.set(subject{ofInstance, id}, d.wake)
 		if d.action == place {
-			requests = append(requests, request(i, m))
+			requests = append(requests, request(i, m, s.company))
 		}
 		r.perform(view, i, m, d, now)
 	}
@@ -32,9 +33,11 @@ func (r *reconciler) decideDirty(view store.Reader, now time.Time) {
 	r.orderPlaces(requests)
 }
 
-// note remembers since when an instance has been waiting.
-func (m *memory) note(i cluster.Instance, now time.Time) {
-	if i.State == cluster.Pending && m.waiting.IsZero() {
+// note remembers since when an instance has been waiting. Until the others of its group have left their node, it is not for room.
+func (m *memory) note(i cluster.Instance, s surroundings, now time.Time) {
+	m.stays = s.stays
+	m.awaits = s.company.awaits != ""
+	if i.State == cluster.Pending && (m.waiting.IsZero() || s.company.leaving) {
 		m.waiting = now
 	}
 	if i.State != cluster.Scheduled {
@@ -44,11 +47,12 @@ func (m *memory) note(i cluster.Instance, now time.Time) {
 	}
 }
 
-func request(i cluster.Instance, m *memory) payload.PlacementRequest {
+func request(i cluster.Instance, m *memory, c company) payload.PlacementRequest {
 	needs := i.Spec.Requirements
 	return payload.PlacementRequest{
 		Instance: i.ID, Generation: i.Generation, Tenant: i.Tenant, Kind: i.Kind, Role: roleOf(i), Resources: needs.Resources(),
-		Node: needs.Node, Hostname: needs.Hostname, Labels: needs.Labels, Spread: needs.Spread,
+		Node: needs.Node, Hostname: needs.Hostname, Labels: needs.Labels,
+		Together: needs.Together, Beside: c.beside, Others: c.others, Spread: needs.Spread,
 		Avoid: slices.Clone(m.avoid),
 	}
 }
@@ -56,7 +60,11 @@ func request(i cluster.Instance, m *memory) payload.PlacementRequest {
 func (r *reconciler) surroundings(view store.Reader, i cluster.Instance) surroundings {
 	s := surroundings{linked: r.linked, behind: r.behind, settling: r.placeable()}
 	s.lost, s.deaf = r.silence(i.Node)
+	s.company = r.companyOf(view, i)
 	s.leaving = i.Node != "" && r.peer(i.Node).leaving()
+	if s.leaving {
+		s.stays = r.c.stays(view, i) != ""
+	}
 	if i.State == cluster.Scheduled {
 		s.ready, s.obstacle = r.readiness(view, i)
 	}

@@ -12,7 +12,8 @@ import (
 
 // EvacuateNode wants a node empty and keeps it so until RestoreNode: it takes nothing new, what runs there is stopped and started on
 // other nodes, what has ended there is released. The call records that and returns; what leaves keeps its id, name and addresses, and
-// loses what it wrote. It is refused (cluster.ErrConflict) when no other node is ready to take over, or an instance requires this one.
+// loses what it wrote. What no other node will do for, by its requirements, stays as it is until one does: Node.Staying lists it. The call is
+// refused (cluster.ErrConflict) when no other node is ready to take over.
 //
 // lost says that the node will not come back with what it had: its instances are started elsewhere although it cannot say that they
 // do not run. It is refused for a node that is connected. Should the node come back, it is told to delete what it still has.
@@ -28,11 +29,12 @@ func (c *Controller) EvacuateNode(ctx context.Context, ref string, lost bool) (n
 		case n.Evacuated:
 			return event, nil
 		}
-		if bound := boundTo(tx, *n); bound != "" && !lost {
-			return event, fmt.Errorf("%w: %s may run nowhere else, by its requirements; delete it first", cluster.ErrConflict, bound)
-		}
 		n.Evacuated = true
-		return newEvent(cluster.Info, "NodeEvacuated", "Node "+nodeName(*n)+" is being evacuated."), nil
+		message := "Node " + nodeName(*n) + " is being evacuated."
+		if stay := c.staying(tx, *n); len(stay) > 0 && !lost {
+			message += fmt.Sprintf(" No other node will do for %d of its instances: they stay.", len(stay))
+		}
+		return newEvent(cluster.Info, "NodeEvacuated", message), nil
 	})
 	if err == nil && lost {
 		err = c.abandon(ctx, node.ID)
@@ -120,17 +122,6 @@ func substitute(r store.Reader, leaving cluster.Node) bool {
 		}
 	}
 	return false
-}
-
-// boundTo names an instance that requires the very node that it is on; empty when there is none.
-func boundTo(r store.Reader, n cluster.Node) string {
-	for i := range instances.By(r, byNode, n.ID) {
-		needs := i.Spec.Requirements
-		if i.Desired != cluster.WantDeleted && (needs.Node != "" || needs.Hostname != "") {
-			return fmt.Sprintf("instance %s of tenant %s", i.Name, i.Tenant)
-		}
-	}
-	return ""
 }
 
 // abandonsPerTransaction keeps each transaction within the store's limits; an instance's row has several indexes.

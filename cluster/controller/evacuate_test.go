@@ -100,21 +100,6 @@ func TestEvacuationRefuses(t *testing.T) {
 		refused("unknown", err, cluster.ErrNotFound)
 		w.fake.addNode(2)
 		w.until("the second is ready", func() bool { n, _ := w.c.Nodes(w.ctx); return len(n) == 2 && n[1].State == cluster.NodeReady })
-		spec := containerSpec()
-		spec.Requirements.Node = first
-		if _, err := w.c.CreateWorkload(w.ctx, Operator, WorkloadRequest{Name: "bound", Spec: spec}); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := w.c.CreateInstances(w.ctx, w.tenant.ID, InstanceRequest{Workload: "bound", Count: 1, Name: "bound"}); err != nil {
-			t.Fatal(err)
-		}
-		w.untilState(cluster.Active, 2)
-		_, err = w.c.EvacuateNode(w.ctx, w.instance("bound").Node, false)
-		refused("one requires it", err, cluster.ErrConflict)
-		if _, err := w.c.DeleteInstance(w.ctx, w.tenant.ID, "bound"); err != nil {
-			t.Fatal(err)
-		}
-		w.until("the bound one is gone", func() bool { return len(w.instances()) == 1 })
 		refused("delete of a connected one", w.c.DeleteNode(w.ctx, first), cluster.ErrConflict)
 		w.fake.disconnect(first)
 		w.untilState(cluster.Missing, 1)

@@ -249,6 +249,7 @@ func (f *fakeCluster) place(body payload.Place) {
 		chosen := ""
 		for _, id := range f.order {
 			if node := f.nodes[id]; node.connected && !node.closed && !slices.Contains(request.Avoid, id) && slices.Contains(node.roles, request.Role) &&
+				(request.Beside == "" || request.Beside == id) && // it knows nothing of groups beyond that
 				(chosen == "" || load[id] < load[chosen]) {
 				chosen = id
 			}
@@ -370,7 +371,7 @@ func (f *fakeCluster) delete(node *fakeNode, d payload.Delete) {
 
 func (f *fakeCluster) status(node *fakeNode) payload.NodeStatus {
 	return payload.NodeStatus{
-		Hostname: "node-" + node.id[len(node.id)-2:], Roles: node.roles, Kinds: []cluster.Kind{cluster.KindContainer},
+		Hostname: "node-" + node.id[len(node.id)-2:], Roles: node.roles, Kinds: []cluster.Kind{cluster.KindContainer, cluster.KindCNCI},
 		Underlay: []netip.Addr{node.underlay}, Capacity: cluster.Resources{CPU: 8000, MemoryMiB: 8192}, Labels: node.labels,
 	}
 }

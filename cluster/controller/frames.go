@@ -116,15 +116,28 @@ func (r *reconciler) placed(body payload.Placed) {
 		if !cluster.ValidID(d.Node) {
 			continue
 		}
-		r.editInstance(d.Instance, func(i *cluster.Instance) bool {
-			if i.State != cluster.Pending || i.Node != "" || i.Generation != d.Generation || i.Desired != cluster.WantActive {
-				return false
+		r.edits = append(r.edits, edit{cost: 2, apply: func(tx store.Tx) (func(), error) {
+			before, err := instances.Get(tx, d.Instance)
+			if err != nil || before.State != cluster.Pending || before.Node != "" || before.Generation != d.Generation || before.Desired != cluster.WantActive {
+				return nil, nil
 			}
+			if misplaced(tx, before, d.Node) {
+				return func() { r.placeElsewhere(d) }, nil
+			}
+			i := before
 			i.Node, i.Explanation = d.Node, clip(d.Explanation)
-			enter(i, cluster.Scheduled, "", time.Now().UTC())
-			return true
-		})
+			enter(&i, cluster.Scheduled, "", time.Now().UTC())
+			return nil, putInstance(tx, before, i)
+		}})
 	}
+}
+
+// placeElsewhere asks again: the scheduler, which knows of groups what nodes report, chose a node that would break one.
+func (r *reconciler) placeElsewhere(d payload.Decision) {
+	m := r.memory(d.Instance)
+	m.last = command{}
+	m.avoid = append(m.avoid, d.Node)
+	r.dirty[d.Instance] = true
 }
 
 func (r *reconciler) notPlaced(body payload.PlacementFailure, now time.Time) {

@@ -95,9 +95,11 @@ func (r *reconciler) observeInstance(before, i cluster.Instance, deleted bool) {
 			n.leave(before.ID)
 		}
 		r.roomier = true
+		r.wakeGroup(cluster.Instance{}, before)
 		return
 	}
 	r.dirty[i.ID] = true
+	r.wakeGroup(before, i)
 	if m := r.memories[i.ID]; m != nil {
 		m.settle(i)
 	}
@@ -125,11 +127,14 @@ func (m *memory) settle(i cluster.Instance) {
 	*m = memory{last: m.last, revivals: revivals}
 }
 
-// retryRefused asks again for those that found no room: some may have come free.
+// retryRefused asks again for those that found no room, and for those that no other node would do for: some may have come free.
 func (r *reconciler) retryRefused() {
 	for id, m := range r.memories {
 		if m.refusal != "" && !m.permanent {
 			m.refusedAt = noTime
+			r.dirty[id] = true
+		}
+		if m.stays {
 			r.dirty[id] = true
 		}
 	}

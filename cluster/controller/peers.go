@@ -127,6 +127,7 @@ func (r *reconciler) observeNode(n cluster.Node) {
 	if p.leaving() != before {
 		r.wakeNode(n.ID, false)
 	}
+	r.roomier = true // it may do now for what waits
 	if slices.Equal(p.underlay, n.Underlay) {
 		return
 	}

@@ -29,6 +29,13 @@ func record(i cluster.Instance, node string, report payload.InstanceReport, leav
 		return i, nothing
 	case i.Node != node: // a node that was lost and is back may have one that runs elsewhere now
 		return i, stray
+	case report.Generation < i.Generation && i.State == cluster.Missing && !gone: // its node is back, and this generation never reached it
+		if i.Desired == cluster.WantActive {
+			enter(&i, cluster.Scheduled, "", now)
+		} else {
+			enter(&i, cluster.Stopping, "", now)
+		}
+		return i, changed
 	case report.Generation < i.Generation:
 		return i, nothing
 	}

@@ -46,6 +46,8 @@ func TestRecord(t *testing.T) {
 		{"late word of the node that refused it", cluster.Pending, active, false, "n1", payload.InstanceReport{Generation: 2, State: cluster.Failed, Retry: true}, nothing, cluster.Pending},
 		{"back", cluster.Missing, active, true, "n1", payload.InstanceReport{Generation: 2, State: cluster.Active}, changed, cluster.Active},
 		{"back without it", cluster.Missing, active, true, "n1", payload.InstanceReport{Generation: 2, State: cluster.Gone}, changed, cluster.Scheduled},
+		{"back with an older start", cluster.Missing, active, true, "n1", payload.InstanceReport{Generation: 1, State: cluster.Active}, changed, cluster.Scheduled},
+		{"back with an older start, unwanted", cluster.Missing, stopped, true, "n1", payload.InstanceReport{Generation: 1, State: cluster.Active}, changed, cluster.Stopping},
 		{"vanished", cluster.Active, active, true, "n1", payload.InstanceReport{Generation: 2, State: cluster.Gone}, changed, cluster.Starting},
 		{"vanished while it was to stop", cluster.Stopping, stopped, true, "n1", payload.InstanceReport{Generation: 2, State: cluster.Gone}, changed, cluster.Stopped},
 		{"exited and tidied away", cluster.Exited, active, true, "n1", payload.InstanceReport{Generation: 2, State: cluster.Gone}, nothing, cluster.Exited},

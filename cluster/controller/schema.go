@@ -15,6 +15,7 @@ const (
 	byWorkload = "workload"
 	byName     = "name" // of instances: tenant/name
 	byState    = "state"
+	byGroup    = "group" // of instances: togetherKey, spreadKey
 )
 
 // usageRow is what a tenant holds. Every transaction that adds or removes an instance of the tenant writes it: it puts them one
@@ -53,6 +54,7 @@ var (
 		store.Index[cluster.Instance]{Name: bySubnet, Keys: func(i cluster.Instance) []string { return known(i.Subnet) }},
 		store.Index[cluster.Instance]{Name: byWorkload, Keys: func(i cluster.Instance) []string { return known(i.Workload) }},
 		store.Index[cluster.Instance]{Name: byName, Keys: instanceNames},
+		store.Index[cluster.Instance]{Name: byGroup, Keys: groupsOf},
 		store.Index[cluster.Instance]{Name: byState, Keys: func(i cluster.Instance) []string { return []string{string(i.State)} }})
 
 	batches = store.NewTable("batches", func(b cluster.Batch) string { return b.ID },

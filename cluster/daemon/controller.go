@@ -78,7 +78,7 @@ func (e Environment) controller(state store.Store, logger *slog.Logger) (*contro
 		return nil, nil, err
 	}
 	service, err := controller.New(controller.Config{
-		Store: state, Logger: logger, Timing: timing, Address: e.Config.Controller.Address, Blobs: blobs, MaxImage: e.Config.Controller.MaxImage << 20,
+		Store: state, Logger: logger, Timing: timing, Address: e.Config.Controller.Address, Overcommit: e.overcommit(), Blobs: blobs, MaxImage: e.Config.Controller.MaxImage << 20,
 	})
 	if err != nil {
 		return nil, nil, err

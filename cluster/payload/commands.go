@@ -24,6 +24,9 @@ type PlacementRequest struct {
 	Hostname   string            `cbor:"8,keyasint,omitempty"`  // the only host name that will do
 	Avoid      []string          `cbor:"9,keyasint,omitempty"`  // nodes that have just refused it
 	Labels     map[string]string `cbor:"10,keyasint,omitempty"` // only nodes that have all of them will do
+	Together   string            `cbor:"12,keyasint,omitempty"` // the tenant's group whose instances are all on one node
+	Beside     string            `cbor:"13,keyasint,omitempty"` // the node that others of that group have: the only one that will do
+	Others     cluster.Resources `cbor:"14,keyasint"`           // without Beside: what the others of that group that want a node ask for
 	Spread     string            `cbor:"11,keyasint,omitempty"` // the tenant's group that no other instance on its node may be of
 }
 

@@ -42,6 +42,22 @@ func Suite() bat.Suite {
 			Run:         evacuate,
 		},
 		{
+			Name:        "Together",
+			Summary:     "A group that is together stays on one node, and moves as a whole.",
+			Description: "Creates three instances with requirements.together and one more later, and evacuates their node.",
+			Expected:    "All are on one node before and on one other node afterwards; while they move, no two nodes are recorded.",
+			Timeout:     testTime,
+			Run:         together,
+		},
+		{
+			Name:        "Stays",
+			Summary:     "What no other node will do for stays on an evacuated node, and the command says why.",
+			Description: "Evacuates a node with an instance that requires it.",
+			Expected:    "It runs on undisturbed and is named with the reason, exit code 4 with --wait; new instances go elsewhere.",
+			Timeout:     testTime,
+			Run:         stays,
+		},
+		{
 			Name:        "Refusals",
 			Summary:     "What cannot be done to a node is refused, and says what to do instead.",
 			Description: "Evacuates and deletes nodes that are not there, that are connected, and as a tenant's user.",
@@ -120,6 +136,53 @@ func evacuate(ctx context.Context, t *bat.T) {
 	tenant.Probe(ctx, bat.Works("a moved instance answers by its name", "ping -c 1 -W 2 mover-1"))
 	if now, err := t.Cluster.Operator.Node(ctx, leaving); err != nil || now.State != cluster.NodeMaintenance || !now.Evacuated {
 		t.Errorf("the evacuated node is %s (%v), expected maintenance", now.State, err)
+	}
+}
+
+// home is the one node of a group's instances; empty while they have none.
+func home(ctx context.Context, t *bat.T, tenant *bat.Tenant) (node string) {
+	for _, i := range tenant.List(ctx) {
+		if i.Node != "" && node != "" && i.Node != node {
+			t.Fatalf("the group is split: on %s and %s", node, i.Node)
+		}
+		if i.Node != "" {
+			node = i.Node
+		}
+	}
+	return node
+}
+
+func together(ctx context.Context, t *bat.T) {
+	ready(ctx, t, 2)
+	tenant := t.Tenant(ctx)
+	workload := t.Cluster.Sleeper("member")
+	workload.Requirements.Together = "crew"
+	tenant.Workload(ctx, workload)
+	created := tenant.Active(ctx, tenant.Create(ctx, api.CreateInstances{Workload: "member", Name: "crew", Count: 3}))
+	created = append(created, tenant.Active(ctx, tenant.Create(ctx, api.CreateInstances{Workload: "member", Name: "late"}))...)
+	left := home(ctx, t, tenant)
+	restored(t, left)
+	_, err := t.Cluster.Operator.EvacuateNode(ctx, left, false)
+	t.Need(err, "evacuate node %s", left)
+	t.Until(ctx, moveTime, "the group has moved", func(ctx context.Context) (bool, string) {
+		now := home(ctx, t, tenant)
+		return now != "" && now != left, now
+	})
+	moved(ctx, t, tenant, created, left)
+	home(ctx, t, tenant)
+}
+
+func stays(ctx context.Context, t *bat.T) {
+	node := ready(ctx, t, 2)[0]
+	tenant := t.Tenant(ctx)
+	anchor := pinned(ctx, t, tenant, node, "anchor")
+	restored(t, node.ID)
+	t.Ciao(ctx, tenant.ID, "evacuate", node.ID, "--wait").Refuses(t, "a node that something stays on", 4, "anchor of tenant "+tenant.ID+" stays: no other node will do")
+	if now := tenant.Get(ctx, anchor.ID); now.State != cluster.Active || now.Generation != anchor.Generation {
+		t.Errorf("what stays is %s in generation %d, expected active in %d", now.State, now.Generation, anchor.Generation)
+	}
+	if mover := tenant.ManySleepers(ctx, "mover", 1)[0]; mover.Node == node.ID {
+		t.Errorf("an instance was placed on the evacuated node")
 	}
 }
 

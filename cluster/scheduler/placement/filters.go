@@ -13,7 +13,8 @@ type candidate struct {
 	request *payload.PlacementRequest
 	role    set
 	kind    set
-	own     cluster.Resources // what the node already counts for this very instance
+	wanted  cluster.Resources // by the instance and those that must be with it
+	own     cluster.Resources // what the node already counts for them
 	has     bool              // the instance is on the node or reserved there
 }
 
@@ -58,18 +59,20 @@ var filters = [...]filter{
 	{name: "avoid", words: "having just refused it", passes: func(c *candidate) bool {
 		return len(c.request.Avoid) == 0 || !slices.Contains(c.request.Avoid, c.id)
 	}},
+	{name: "together", words: "without the others of its group", passes: func(c *candidate) bool {
+		return c.request.Beside == "" || c.request.Beside == c.id
+	}},
 	{name: "spread", words: "with another instance of its group", passes: func(c *candidate) bool {
 		return c.request.Spread == "" || c.alone()
 	}},
 	{name: "memory", words: "without enough free memory", passes: func(c *candidate) bool {
-		return c.request.Resources.MemoryMiB <= c.limit.MemoryMiB-c.taken.MemoryMiB+c.own.MemoryMiB
+		return c.wanted.MemoryMiB <= c.limit.MemoryMiB-c.taken.MemoryMiB+c.own.MemoryMiB
 	}},
 	{name: "cpu", words: "without enough free vCPUs", passes: func(c *candidate) bool {
-		return c.request.Resources.CPU <= c.limit.CPU-c.taken.CPU+c.own.CPU
+		return c.wanted.CPU <= c.limit.CPU-c.taken.CPU+c.own.CPU
 	}},
 	{name: "disk", words: "without enough free disk", passes: func(c *candidate) bool {
-		want := c.request.Resources.DiskMiB
-		return want == 0 || want <= c.limit.DiskMiB-c.taken.DiskMiB+c.own.DiskMiB
+		return c.wanted.DiskMiB == 0 || c.wanted.DiskMiB <= c.limit.DiskMiB-c.taken.DiskMiB+c.own.DiskMiB
 	}},
 }
 

@@ -12,7 +12,7 @@ import (
 // Place finds a node for a request and reserves its room. The failure is nil if and only if there is a decision.
 func (c *Cluster) Place(request payload.PlacementRequest, now time.Time) (payload.Decision, *payload.PlacementFailure) {
 	c.Expire(now)
-	if request.Resources != nonNegative(request.Resources) {
+	if request.Resources != nonNegative(request.Resources) || request.Others != nonNegative(request.Others) {
 		return payload.Decision{}, c.invalid(request)
 	}
 	if position, same := c.repeated(&request); same {
@@ -59,6 +59,7 @@ func (c *Cluster) view(request *payload.PlacementRequest) *Nodes {
 	}
 	c.nodeView = Nodes{cluster: c, home: home, candidate: candidate{
 		request: request,
+		wanted:  request.Resources.Add(request.Others),
 		role:    roleBit(request.Role),
 		kind:    kindBit(request.Kind),
 	}}
@@ -72,6 +73,30 @@ func (c *Cluster) reserve(request *payload.PlacementRequest, position int, now t
 	h.group = group{request.Tenant, request.Spread}
 	c.set(n, request.Instance, h)
 	c.expiring = append(c.expiring, reservation{position: position, instance: request.Instance, until: h.until})
+	if request.Together != "" {
+		c.keep(request, position, now)
+	}
+}
+
+// kept is under what a node holds the room that is kept for the members of a group that are placed after the first.
+func kept(request *payload.PlacementRequest) string {
+	return "together/" + request.Tenant + "/" + request.Together
+}
+
+// keep reserves room for the others of a group when its first member is placed, and takes from that what each of them gets.
+func (c *Cluster) keep(request *payload.PlacementRequest, position int, now time.Time) {
+	n, name := c.nodes[position], kept(request)
+	h := n.holds[name]
+	if request.Beside == "" {
+		h = hold{until: now.Add(c.config.Reservation), reserved: request.Others}
+		c.expiring = append(c.expiring, reservation{position: position, instance: name, until: h.until})
+	} else {
+		h.reserved = nonNegative(h.reserved.Sub(request.Resources))
+	}
+	if h.reserved == none {
+		h.until = time.Time{}
+	}
+	n.set(name, h)
 }
 
 func (c *Cluster) decision(request *payload.PlacementRequest, position int, why string) payload.Decision {

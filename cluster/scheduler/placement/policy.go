@@ -32,6 +32,9 @@ func (n *Nodes) Feasible(position int) bool {
 	if c.has {
 		c.own = c.holds[c.request.Instance].counts()
 	}
+	if c.request.Together != "" {
+		c.own = c.own.Add(c.holds[kept(c.request)].counts())
+	}
 	n.asked++
 	if refusedBy := c.test(); refusedBy >= 0 {
 		n.refused[refusedBy]++
