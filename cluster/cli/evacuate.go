@@ -31,10 +31,10 @@ func (s *session) evacuate() *cobra.Command {
 				}
 			}
 			tellStaying(streams, node)
-			if err := terminal.Show(streams.Out, s.output, node, nodeColumns); err != nil || !wait.wait || len(node.Staying) == 0 {
-				return err
+			if wait.wait && len(node.Staying) > 0 {
+				return fmt.Errorf("node %s: %w: %s cannot leave it", node.Hostname, cluster.ErrConflict, plural(len(node.Staying), "instance"))
 			}
-			return fmt.Errorf("node %s: %w: %s stay on it", node.Hostname, cluster.ErrConflict, plural(len(node.Staying), "instance"))
+			return terminal.Show(streams.Out, s.output, node, nodeColumns)
 		}),
 	})
 	command.Flags().BoolVar(&lost, "lost", false, "the node is gone for good: start its instances elsewhere although it cannot say that they do not run")

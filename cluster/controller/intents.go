@@ -13,21 +13,21 @@ import (
 // StartInstance wants a stopped, exited or failed instance active again: on its node when it has one. One that is active or on its way
 // is left alone.
 func (c *Controller) StartInstance(ctx context.Context, scope, ref string) (cluster.Instance, error) {
-	return c.changeInstance(ctx, scope, ref, wantActive)
+	return c.changeInstance(ctx, scope, ref, startAlone)
 }
 
 // StopInstance wants an instance stopped; it keeps id, name, addresses and node. One that has ended is left as it is, stopped.
 func (c *Controller) StopInstance(ctx context.Context, scope, ref string) (cluster.Instance, error) {
-	return c.changeInstance(ctx, scope, ref, wantStopped)
+	return c.changeInstance(ctx, scope, ref, func(_ store.Reader, i *cluster.Instance, now time.Time) error { return wantStopped(i, now) })
 }
 
 // DeleteInstance wants an instance gone. It is there, deleting, until its node has confirmed.
 func (c *Controller) DeleteInstance(ctx context.Context, scope, ref string) (cluster.Instance, error) {
-	return c.changeInstance(ctx, scope, ref, wantDeleted)
+	return c.changeInstance(ctx, scope, ref, func(_ store.Reader, i *cluster.Instance, now time.Time) error { return wantDeleted(i, now) })
 }
 
 // changeInstance changes the intent of one instance, which is unfolded first if need be.
-func (c *Controller) changeInstance(ctx context.Context, scope, ref string, change func(*cluster.Instance, time.Time) error) (changed cluster.Instance, err error) {
+func (c *Controller) changeInstance(ctx context.Context, scope, ref string, change func(store.Reader, *cluster.Instance, time.Time) error) (changed cluster.Instance, err error) {
 	if err := c.unfoldFor(ctx, scope, ref); err != nil {
 		return cluster.Instance{}, err
 	}
@@ -40,7 +40,7 @@ func (c *Controller) changeInstance(ctx context.Context, scope, ref string, chan
 			return noSuch("instance", ref)
 		}
 		before := instance
-		if err := change(&instance, time.Now().UTC()); err != nil {
+		if err := change(tx, &instance, time.Now().UTC()); err != nil {
 			return fmt.Errorf("instance %q: %w", ref, err)
 		}
 		changed = instance
@@ -53,6 +53,20 @@ func (c *Controller) changeInstance(ctx context.Context, scope, ref string, chan
 		return cluster.Instance{}, err
 	}
 	return changed, nil
+}
+
+// startAlone wants an instance active, elsewhere if another of a group that must be spread has its node since it failed.
+func startAlone(r store.Reader, i *cluster.Instance, now time.Time) error {
+	if i.State != cluster.Failed || !crowded(r, *i, i.Node) {
+		return wantActive(i, now)
+	}
+	reason := fmt.Sprintf("another instance of group %q has node %s", i.Spec.Requirements.Spread, i.Node)
+	if i.Bound {
+		return fmt.Errorf("%w: %s, where it has run and must stay; delete one of the two", cluster.ErrConflict, reason)
+	}
+	restart(i, now)
+	enter(i, cluster.Pending, reason, now) // it is withdrawn from there first
+	return nil
 }
 
 func wantActive(i *cluster.Instance, now time.Time) error {
