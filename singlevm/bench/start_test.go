@@ -37,7 +37,7 @@ func benchmarkStart(b *testing.B, count int, parallel ...int) {
 	if _, err := operator.CreateWorkload(ctx, recipe); err != nil {
 		b.Fatal(err)
 	}
-	ours := starter{b, m.tenant(ctx, operator, recipe.Name)}
+	ours := starter{b, m.tenant(ctx, operator, recipe.Name), recipe.Name}
 	bare := newBare(b)
 	var took medians
 	for b.Loop() {
@@ -62,7 +62,8 @@ func bareName(parallel int) string { return "bare-" + strconv.Itoa(parallel) + "
 // starter starts instances through the API.
 type starter struct {
 	*testing.B
-	tenant *client.Client
+	tenant   *client.Client
+	workload string
 }
 
 // start returns the seconds from the request to its answer, and to when a watcher has seen the last instance in each state.
@@ -73,7 +74,7 @@ func (s starter) start(ctx context.Context, count int) map[string]float64 {
 	go func() { seen <- s.watch(ctx, count, watching, last) }()
 	<-watching
 	begun := time.Now()
-	made, err := s.tenant.CreateInstances(ctx, api.CreateInstances{Workload: recipe.Name, Count: count, Name: "bench"})
+	made, err := s.tenant.CreateInstances(ctx, api.CreateInstances{Workload: s.workload, Count: count, Name: "bench"})
 	answered := time.Now()
 	if err == nil {
 		err = <-seen

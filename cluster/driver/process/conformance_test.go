@@ -80,8 +80,9 @@ func (n *node) instance(t testing.TB, command ...string) driver.Instance {
 		}.WithDefaults(),
 		Network: driver.Network{
 			Subnet: "subnet-1", Prefix: netip.MustParsePrefix("172.16.5.0/24"), Gateway: netip.MustParseAddr("172.16.5.1"),
+			Prefix6: netip.MustParsePrefix("fd00:5::/64"), Gateway6: netip.MustParseAddr("fd00:5::1"),
 			Domain: "tenant.test", MAC: fmt.Sprintf("02:00:00:05:00:%02x", host),
-			Addresses: []netip.Addr{netip.AddrFrom4([4]byte{172, 16, 5, host})}, Port: "ce" + random(6), MTU: 1450,
+			Addresses: []netip.Addr{netip.AddrFrom4([4]byte{172, 16, 5, host}), netip.MustParseAddr(fmt.Sprintf("fd00:5::%x", host))}, Port: "ce" + random(6), MTU: 1450,
 		},
 		Directory: filepath.Join(n.config.Instances, id),
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -168,8 +169,10 @@ func TestNewPort(t *testing.T) {
 	if err := n.driver.Start(t.Context(), instance.ID); err != nil {
 		t.Fatal(err)
 	}
-	if got := n.told(t, instance.ID, "ls /sys/class/net; ip -4 -o address show eth0 | grep -o 'inet [^ ]*'"); got != "eth0\nlo\ninet "+instance.Network.Addresses[0].String()+"/24\n" {
-		t.Errorf("it has %q", got)
+	got := n.told(t, instance.ID, `ls /sys/class/net; for f in 4 6; do ip -$f -o address show eth0 scope global | grep -o 'inet[6]* [^ ]*'; ip -$f route | grep -o 'default via [^ ]*'; done`)
+	want := fmt.Sprintf("eth0\nlo\ninet %s/24\ndefault via 172.16.5.1\ninet6 %s/64\ndefault via fd00:5::1\n", instance.Network.Addresses[0], instance.Network.Addresses[1])
+	if got != want {
+		t.Errorf("it has %q, want %q", got, want)
 	}
 }
 

@@ -87,6 +87,11 @@ func configure(n driver.Network, fresh bool) error {
 			return err
 		}
 	}
+	if ipv6() { // what a neighbour advertises is no router
+		if err := os.WriteFile("/proc/sys/net/ipv6/conf/"+portName+"/accept_ra", []byte("0"), 0); err != nil {
+			return err
+		}
+	}
 	if err := netlink.LinkSetUp(link); err != nil {
 		return err
 	}
@@ -111,21 +116,37 @@ func adopt(n driver.Network, fresh bool) (netlink.Link, error) {
 	return link, netlink.LinkSetName(link, portName)
 }
 
-// address gives the port its addresses and the way to the gateway.
+// address gives the port its addresses and the ways to the gateways, of both families.
 func address(link netlink.Link, n driver.Network) error {
 	for _, one := range n.Addresses {
-		if one.Is4() != n.Prefix.Addr().Is4() {
-			continue // of a family whose prefix is not known
+		prefix := n.Prefix
+		if one.Is6() {
+			prefix = n.Prefix6
 		}
-		prefix := netip.PrefixFrom(one, n.Prefix.Bits())
-		if err := netlink.AddrReplace(link, &netlink.Addr{IPNet: ipNet(prefix), Flags: unix.IFA_F_NODAD}); err != nil {
-			return err
+		if !prefix.IsValid() || one.Is6() && !ipv6() {
+			continue
+		}
+		// Nobody else can have the address, so that no time is spent on asking.
+		wanted := &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(one, prefix.Bits())), Flags: unix.IFA_F_NODAD}
+		if err := netlink.AddrReplace(link, wanted); err != nil {
+			return fmt.Errorf("add %s: %w", one, err)
 		}
 	}
-	if !n.Gateway.IsValid() {
-		return nil
+	for _, gateway := range []netip.Addr{n.Gateway, n.Gateway6} {
+		if !gateway.IsValid() || gateway.Is6() && !ipv6() {
+			continue
+		}
+		if err := netlink.RouteReplace(&netlink.Route{LinkIndex: link.Attrs().Index, Gw: gateway.AsSlice()}); err != nil {
+			return fmt.Errorf("add the route by %s: %w", gateway, err)
+		}
 	}
-	return netlink.RouteReplace(&netlink.Route{LinkIndex: link.Attrs().Index, Gw: n.Gateway.AsSlice()})
+	return nil
+}
+
+// ipv6 says whether the node's kernel has IPv6.
+func ipv6() bool {
+	_, err := os.Stat("/proc/sys/net/ipv6")
+	return err == nil
 }
 
 func ipNet(prefix netip.Prefix) *net.IPNet {
