@@ -47,21 +47,13 @@ func (n node) fault() fault {
 
 // Break does a fault to a node; doing the same again completes what was interrupted.
 func (s *Setup) Break(ctx context.Context, number int, wanted fault) error {
-	unlock, err := s.lock(ctx)
+	n, id, unlock, err := s.lockNode(ctx, number)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	n, err := s.node(number)
-	if err != nil {
-		return err
-	}
 	if have := n.fault(); have != "" && have != wanted {
 		return fmt.Errorf("%w: node %d is %s; `singlevm node heal %d` makes it whole first", cluster.ErrConflict, number, have, number)
-	}
-	id, err := n.id()
-	if err != nil {
-		return err
 	}
 	if err := replaceFile(n.faultFile(), []byte(wanted+"\n"), 0o644); err != nil {
 		return err
@@ -78,15 +70,11 @@ func (s *Setup) Break(ctx context.Context, number int, wanted fault) error {
 
 // Heal undoes whatever was done to a node.
 func (s *Setup) Heal(ctx context.Context, number int) error {
-	unlock, err := s.lock(ctx)
+	n, _, unlock, err := s.lockNode(ctx, number)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	n, err := s.node(number)
-	if err != nil {
-		return err
-	}
 	if n.fault() == "" {
 		return fmt.Errorf("%w: node %d is whole", cluster.ErrConflict, number)
 	}

@@ -101,6 +101,20 @@ func (s *Setup) nodes() ([]node, error) {
 	return found, nil
 }
 
+// lockNode finds a node, and its id, and lets nobody else work on the cluster until unlock.
+func (s *Setup) lockNode(ctx context.Context, number int) (n node, id string, unlock func(), err error) {
+	if unlock, err = s.lock(ctx); err != nil {
+		return n, id, nil, err
+	}
+	if n, err = s.node(number); err == nil {
+		id, err = n.id()
+	}
+	if err != nil {
+		unlock()
+	}
+	return n, id, unlock, err
+}
+
 // node finds a node by its number.
 func (s *Setup) node(number int) (node, error) {
 	all, err := s.nodes()

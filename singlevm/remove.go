@@ -22,24 +22,16 @@ const (
 // RemoveNode takes a node away for good. Its instances go to other nodes first; with force its plug is pulled before that, which is the
 // way for a node that does not answer.
 func (s *Setup) RemoveNode(ctx context.Context, number int, force bool) error {
-	unlock, err := s.lock(ctx)
+	n, id, unlock, err := s.lockNode(ctx, number)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	n, err := s.node(number)
-	if err != nil {
-		return err
-	}
 	if number == 1 {
 		return terminal.Usage("node 1 stays as long as the cluster does: `singlevm cleanup` removes all, `singlevm node stop 1` pulls its plug")
 	}
 	if fault := n.fault(); fault != "" && !force {
 		return fmt.Errorf("%w: node %d is %s and cannot hand its instances over; heal it first, or use --force", cluster.ErrConflict, number, fault)
-	}
-	id, err := n.id()
-	if err != nil {
-		return err
 	}
 	operator, err := newClient(s.layout.client(operatorName))
 	if err != nil {
