@@ -56,7 +56,7 @@ type Server struct {
 	handler http.Handler
 	logger  *slog.Logger
 	running running
-	carried sync.WaitGroup // requests that have become WebSockets: the HTTP server does not wait for these
+	carried carried // requests that have become WebSockets: the HTTP server does not wait for these
 }
 
 // New makes a server that does nothing until Run.
@@ -119,7 +119,7 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 	err := server.ServeTLS(listener, "", "")
 	end() // a listener that broke ends everything, too
 	stopping.Wait()
-	s.carried.Wait()
+	s.carried.wait()
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}

@@ -135,9 +135,14 @@ func (s *Server) exec(ctx context.Context, in *execute) (*huma.StreamResponse, e
 	}
 	s.logger.Info("command executed", "caller", callerOf(ctx).name, "instance", in.Ref, "tenant", in.Tenant) // not its words: they may hold secrets
 	return &huma.StreamResponse{Body: func(answer huma.Context) {
-		s.carried.Add(1)
-		defer s.carried.Done()
 		r, w := humago.Unwrap(answer)
+		done, err := s.carried.begin()
+		if err != nil {
+			node.Close()
+			s.refuse(w, r, err)
+			return
+		}
+		defer done()
 		user, err := stream.Accept(w, r)
 		if err != nil {
 			node.Close()
@@ -151,8 +156,12 @@ func (s *Server) exec(ctx context.Context, in *execute) (*huma.StreamResponse, e
 
 // joinStream lets a node join a stream that was opened for it. It is no use case of a user, so it has its own judgement of callers.
 func (s *Server) joinStream(w http.ResponseWriter, r *http.Request) {
-	s.carried.Add(1)
-	defer s.carried.Done()
+	done, err := s.carried.begin()
+	if err != nil {
+		s.refuse(w, r, err)
+		return
+	}
+	defer done()
 	node, proof, err := s.identifyNode(r.TLS)
 	if err != nil {
 		s.refuse(w, r, err)
