@@ -34,7 +34,10 @@ func simulate() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return terminal.Show(command.OutOrStdout(), output, report, simulationColumns)
+			if err := terminal.Show(command.OutOrStdout(), output, report, simulationColumns); err != nil {
+				return err
+			}
+			return simulated(report)
 		},
 	}
 	flags := command.Flags()
@@ -49,6 +52,14 @@ func simulate() *cobra.Command {
 	flags.BoolVar(&verbose, "verbose", false, "log what the daemons say")
 	output.Flags(flags)
 	return command
+}
+
+// simulated is an error when not all instances came to run.
+func simulated(report simulation.Report) error {
+	if report.Failed == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d of %d instances have failed for good; `--verbose` shows why", report.Failed, report.Failed+report.Active)
 }
 
 var simulationColumns = []column[simulation.Report]{

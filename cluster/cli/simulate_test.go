@@ -24,6 +24,8 @@ func TestSimulateRefuses(t *testing.T) {
 	nobody(t)
 	for _, test := range []struct{ args, says string }{
 		{"simulate --nodes -1", "nodes: -1 must be at least 1"},
+		{"simulate --nodes 0", "nodes: 0 must be at least 1"},
+		{"simulate --tenants 0", "tenants: 0 must be at least 1"},
 		{"simulate --start-delay soon", "write a duration such as 1ms"},
 		{"simulate --failures 1", "less than 1"},
 		{"simulate --instances 3 --tenants 4", "for each of the 4 tenants"},

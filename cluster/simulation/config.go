@@ -11,11 +11,11 @@ import (
 	"github.com/ciaocloud/ciao/cluster"
 )
 
-// Config says what to simulate. Zero fields take their defaults.
+// Config says what to simulate. Zero fields take their defaults, but for the first three.
 type Config struct {
-	Nodes     int // that run instances; default 2
-	Instances int // of all tenants; default 4
-	Tenants   int // which share the instances evenly; default 1
+	Nodes     int // that run instances
+	Instances int // of all tenants
+	Tenants   int // which share the instances evenly
 	// StartDelay is how long an instance takes to start.
 	StartDelay Delay
 	// Failures is the share of starts that fail, from 0 to less than 1; such an instance is placed on another node.
@@ -62,9 +62,6 @@ func (d *Delay) UnmarshalText(text []byte) (err error) {
 }
 
 func (c Config) withDefaults() Config {
-	c.Nodes = cmp.Or(c.Nodes, 2)
-	c.Instances = cmp.Or(c.Instances, 4)
-	c.Tenants = cmp.Or(c.Tenants, 1)
 	c.TimeScale = cmp.Or(c.TimeScale, 1)
 	c.Patience = cmp.Or(c.Patience, 10*time.Minute)
 	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))

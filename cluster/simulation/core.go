@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"github.com/ciaocloud/ciao/cluster/controller"
 	"github.com/ciaocloud/ciao/cluster/scheduler"
 	"github.com/ciaocloud/ciao/cluster/store"
+	"github.com/ciaocloud/ciao/cluster/store/backup"
 	"github.com/ciaocloud/ciao/cluster/store/etcdembed"
 	"github.com/ciaocloud/ciao/cluster/store/memstore"
 	"github.com/ciaocloud/ciao/ssntp"
@@ -109,6 +111,9 @@ func (s *simulation) startAPI(ctx context.Context) error {
 	server := apiserver.New(apiserver.Config{
 		UseCases: s.controller, Certificate: func() (tls.Certificate, error) { return *pair.TLS(), nil },
 		ClientCAs: s.authority.Pool(), Logger: s.logger,
+		Snapshot: func(ctx context.Context) (func(io.Writer) error, error) {
+			return backup.Begin(ctx, "simulation", s.store)
+		},
 	})
 	listener, err := listen(ctx)
 	if err != nil {

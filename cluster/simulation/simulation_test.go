@@ -37,7 +37,7 @@ func TestSmallCluster(t *testing.T) {
 // Starts that fail are made on other nodes, and delays show in the phase that they are in.
 func TestFailuresAndDelays(t *testing.T) {
 	report, err := simulation.Run(t.Context(), simulation.Config{
-		Nodes: 8, Instances: 40, Failures: 0.2, Seed: 1, Memory: true, Patience: time.Minute, Directory: t.TempDir(),
+		Nodes: 8, Instances: 40, Tenants: 1, Failures: 0.2, Seed: 1, Memory: true, Patience: time.Minute, Directory: t.TempDir(),
 		StartDelay: simulation.Delay{Min: 20 * time.Millisecond, Max: 40 * time.Millisecond},
 	})
 	if err != nil {
@@ -53,7 +53,7 @@ func TestFailuresAndDelays(t *testing.T) {
 
 func TestUnfinished(t *testing.T) {
 	_, err := simulation.Run(t.Context(), simulation.Config{
-		Memory: true, Patience: 200 * time.Millisecond, Directory: t.TempDir(), StartDelay: simulation.Delay{Min: time.Hour},
+		Nodes: 2, Instances: 4, Tenants: 1, Memory: true, Patience: 200 * time.Millisecond, Directory: t.TempDir(), StartDelay: simulation.Delay{Min: time.Hour},
 	})
 	if !errors.Is(err, cluster.ErrTimeout) {
 		t.Errorf("instances that take an hour: %v", err)
@@ -62,12 +62,14 @@ func TestUnfinished(t *testing.T) {
 
 func TestBadConfig(t *testing.T) {
 	for name, config := range map[string]simulation.Config{
-		"negative nodes":         {Nodes: -1},
-		"too many nodes":         {Nodes: 10_000_000},
-		"fewer than tenants":     {Instances: 3, Tenants: 4},
-		"too many of one tenant": {Instances: 10_001},
-		"all starts fail":        {Failures: 1},
-		"time goes back":         {TimeScale: -1},
+		"negative nodes":         {Nodes: -1, Instances: 4, Tenants: 1},
+		"no nodes":               {Instances: 4, Tenants: 1},
+		"no tenants":             {Nodes: 2, Instances: 4},
+		"too many nodes":         {Nodes: 10_000_000, Instances: 4, Tenants: 1},
+		"fewer than tenants":     {Nodes: 2, Instances: 3, Tenants: 4},
+		"too many of one tenant": {Nodes: 2, Instances: 10_001, Tenants: 1},
+		"all starts fail":        {Nodes: 2, Instances: 4, Tenants: 1, Failures: 1},
+		"time goes back":         {Nodes: 2, Instances: 4, Tenants: 1, TimeScale: -1},
 	} {
 		if _, err := simulation.Run(t.Context(), config); !errors.Is(err, cluster.ErrInvalid) {
 			t.Errorf("%s: %v", name, err)
