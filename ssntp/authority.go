@@ -48,7 +48,7 @@ var rules = []Rule{
 	{Operand: Placed, Name: "Placed", From: RoleScheduler, To: RoleController, Multicast: true},
 	{Operand: ConcentratorState, Name: "ConcentratorState", From: RoleCNCIAgent, To: RoleController, Multicast: true},
 	{Operand: CertificateRequest, Name: "CertificateRequest", From: RoleNetAgent, To: RoleController, Multicast: true},
-	{Operand: TraceReport, Name: "TraceReport", From: nodes | RoleCNCIAgent, To: RoleController, Multicast: true},
+	{Operand: TraceReport, Name: "TraceReport", From: nodes, To: RoleController, Multicast: true},
 	{Operand: RequestPaths, Name: "RequestPaths", From: nodes, To: RoleController, Multicast: true},
 
 	{Operand: Undeliverable, Name: "Undeliverable", From: hubs, To: everyone},

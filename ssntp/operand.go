@@ -69,7 +69,7 @@ const (
 	Placed             Operand = 0x0307 // scheduler → controller: answer to Place
 	ConcentratorState  Operand = 0x0308 // concentrator → controllers
 	CertificateRequest Operand = 0x0309 // network node → controllers: sign this for a concentrator
-	TraceReport        Operand = 0x030a // node, concentrator → controllers
+	TraceReport        Operand = 0x030a // node → controllers: the ways of traced commands
 	RequestPaths       Operand = 0x030b // node → controllers: tell it all paths of these subnets
 )
 

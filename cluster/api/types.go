@@ -238,6 +238,12 @@ type CNCI struct {
 // Event is something that happened.
 type Event = cluster.Event
 
+// Trace is the way of a command to an instance.
+type Trace = cluster.Trace
+
+// TraceHop is a daemon on it.
+type TraceHop = cluster.TraceHop
+
 // Deleted answers a request that deletes many.
 type Deleted struct {
 	Count int `json:"count" doc:"how many were asked to go"`

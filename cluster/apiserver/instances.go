@@ -55,12 +55,22 @@ func (s *Server) registerInstances(a huma.API) {
 	handle(s, a, operation("list-usage", http.MethodGet, "/usage", "List what active instances use", tag), s.listUsage)
 	handle(s, a, operation("get-instance", http.MethodGet, "/instances/{ref}", "Show an instance", tag), s.one(s.config.UseCases.Instance))
 	handle(s, a, operation("delete-instance", http.MethodDelete, "/instances/{ref}", "Delete an instance", tag), s.one(s.config.UseCases.DeleteInstance))
+	handle(s, a, operation("list-traces", http.MethodGet, "/instances/{ref}/traces", "List the ways of the latest commands to an instance through the cluster, oldest first", tag), s.listTraces)
 	start := operation("start-instance", http.MethodPost, "/instances/{ref}/start", "Start a stopped, exited or failed instance", tag)
 	start.DefaultStatus = http.StatusOK
 	handle(s, a, start, s.one(s.config.UseCases.StartInstance))
 	stop := operation("stop-instance", http.MethodPost, "/instances/{ref}/stop", "Stop an instance; its name, addresses and disk are kept", tag)
 	stop.DefaultStatus = http.StatusOK
 	handle(s, a, stop, s.one(s.config.UseCases.StopInstance))
+}
+
+func (s *Server) listTraces(ctx context.Context, in *oneInstance) (api.List[api.Trace], error) {
+	scope, err := s.scope(ctx, in.Tenant)
+	if err != nil {
+		return api.List[api.Trace]{}, err
+	}
+	found, err := s.config.UseCases.Traces(ctx, scope, in.Ref)
+	return api.List[api.Trace]{Items: list(found)}, err
 }
 
 func (s *Server) createInstances(ctx context.Context, in *createInstances) (api.List[api.Instance], error) {

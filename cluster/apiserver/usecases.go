@@ -44,6 +44,7 @@ type UseCases interface {
 	DeleteInstances(ctx context.Context, scope string, filter controller.InstanceFilter) (count int, err error)
 
 	InstanceUsages(ctx context.Context, scope string, page controller.Page) (list []controller.InstanceUsage, next string, err error)
+	Traces(ctx context.Context, scope, ref string) ([]cluster.Trace, error)
 	OpenLogs(ctx context.Context, scope, ref string, request controller.LogsRequest) (stream.Conn, error)
 	OpenExec(ctx context.Context, scope, ref string, request controller.ExecRequest) (stream.Conn, error)
 	JoinStream(ctx context.Context, node, id, secret string, accept func() (stream.Conn, error)) error

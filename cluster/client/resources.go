@@ -40,6 +40,11 @@ func (c *Client) Instance(ctx context.Context, ref string) (api.Instance, error)
 	return get[api.Instance](ctx, c, "instances/"+url.PathEscape(ref), nil)
 }
 
+// Traces lists the ways of the latest commands to an instance, oldest first.
+func (c *Client) Traces(ctx context.Context, ref string) ([]api.Trace, error) {
+	return all[api.Trace](ctx, c, "instances/"+url.PathEscape(ref)+"/traces", nil)
+}
+
 // Usage lists what active instances use.
 func (c *Client) Usage(ctx context.Context) ([]api.InstanceUsage, error) {
 	return all[api.InstanceUsage](ctx, c, "usage", nil)

@@ -110,6 +110,7 @@ type Controller struct {
 	samples  *samples
 	progress *progress
 	counters counters
+	traces   traces
 	leader   atomic.Pointer[mailbox]
 	linked   atomic.Bool
 
@@ -199,7 +200,10 @@ func (c *Controller) Receive(ctx context.Context, f ssntp.Frame) {
 		c.receiveProgress(ctx, f)
 	case ssntp.Undeliverable:
 		c.receiveRefusal(f)
-	case ssntp.TraceReport, ssntp.InvalidFrame, ssntp.NotAuthorized:
+	case ssntp.TraceReport:
+		c.receiveTraces(f)
+		return
+	case ssntp.InvalidFrame, ssntp.NotAuthorized:
 		c.logger.Debug("frame", slog.Any("operand", f.Operand), slog.Any("source", f.Source))
 		return
 	}

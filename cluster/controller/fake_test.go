@@ -95,9 +95,11 @@ func (f *fakeCluster) addNode(n int) string {
 func (f *fakeCluster) Send(_ context.Context, frame ssntp.Frame) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if frame.Operand == ssntp.Start {
-		if start := decoded[payload.Start](frame); frame.Trace == nil || ssntp.ID(frame.Trace.TraceID).String() != start.Instance || frame.Trace.ParentID == [8]byte{} {
-			return fmt.Errorf("the start of %s cannot be followed: %+v", start.Instance, frame.Trace)
+	switch frame.Operand {
+	case ssntp.Start, ssntp.Stop, ssntp.Delete:
+		command := decoded[payload.Delete](frame) // what the three have in common
+		if frame.Trace == nil || ssntp.ID(frame.Trace.TraceID).String() != command.Instance || binary.BigEndian.Uint64(frame.Trace.ParentID[:]) != command.Generation {
+			return fmt.Errorf("%v of %s cannot be followed: %+v", frame.Operand, command.Instance, frame.Trace)
 		}
 	}
 	f.push(delivery{frame: frame})

@@ -2,7 +2,6 @@ package controller
 
 import (
 	"context"
-	"encoding/binary"
 	"log/slog"
 	"time"
 
@@ -79,24 +78,8 @@ func (r *reconciler) send(ctx context.Context) {
 	}
 }
 
-// traceOf lets a start be followed through the cluster. The id of the trace is that of the instance, so that logs are searched for one
-// thing, and its parent is the generation.
-func traceOf(body any) *ssntp.Trace {
-	start, ok := body.(payload.Start)
-	if !ok {
-		return nil
-	}
-	id, err := ssntp.ParseID(start.Instance)
-	if err != nil {
-		return nil // nothing to follow: the launcher refuses it
-	}
-	trace := &ssntp.Trace{TraceID: id, Flags: 1}
-	binary.BigEndian.PutUint64(trace.ParentID[:], start.Generation)
-	return trace
-}
-
 func (r *reconciler) transmit(ctx context.Context, o order) (err error) {
-	frame := ssntp.Frame{Operand: o.operand, Trace: traceOf(o.body)}
+	frame := ssntp.Frame{Operand: o.operand, Trace: traced(o.body)}
 	if o.destination != "" {
 		if frame.Destination, err = ssntp.ParseID(o.destination); err != nil {
 			return err

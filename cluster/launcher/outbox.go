@@ -24,6 +24,7 @@ type outbox struct {
 	order    []string        // instances with something to tell
 	states   map[string]payload.InstanceReport
 	progress map[string]payload.Progress
+	traces   []payload.Trace // of commands that came, told together when nothing else is to be told
 }
 
 func newOutbox() *outbox {
@@ -58,6 +59,16 @@ func (o *outbox) missed(subnets []string) {
 		for _, id := range subnets {
 			o.lacking[id] = true
 		}
+	})
+}
+
+// maxTraces bounds how many ways of commands wait; beyond, the oldest are not told.
+const maxTraces = 256
+
+func (o *outbox) traced(way payload.Trace) {
+	o.change(func() {
+		o.traces = append(o.traces, way)
+		o.traces = o.traces[max(0, len(o.traces)-maxTraces):]
 	})
 }
 
@@ -102,6 +113,7 @@ type letter struct {
 	lacking   []string // subnets
 	state     *payload.InstanceReport
 	progress  *payload.Progress
+	traces    []payload.Trace
 }
 
 // next takes the most urgent letter; nil when there is none, or nobody to tell.
@@ -127,6 +139,10 @@ func (o *outbox) next() *letter {
 		return &letter{lacking: lacking}
 	case len(o.order) > 0:
 		return o.nextInstance()
+	case len(o.traces) > 0:
+		traces := o.traces
+		o.traces = nil
+		return &letter{traces: traces}
 	}
 	return nil
 }
@@ -170,6 +186,8 @@ func (l *Launcher) mail(ctx context.Context, one *letter) error {
 		return l.sendStatus(ctx)
 	case one.lacking != nil:
 		return l.link.send(ctx, ssntp.RequestPaths, ssntp.ID{}, payload.RequestPaths{Subnets: one.lacking})
+	case one.traces != nil:
+		return l.link.send(ctx, ssntp.TraceReport, ssntp.ID{}, payload.TraceReport{Traces: one.traces})
 	case one.state != nil:
 		return l.link.send(ctx, ssntp.InstanceState, ssntp.ID{}, *one.state)
 	}

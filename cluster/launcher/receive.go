@@ -12,6 +12,7 @@ import (
 func (l *Launcher) receive(f ssntp.Frame) {
 	if f.Trace != nil {
 		l.logger.Debug("traced frame", "operand", f.Operand, "source", f.Source, "trace", f.Trace)
+		l.outbox.traced(wayOf(f))
 	}
 	var err error
 	switch f.Operand {
@@ -45,6 +46,19 @@ func (l *Launcher) receive(f ssntp.Frame) {
 	if err != nil {
 		l.logger.Warn("frame dropped", "operand", f.Operand, "source", f.Source, "error", err)
 	}
+}
+
+// wayOf is the way of a frame as the controller is told of it.
+func wayOf(f ssntp.Frame) payload.Trace {
+	way := payload.Trace{Operand: uint16(f.Operand), TraceID: f.Trace.TraceID, ParentID: f.Trace.ParentID}
+	for _, hop := range f.Trace.Hops {
+		told := payload.Hop{ID: hop.Node, Received: hop.Received.UnixNano()}
+		if !hop.Sent.IsZero() {
+			told.Sent = hop.Sent.UnixNano()
+		}
+		way.Hops = append(way.Hops, told)
+	}
+	return way
 }
 
 func with[T any](f ssntp.Frame, handle func(T)) error {

@@ -45,6 +45,7 @@ type world struct {
 	operands []ssntp.Operand     // from nodes, in order
 	requests []payload.CertificateRequest
 	samples  []cluster.NodeStatistics
+	traces   []payload.Trace
 }
 
 func newWorld(t testing.TB) *world {
@@ -137,6 +138,8 @@ func (w *world) take(f ssntp.Frame) {
 		w.failures[failure.Instance] = failure
 	case ssntp.CertificateRequest:
 		w.requests = append(w.requests, decode[payload.CertificateRequest](w, f))
+	case ssntp.TraceReport:
+		w.traces = append(w.traces, decode[payload.TraceReport](w, f).Traces...)
 	case ssntp.Statistics:
 		w.samples = append(w.samples, decode[payload.Statistics](w, f).Sample)
 	}

@@ -1,8 +1,11 @@
 package payload
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/ciaocloud/ciao/cluster"
 )
@@ -80,6 +83,35 @@ type Progress struct {
 	Percent    int    `cbor:"4,keyasint,omitempty"` // -1 is unknown
 	Message    string `cbor:"5,keyasint,omitempty"`
 }
+
+// MaxTraceHops is how many daemons a trace names at most.
+const MaxTraceHops = 8
+
+// TraceReport tells the ways of commands that have reached a node (agent, netagent → controllers).
+type TraceReport struct {
+	Traces []Trace `cbor:"1,keyasint"`
+}
+
+// Trace is the way of one command to an instance.
+type Trace struct {
+	Operand  uint16   `cbor:"1,keyasint"`
+	TraceID  [16]byte `cbor:"2,keyasint"` // the instance's id
+	ParentID [8]byte  `cbor:"3,keyasint"` // its generation, big endian
+	Hops     []Hop    `cbor:"4,keyasint"` // at most MaxTraceHops, the node's own last
+}
+
+// Hop is a daemon that a frame passed; times are nanoseconds since 1970 UTC, 0 for none.
+type Hop struct {
+	ID       [16]byte `cbor:"1,keyasint"`
+	Received int64    `cbor:"2,keyasint"`
+	Sent     int64    `cbor:"3,keyasint,omitempty"`
+}
+
+// Instance is the id of the command's instance.
+func (t Trace) Instance() string { return uuid.UUID(t.TraceID).String() }
+
+// Generation is the instance's that the command was for.
+func (t Trace) Generation() uint64 { return binary.BigEndian.Uint64(t.ParentID[:]) }
 
 // ConcentratorState is a CNCI's report (cnciagent → controllers): at every connect and after each applied revision.
 type ConcentratorState struct {
