@@ -27,37 +27,50 @@ func (s *Store) Build(ctx context.Context, r Recipe, report Report) (Image, erro
 		return Image{}, err
 	}
 	r = r.normal()
-	if img, ok := s.built(r); ok {
-		return img, nil
+	img := Image{Name: "debian-" + r.Suite, Digest: r.Digest(), Format: "qcow2", Append: builtAppend, Origin: Built, Packages: r.Packages}
+	return s.make(ctx, img, report, func(mode, work string) ([]string, error) { return buildArgs(r, mode, work), nil })
+}
+
+// recipe gives the arguments of mmdebstrap that leave an image in the directory work: disk.qcow2, and kernel and initrd where it is not to
+// be booted by a boot loader.
+type recipe func(mode, work string) (args []string, err error)
+
+// make returns the image of a digest, made when the store does not have it, once for all who ask.
+func (s *Store) make(ctx context.Context, img Image, report Report, by recipe) (Image, error) {
+	if found, ok := s.built(img.Digest); ok {
+		return found, nil
 	}
-	name := strings.ReplaceAll(r.Digest(), ":", "-")
+	name := strings.ReplaceAll(img.Digest, ":", "-")
 	return s.alone(ctx, name, report, func(ctx context.Context, all Report) (Image, error) {
-		if img, ok := s.built(r); ok {
-			return img, nil
+		if found, ok := s.built(img.Digest); ok {
+			return found, nil
 		}
-		return s.build(ctx, r, all)
+		return s.build(ctx, img, by, all)
 	})
 }
 
-func (s *Store) builtDir(r Recipe) string {
-	_, sum, _ := strings.Cut(r.Digest(), ":")
+func (s *Store) builtDir(digest string) string {
+	_, sum, _ := strings.Cut(digest, ":")
 	return s.path("built", sum)
 }
 
 // built returns the finished image of a recipe, if it is here.
-func (s *Store) built(r Recipe) (Image, bool) {
-	dir := s.builtDir(r)
+func (s *Store) built(digest string) (Image, bool) {
+	dir := s.builtDir(digest)
 	b, err := os.ReadFile(filepath.Join(dir, "image.json"))
 	var img Image
 	if err != nil || json.Unmarshal(b, &img) != nil {
 		return Image{}, false
 	}
-	img.Disk, img.Kernel, img.Initrd = filepath.Join(dir, "disk.qcow2"), filepath.Join(dir, "kernel"), filepath.Join(dir, "initrd")
+	img.Disk = filepath.Join(dir, "disk.qcow2")
+	if img.Append != "" {
+		img.Kernel, img.Initrd = filepath.Join(dir, "kernel"), filepath.Join(dir, "initrd")
+	}
 	return img, true
 }
 
 // build makes the image in a directory of its own and renames that into place.
-func (s *Store) build(ctx context.Context, r Recipe, report Report) (Image, error) {
+func (s *Store) build(ctx context.Context, img Image, by recipe, report Report) (Image, error) {
 	mode, err := buildMode()
 	if err != nil {
 		return Image{}, err
@@ -69,10 +82,13 @@ func (s *Store) build(ctx context.Context, r Recipe, report Report) (Image, erro
 		return Image{}, err
 	}
 	defer os.RemoveAll(work)
-	if err := mmdebstrap(ctx, buildArgs(r, mode, work), work, report); err != nil {
+	args, err := by(mode, work)
+	if err != nil {
 		return Image{}, err
 	}
-	img := Image{Name: "debian-" + r.Suite, Digest: r.Digest(), Format: "qcow2", Append: builtAppend, Origin: Built, Packages: r.Packages}
+	if err := mmdebstrap(ctx, args, work, report); err != nil {
+		return Image{}, err
+	}
 	b, err := json.MarshalIndent(img, "", "  ")
 	if err != nil {
 		return Image{}, err
@@ -83,10 +99,10 @@ func (s *Store) build(ctx context.Context, r Recipe, report Report) (Image, erro
 	if err := errors.Join(os.Chmod(filepath.Join(work, "disk.qcow2"), 0o444), os.Chmod(work, 0o755)); err != nil {
 		return Image{}, err
 	}
-	if err := os.Rename(work, s.builtDir(r)); err != nil {
+	if err := os.Rename(work, s.builtDir(img.Digest)); err != nil {
 		return Image{}, fmt.Errorf("putting the image into the store: %w", err)
 	}
-	img, _ = s.built(r)
+	img, _ = s.built(img.Digest)
 	return img, nil
 }
 
@@ -131,12 +147,8 @@ func lookPath(name string) (string, error) {
 }
 
 func buildArgs(r Recipe, mode, out string) []string {
-	args := []string{
-		"--mode=" + mode, "--variant=minbase", "--format=null", "--skip=cleanup/apt", // the scripts clean up before they write the disk
-		"--architectures=amd64",
-		"--include=" + strings.Join(append(base(), r.Packages...), ","),
-		"--dpkgopt=force-unsafe-io", `--aptopt=APT::Install-Recommends "false"`, `--aptopt=Acquire::Languages "none"`, `--aptopt=Acquire::Retries "3"`,
-	}
+	args := append(commonArgs(mode), "--variant=minbase", "--include="+strings.Join(append(base(), r.Packages...), ","),
+		"--dpkgopt=force-unsafe-io", `--aptopt=APT::Install-Recommends "false"`)
 	for _, o := range excluded() {
 		args = append(args, "--dpkgopt="+o)
 	}
@@ -145,16 +157,30 @@ func buildArgs(r Recipe, mode, out string) []string {
 		"--customize-hook="+configureScript,
 		"--customize-hook="+diskScript)
 	for inside, name := range map[string]string{"disk": "disk.qcow2", "kernel": "kernel", "initrd": "initrd"} {
-		target := "'" + strings.ReplaceAll(filepath.Join(out, name), "'", `'\''`) + "'"
-		hook := fmt.Sprintf("download /ccloudvm.%s %s", inside, target)
-		if mode == "root" {
-			hook = fmt.Sprintf(`cp --sparse=always "$1/ccloudvm.%s" %s`, inside, target) // may write anywhere, and copies much faster
-		}
-		args = append(args, "--customize-hook="+hook)
+		args = append(args, handOut(mode, "--customize-hook=", "ccloudvm."+inside, filepath.Join(out, name)))
 	}
 	args = append(args, r.Suite, "-")
 	return append(args, hostSources(r.Suite)...)
 }
+
+// commonArgs are those of every build; the scripts clean up themselves, before they write the disk.
+func commonArgs(mode string) []string {
+	return []string{
+		"--mode=" + mode, "--format=null", "--skip=cleanup/apt", "--architectures=amd64",
+		`--aptopt=Acquire::Languages "none"`, `--aptopt=Acquire::Retries "3"`,
+	}
+}
+
+// handOut is the hook that takes a file out of the new root directory.
+func handOut(mode, hook, inside, target string) string {
+	if mode == "root" {
+		return fmt.Sprintf(`%scp --sparse=always "$1/%s" %s`, hook, inside, quoted(target)) // may write anywhere, and copies much faster
+	}
+	return fmt.Sprintf("%sdownload /%s %s", hook, inside, quoted(target))
+}
+
+// quoted is a word for a shell.
+func quoted(word string) string { return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'" }
 
 // mmdebstrap runs the program in a process group of its own, so that ending it ends everything it started.
 func mmdebstrap(ctx context.Context, args []string, work string, report Report) error {

@@ -37,3 +37,28 @@ func TestBuild(t *testing.T) {
 		t.Error("the build emptied this machine's own package lists")
 	}
 }
+
+// TestTiny makes the tiny image as root or as an ordinary user.
+func TestTiny(t *testing.T) {
+	require.QEMU(t)
+	require.Command(t, "mmdebstrap")
+	s, err := image.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := s.Tiny(t.Context(), func(p image.Progress) { t.Logf("%6.1fs %s", p.Elapsed.Seconds(), p.Text) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := image.Inspect(t.Context(), img.Disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.ActualBytes > 40_000_000 || img.Kernel != "" || img.Append != "" {
+		t.Errorf("%+v takes %d bytes, want at most 40 MB and a boot loader", img, info.ActualBytes)
+	}
+	again, err := s.Tiny(t.Context(), nil)
+	if err != nil || again.Disk != img.Disk || again.Digest != img.Digest {
+		t.Errorf("the second time: %+v, %v; want %+v", again, err, img)
+	}
+}

@@ -52,7 +52,7 @@ func (s *Store) Ensure(ctx context.Context, r Request, report Report) (Image, er
 	if err := recipe.check(); err != nil {
 		return Image{}, err
 	}
-	if img, ok := s.built(recipe.normal()); ok { // made before, because the site could not be reached
+	if img, ok := s.built(recipe.normal().Digest()); ok { // made before, because the site could not be reached
 		img.Name = e.Name
 		return img, nil
 	}
