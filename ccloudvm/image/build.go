@@ -62,11 +62,7 @@ func (s *Store) built(digest string) (Image, bool) {
 	if err != nil || json.Unmarshal(b, &img) != nil {
 		return Image{}, false
 	}
-	img.Disk = filepath.Join(dir, "disk.qcow2")
-	if img.Append != "" {
-		img.Kernel, img.Initrd = filepath.Join(dir, "kernel"), filepath.Join(dir, "initrd")
-	}
-	return img, true
+	return img.In(dir), true
 }
 
 // build makes the image in a directory of its own and renames that into place.

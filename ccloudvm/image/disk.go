@@ -52,14 +52,31 @@ func Inspect(ctx context.Context, path string) (Info, error) {
 	return info, nil
 }
 
-// Overlay makes at path a writable qcow2 disk on top of an image, of at least gib GiB. It takes milliseconds and no space. The image
+// Check is Inspect, and also finds an image that is damaged, such as one that was cut short: it would read as zeros from there on.
+func Check(ctx context.Context, path string) error {
+	info, err := Inspect(ctx, path)
+	if err != nil || info.Format == "raw" { // a raw image has nothing that could be wrong
+		return err
+	}
+	_, err = tool(ctx, "check", "-q", "-f", info.Format, "--", path)
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.ExitCode() == onlyLeaks {
+		return nil
+	}
+	return err
+}
+
+// onlyLeaks is the exit code of qemu-img check for an image with space that nothing uses.
+const onlyLeaks = 3
+
+// Overlay makes at path a writable qcow2 disk on top of an image, of at least so many bytes. It takes milliseconds and no space. The image
 // must stay where it is for as long as the overlay is used.
-func Overlay(ctx context.Context, base Image, path string, gib int) error {
+func Overlay(ctx context.Context, base Image, path string, bytes int64) error {
 	info, err := Inspect(ctx, base.Disk)
 	if err != nil {
 		return err
 	}
-	bytes := max(info.VirtualBytes, int64(gib)<<30)
+	bytes = max(info.VirtualBytes, bytes)
 	// -F: QEMU since 6.1 refuses to guess the format of a backing file, and guessing would trust the guest.
 	_, err = tool(ctx, "create", "-q", "-f", "qcow2", "-F", base.Format, "-b", base.Disk,
 		"-o", "lazy_refcounts=on", "--", path, fmt.Sprint(bytes))

@@ -211,7 +211,7 @@ func TestOverlay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := image.Overlay(t.Context(), img, path, 2); err != nil {
+	if err := image.Overlay(t.Context(), img, path, 2<<30); err != nil {
 		t.Fatal(err)
 	}
 	info, err := image.Inspect(t.Context(), path)

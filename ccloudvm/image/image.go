@@ -2,6 +2,7 @@ package image
 
 import (
 	"errors"
+	"path/filepath"
 	"time"
 )
 
@@ -20,6 +21,15 @@ type Image struct {
 	Origin   Origin   `json:"origin"`
 	Packages []string `json:"packages,omitempty"` // that are already in it, beyond the base's own
 	Why      string   `json:"why,omitempty"`      // why it was built rather than downloaded
+}
+
+// In returns a built image whose directory is dir.
+func (i Image) In(dir string) Image {
+	i.Disk = filepath.Join(dir, "disk.qcow2")
+	if i.Append != "" {
+		i.Kernel, i.Initrd = filepath.Join(dir, "kernel"), filepath.Join(dir, "initrd")
+	}
+	return i
 }
 
 // Origin says where an image comes from.

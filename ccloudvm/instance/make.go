@@ -88,7 +88,7 @@ func imageError(err error) error {
 // prepare makes everything that QEMU boots, and the download cache that the guest will use.
 func (c *creation) prepare(ctx context.Context) (*downloads, error) {
 	r := c.record
-	if err := image.Overlay(ctx, r.Image, c.Layout.file(r.Name, diskFile), r.Spec.VM.DiskGiB); err != nil {
+	if err := image.Overlay(ctx, r.Image, c.Layout.file(r.Name, diskFile), int64(r.Spec.VM.DiskGiB)<<30); err != nil {
 		return nil, hostError("the disk cannot be made", err)
 	}
 	if err := c.bios(ctx); err != nil {

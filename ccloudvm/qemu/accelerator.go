@@ -1,5 +1,7 @@
 package qemu
 
+import "fmt"
+
 // Kind names an accelerator.
 type Kind string
 
@@ -28,15 +30,20 @@ func (a Accelerator) TimeScale() int {
 	return 10
 }
 
-// options are the values of -accel and -cpu.
-func (a Accelerator) options() (accel, cpu string) {
+// options are the values of -accel and -cpu for a machine of that size.
+func (a Accelerator) options(memoryMiB int) (accel, cpu string) {
 	if a.Kind == KVM {
 		accel, cpu = "kvm", "host"
 	} else {
 		// thread=multi: one host thread per vCPU. tb-size: MiB for translated code; when they are full, all of it is thrown away
 		// and translated again, which with 256 happened every few seconds while a Docker Engine worked in the guest.
 		// la57=off: a guest with 5-level page tables walks one level more on each emulated miss.
-		accel, cpu = "tcg,thread=multi,tb-size=1024", "max,la57=off,erms=off,smap=off,pku=off,mpx=off"
+		// A small machine runs little code.
+		size := 1024
+		if memoryMiB < 512 {
+			size = 128
+		}
+		accel, cpu = fmt.Sprintf("tcg,thread=multi,tb-size=%d", size), "max,la57=off,erms=off,smap=off,pku=off,mpx=off"
 	}
 	if a.CPU != "" {
 		cpu = a.CPU

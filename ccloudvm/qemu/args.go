@@ -15,6 +15,9 @@ func (m Machine) Args() ([]string, error) {
 	}
 	var a args
 	a.base(m)
+	for _, fd := range m.FDs {
+		a.add("-add-fd", fmt.Sprintf("fd=%d,set=%[1]d", fd))
+	}
 	a.boot(m)
 	for i, d := range m.Disks {
 		a.disk(i, d, m.Boot.Kernel == "")
@@ -28,12 +31,23 @@ func (m Machine) Args() ([]string, error) {
 	}
 	a.console(m.Console)
 	a.channels(m.Channels)
-	for i, path := range m.Monitors {
+	a.monitors(m)
+	return a.list, nil
+}
+
+func (a *args) monitors(m Machine) {
+	var sockets []string
+	for _, path := range m.Monitors {
+		sockets = append(sockets, "path="+escape(path))
+	}
+	for _, fd := range m.MonitorFDs {
+		sockets = append(sockets, "fd="+strconv.Itoa(fd))
+	}
+	for i, socket := range sockets {
 		id := "qmp" + strconv.Itoa(i)
-		a.add("-chardev", "socket,id="+id+",path="+escape(path)+",server=on,wait=off")
+		a.add("-chardev", "socket,id="+id+","+socket+",server=on,wait=off")
 		a.add("-mon", "chardev="+id+",mode=control")
 	}
-	return a.list, nil
 }
 
 type args struct{ list []string }
@@ -41,7 +55,7 @@ type args struct{ list []string }
 func (a *args) add(words ...string) { a.list = append(a.list, words...) }
 
 func (a *args) base(m Machine) {
-	accel, cpu := m.Accelerator.options()
+	accel, cpu := m.Accelerator.options(m.MemoryMiB)
 	kind := m.Type
 	if kind == "" {
 		kind = DefaultType
@@ -63,6 +77,12 @@ func (a *args) base(m Machine) {
 		"-object", "rng-random,id=rng0,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng0")
 	if m.NoShutdown {
 		a.add("-no-shutdown")
+	}
+	if m.Balloon {
+		a.add("-device", "virtio-balloon-pci")
+	}
+	if m.PanicExit {
+		a.add("-device", "pvpanic-pci", "-action", "panic=exit-failure")
 	}
 	if m.LoadVM != "" {
 		a.add("-loadvm", m.LoadVM)
@@ -91,13 +111,10 @@ func (a *args) boot(m Machine) {
 // disk uses JSON for the block layer, where a path needs no escaping.
 func (a *args) disk(i int, d Disk, bootable bool) {
 	id := "disk" + strconv.Itoa(i)
-	format := d.Format
-	if format == "" {
-		format = "qcow2"
-	}
-	node := map[string]any{
-		"node-name": id, "driver": format, "read-only": d.ReadOnly, "discard": "unmap",
-		"file": map[string]any{"driver": "file", "filename": d.Path},
+	node := image(d.Path, d.Format)
+	node["node-name"], node["read-only"], node["discard"] = id, d.ReadOnly, "unmap"
+	if d.Backing != nil {
+		node["backing"] = image(d.Backing.Path, d.Backing.Format)
 	}
 	if d.Volatile {
 		node["cache"] = map[string]any{"direct": false, "no-flush": true}
@@ -111,6 +128,13 @@ func (a *args) disk(i int, d Disk, bootable bool) {
 		device += ",bootindex=1"
 	}
 	a.add("-device", device)
+}
+
+func image(path, format string) map[string]any {
+	if format == "" {
+		format = "qcow2"
+	}
+	return map[string]any{"driver": format, "file": map[string]any{"driver": "file", "filename": path}}
 }
 
 func (a *args) seed(path string) {
@@ -190,9 +214,13 @@ func (a *args) share(i int, s Share) {
 }
 
 func (a *args) console(c Console) {
+	place := "path=" + escape(c.Socket)
+	if c.FD != 0 {
+		place = "fd=" + strconv.Itoa(c.FD)
+	}
 	switch {
-	case c.Socket != "":
-		socket := "socket,id=serial0,path=" + escape(c.Socket) + ",server=on,wait=off"
+	case c.Socket != "" || c.FD != 0:
+		socket := "socket,id=serial0," + place + ",server=on,wait=off"
 		if c.Log != "" {
 			socket += ",logfile=" + escape(c.Log) + ",logappend=on"
 		}

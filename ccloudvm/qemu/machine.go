@@ -2,6 +2,7 @@ package qemu
 
 import (
 	"net/netip"
+	"strconv"
 )
 
 // Machine describes one virtual machine. The zero value of an optional field leaves the thing out.
@@ -31,6 +32,21 @@ type Machine struct {
 	// connection (the supervisor, the command line) needs its own socket.
 	Monitors []string
 
+	// MonitorFDs are descriptors of listening QMP sockets in the QEMU process, in addition to Monitors.
+	MonitorFDs []int
+
+	// FDs are descriptors in the QEMU process (see [Launch.Files]) that take the place of files: wherever a path of a disk, of the seed, of
+	// the firmware or of the console's log is wanted, [FD] of one may stand. A QEMU that gets all its files so needs no file of the
+	// host. A writable file must be open for reading and writing, a read-only one for reading only.
+	FDs []int
+
+	// Balloon lets the host ask the guest for memory back, and know how much it uses.
+	Balloon bool
+
+	// PanicExit ends QEMU with exit status 1 when the guest's kernel panics, as it tells by a pvpanic device. Without it there is no such
+	// device.
+	PanicExit bool
+
 	// NoShutdown keeps QEMU alive, paused and answering QMP after the guest has powered off, so that how it ended can be
 	// read. Whoever sets it must end QEMU ([Process.Stop] does).
 	NoShutdown bool
@@ -38,6 +54,9 @@ type Machine struct {
 	// LoadVM starts from this internal snapshot instead of booting.
 	LoadVM string
 }
+
+// FD is the path that stands for a descriptor of [Machine.FDs].
+func FD(n int) string { return "/dev/fdset/" + strconv.Itoa(n) }
 
 // DefaultType is the machine type used when none is named.
 const DefaultType = "q35"
@@ -63,6 +82,10 @@ type UEFI struct {
 type Disk struct {
 	Path   string
 	Format string // "qcow2" (also for ""), or "raw"
+
+	// Backing names the file that the image is an overlay of, whatever the image itself says; nil leaves it to the image.
+	Backing *Backing
+
 	Serial string // shown in the guest as /dev/disk/by-id/virtio-SERIAL, optional, at most 20 bytes
 
 	ReadOnly bool
@@ -70,6 +93,12 @@ type Disk struct {
 	// Volatile lets the host lose writes in a crash of the host, which makes flushes free. For machines that can be made
 	// again.
 	Volatile bool
+}
+
+// Backing is what an overlay is on top of.
+type Backing struct {
+	Path   string
+	Format string // "qcow2" (also for ""), or "raw"
 }
 
 // NIC is a virtio network device; exactly one of User and TapFD is set.
@@ -119,5 +148,6 @@ type Channel struct {
 type Console struct {
 	Log    string         // file that receives everything written to it
 	Socket string         // optional unix socket to talk to it
+	FD     int            // optional descriptor of a listening socket in the QEMU process, instead of Socket; 0 means none
 	Debug  netip.AddrPort // optional second serial port, listening on TCP
 }

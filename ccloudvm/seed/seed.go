@@ -32,6 +32,9 @@ type Seed struct {
 	InstanceID string
 	Hostname   string
 
+	// PublicKeys are lines of authorized_keys (sshd(8)) with which the image's own user can log in.
+	PublicKeys []string
+
 	// UserData is cloud-config (starting with "#cloud-config"), or any other form that cloud-init knows.
 	UserData []byte
 
@@ -80,7 +83,11 @@ func (s Seed) encode(w io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, iso.Cleanup()) }()
-	meta, err := yaml.Marshal(map[string]string{"instance-id": s.InstanceID, "local-hostname": s.Hostname})
+	about := map[string]any{"instance-id": s.InstanceID, "local-hostname": s.Hostname}
+	if len(s.PublicKeys) > 0 {
+		about["public-keys"] = s.PublicKeys
+	}
+	meta, err := yaml.Marshal(about)
 	if err != nil {
 		return err
 	}

@@ -80,7 +80,7 @@ func (m *Machine) describe(t *testing.T, img image.Image, o Options) {
 	}
 	t.Cleanup(func() { os.RemoveAll(m.Runtime) })
 	disk, iso := filepath.Join(m.Dir, "disk.qcow2"), filepath.Join(m.Dir, "seed.iso")
-	if err := image.Overlay(t.Context(), img, disk, 10); err != nil {
+	if err := image.Overlay(t.Context(), img, disk, 10<<30); err != nil {
 		t.Fatal(err)
 	}
 	m.Access = access(t, o.Config, iso)
