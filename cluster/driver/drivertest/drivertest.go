@@ -39,6 +39,10 @@ type Harness struct {
 	// Stubborn is a command that runs on when it is asked to stop.
 	Stubborn []string
 
+	// ExitImage and StubbornImage are for carriers that run no commands, instead of Exit and Stubborn: images of instances that
+	// end by themselves with code 0, and that run on when they are asked to stop.
+	ExitImage, StubbornImage string
+
 	// MissingImage is the reference of an image that cannot be had, and MissingError the class of the error when it is fetched;
 	// empty for drivers without images.
 	MissingImage string
@@ -130,6 +134,16 @@ func (s *suite) instance() driver.Instance {
 		}
 	})
 	return instance
+}
+
+// ending makes the instance end by itself, with the code if its carrier knows other ones than 0, and returns the code.
+func (s *suite) ending(instance driver.Instance, code int) (driver.Instance, int) {
+	if s.Exit == nil {
+		instance.Spec.Image = s.ExitImage
+		return instance, 0
+	}
+	instance.Spec.Command = s.Exit(code)
+	return instance, code
 }
 
 func (s *suite) create(instance driver.Instance) {

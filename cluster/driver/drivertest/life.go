@@ -65,8 +65,7 @@ func unknown(s *suite) {
 
 func exitCode(s *suite) {
 	for _, code := range []int{0, 3} {
-		instance := s.instance()
-		instance.Spec.Command = s.Exit(code)
+		instance, code := s.ending(s.instance(), code)
 		s.create(instance)
 		s.start(instance)
 		status := s.becomes(instance, driver.Ended)
@@ -78,7 +77,11 @@ func exitCode(s *suite) {
 
 func stubborn(s *suite) {
 	instance := s.instance()
-	instance.Spec.Command = s.Stubborn
+	if s.Stubborn != nil {
+		instance.Spec.Command = s.Stubborn
+	} else {
+		instance.Spec.Image = s.StubbornImage
+	}
 	s.create(instance)
 	s.start(instance)
 	begun := time.Now()

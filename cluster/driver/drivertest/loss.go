@@ -24,8 +24,7 @@ func watch(s *suite) {
 		step.do(instance)
 		s.told(changes, instance, step.want)
 	}
-	ending := s.instance()
-	ending.Spec.Command = s.Exit(7)
+	ending, _ := s.ending(s.instance(), 7)
 	s.create(ending)
 	s.start(ending)
 	s.told(changes, ending, driver.Ended)
@@ -71,8 +70,8 @@ func (s *suite) closed(changes <-chan string) {
 
 // reopen is a restart of the launcher: a driver that knows nothing finds all, and carries on.
 func reopen(s *suite) {
-	running, created, ended := s.instance(), s.instance(), s.instance()
-	ended.Spec.Command = s.Exit(4)
+	running, created := s.instance(), s.instance()
+	ended, code := s.ending(s.instance(), 4)
 	for _, instance := range []driver.Instance{running, created, ended} {
 		s.create(instance)
 	}
@@ -88,8 +87,8 @@ func reopen(s *suite) {
 			s.Errorf("the new driver lists %+v, want %s", status, want.Condition)
 		}
 	}
-	if status, _ := s.listed(second, ended); status.ExitCode == nil || *status.ExitCode != 4 || status.Interrupted {
-		s.Errorf("the new driver lists %+v, want exit code 4", status)
+	if status, _ := s.listed(second, ended); status.ExitCode == nil || *status.ExitCode != code || status.Interrupted {
+		s.Errorf("the new driver lists %+v, want exit code %d", status, code)
 	}
 	if err := second.Stop(s.ctx, running.ID, 10*time.Second); err != nil {
 		s.Errorf("stop by the new driver: %v", err)
@@ -127,8 +126,8 @@ func interrupt(s *suite) {
 	ctx, cancel := context.WithCancel(s.ctx)
 	defer cancel()
 	s.drain(s.Driver.Watch(ctx)) // a launcher always watches
-	running, ended := s.instance(), s.instance()
-	ended.Spec.Command = s.Exit(6)
+	running := s.instance()
+	ended, code := s.ending(s.instance(), 6)
 	for _, instance := range []driver.Instance{running, ended} {
 		s.create(instance)
 		s.start(instance)
@@ -138,8 +137,8 @@ func interrupt(s *suite) {
 	if status := s.becomes(running, driver.Ended); !status.Interrupted || status.Reason == "" {
 		s.Errorf("the engine went down under it, but its status is %+v", status)
 	}
-	if status := s.is(ended, driver.Ended); status.Interrupted || status.ExitCode == nil || *status.ExitCode != 6 {
-		s.Errorf("it had ended by itself with code 6, but its status is %+v", status)
+	if status := s.is(ended, driver.Ended); status.Interrupted || status.ExitCode == nil || *status.ExitCode != code {
+		s.Errorf("it had ended by itself with code %d, but its status is %+v", code, status)
 	}
 	s.start(running)
 	s.is(running, driver.Running)
