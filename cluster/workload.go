@@ -59,7 +59,10 @@ type WorkloadSpec struct {
 	Description  string            `json:"description,omitempty"`
 	Image        string            `json:"image,omitempty"` // of what it starts from: an uploaded image's name; container: or the reference of a registry's; process: or nothing
 	Pull         PullPolicy        `json:"pull,omitempty"`
-	Command      []string          `json:"command,omitempty"` // container: replaces the image's command; process: the program
+	CloudInit    string            `json:"cloud_init,omitempty"` // vm: user data, as cloud-init reads it
+	SSHKeys      []string          `json:"ssh_keys,omitempty"`   // vm: lines of authorized_keys (sshd(8)) that let the image's own user in
+	Firmware     Firmware          `json:"firmware,omitempty"`   // vm
+	Command      []string          `json:"command,omitempty"`    // container: replaces the image's command; process: the program
 	Environment  map[string]string `json:"environment,omitempty"`
 	User         string            `json:"user,omitempty"`      // process: a name or UID[:GID]; default nobody
 	Directory    string            `json:"directory,omitempty"` // process: working directory; default /
@@ -73,7 +76,7 @@ type WorkloadSpec struct {
 type Requirements struct {
 	VCPUs     CPU               `json:"vcpus"`
 	MemoryMiB int64             `json:"memory_mib"`
-	DiskMiB   int64             `json:"disk_mib,omitempty"` // disk that is kept for it on its node
+	DiskMiB   int64             `json:"disk_mib,omitempty"` // disk that is kept for it on its node; vm: size of its disk, if that is more than the image's
 	Pids      int64             `json:"pids,omitempty"`     // most processes and threads at one time
 	Node      string            `json:"node,omitempty"`     // id of the only node that will do
 	Hostname  string            `json:"hostname,omitempty"` // host name of the only node that will do
@@ -125,6 +128,8 @@ func (s WorkloadSpec) WithDefaults() WorkloadSpec {
 		s.Pull = cmp.Or(s.Pull, PullMissing)
 	case KindProcess:
 		s.User, s.Directory = cmp.Or(s.User, DefaultUser), cmp.Or(s.Directory, "/")
+	case KindVM:
+		s.Firmware = cmp.Or(s.Firmware, BIOS)
 	}
 	return s
 }
@@ -153,11 +158,13 @@ func (s WorkloadSpec) validateKind(problems *Problems) {
 		s.validateProcess(problems)
 	case KindVM:
 		s.validateVM(problems)
+		return
 	case "":
-		problems.Add("kind", "is missing; use container or process")
+		problems.Add("kind", "is missing; use container, process or vm")
 	default:
-		problems.Add("kind", "%q is not a kind of workload; use container or process", s.Kind)
+		problems.Add("kind", "%q is not a kind of workload; use container, process or vm", s.Kind)
 	}
+	s.withoutVM(problems)
 }
 
 func (s WorkloadSpec) validateCommand(problems *Problems) {

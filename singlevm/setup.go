@@ -15,6 +15,7 @@ import (
 	"github.com/docker/docker/client"
 	"github.com/gofrs/flock"
 
+	"github.com/ciaocloud/ciao/ccloudvm/image"
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/network/firewall"
 	"github.com/ciaocloud/ciao/singlevm/supervise"
@@ -38,6 +39,7 @@ type Setup struct {
 	engine     *client.Client
 	supervisor supervise.Supervisor
 	firewall   *firewall.Host
+	tiny       image.Image // once it is made
 }
 
 // New makes a harness; nothing on the machine is touched yet.
@@ -109,6 +111,7 @@ func (s *Setup) Run(ctx context.Context) error {
 		{"certificates and the cluster file", s.makeFiles},
 		{"underlay: bridge " + underlayBridge + ", " + underlayHost + " " + hostAddress, s.makeUnderlay},
 		{"image " + busyboxImage, s.makeImage},
+		{"image " + tinyImage, s.makeTiny},
 		{"nodes that were broken", s.healAll},
 		{"daemons: gateway, dhcp, scheduler, controller, launchers", s.startDaemons},
 		{"the controller answers and the nodes are ready", s.waitReady},

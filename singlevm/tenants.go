@@ -62,11 +62,16 @@ func (s *Setup) makeTenants(ctx context.Context) error {
 			return fmt.Errorf("create tenant %s: %w", name, err)
 		}
 	}
-	return makeWorkloads(ctx, operator)
+	if s.tiny.Disk != "" {
+		if err := s.uploadTiny(ctx, operator); err != nil {
+			return err
+		}
+	}
+	return s.makeWorkloads(ctx, operator)
 }
 
-// makeWorkloads makes the workloads that come with the program.
-func makeWorkloads(ctx context.Context, operator *client.Client) error {
+// makeWorkloads makes the workloads that come with the program, but for virtual machines whose image is not here.
+func (s *Setup) makeWorkloads(ctx context.Context, operator *client.Client) error {
 	files, err := fs.Glob(workloads.Files, "cluster/*.yaml")
 	if err != nil {
 		return fmt.Errorf("find the workloads: %w", err)
@@ -79,6 +84,9 @@ func makeWorkloads(ctx context.Context, operator *client.Client) error {
 		file, err := config.ParseWorkload(name, data)
 		if err != nil {
 			return err
+		}
+		if file.Spec.Kind == cluster.KindVM && s.tiny.Disk == "" {
+			continue
 		}
 		if _, err := operator.CreateWorkload(ctx, api.NewWorkload(file.Name, file.Visibility, file.Spec)); err != nil && !errors.Is(err, cluster.ErrExists) {
 			return fmt.Errorf("create workload %s: %w", file.Name, err)

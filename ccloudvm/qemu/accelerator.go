@@ -30,6 +30,17 @@ func (a Accelerator) TimeScale() int {
 	return 10
 }
 
+// OverheadMiB is what QEMU may need for translated code, beside the memory of a machine of that size.
+func (a Accelerator) OverheadMiB(memoryMiB int) int {
+	switch {
+	case a.Kind == KVM:
+		return 0
+	case memoryMiB < 512: // a small machine runs little code
+		return 128
+	}
+	return 1024
+}
+
 // options are the values of -accel and -cpu for a machine of that size.
 func (a Accelerator) options(memoryMiB int) (accel, cpu string) {
 	if a.Kind == KVM {
@@ -38,12 +49,7 @@ func (a Accelerator) options(memoryMiB int) (accel, cpu string) {
 		// thread=multi: one host thread per vCPU. tb-size: MiB for translated code; when they are full, all of it is thrown away
 		// and translated again, which with 256 happened every few seconds while a Docker Engine worked in the guest.
 		// la57=off: a guest with 5-level page tables walks one level more on each emulated miss.
-		// A small machine runs little code.
-		size := 1024
-		if memoryMiB < 512 {
-			size = 128
-		}
-		accel, cpu = fmt.Sprintf("tcg,thread=multi,tb-size=%d", size), "max,la57=off,erms=off,smap=off,pku=off,mpx=off"
+		accel, cpu = fmt.Sprintf("tcg,thread=multi,tb-size=%d", a.OverheadMiB(memoryMiB)), "max,la57=off,erms=off,smap=off,pku=off,mpx=off"
 	}
 	if a.CPU != "" {
 		cpu = a.CPU

@@ -6,7 +6,8 @@ import "github.com/ciaocloud/ciao/cluster"
 func NewWorkload(name string, visibility cluster.Visibility, spec cluster.WorkloadSpec) CreateWorkload {
 	return CreateWorkload{
 		Name: name, Visibility: visibility, Kind: spec.Kind, Description: spec.Description, Image: spec.Image, Pull: spec.Pull,
-		Command: spec.Command, Environment: spec.Environment, User: spec.User, Directory: spec.Directory, Privileged: spec.Privileged, Restart: spec.Restart, StopGrace: spec.StopGrace.String(),
+		CloudInit: spec.CloudInit, SSHKeys: spec.SSHKeys, Firmware: spec.Firmware, Command: spec.Command, Environment: spec.Environment,
+		User: spec.User, Directory: spec.Directory, Privileged: spec.Privileged, Restart: spec.Restart, StopGrace: spec.StopGrace.String(),
 		Requirements: Requirements{
 			VCPUs: float64(spec.Requirements.VCPUs) / float64(cluster.VCPU), MemoryMiB: spec.Requirements.MemoryMiB,
 			DiskMiB: spec.Requirements.DiskMiB, Pids: spec.Requirements.Pids, Node: spec.Requirements.Node, Hostname: spec.Requirements.Hostname,

@@ -46,6 +46,7 @@ type CreateInstances struct {
 	Count    int               `json:"count,omitempty" minimum:"1" maximum:"10000" default:"1" doc:"how many"`
 	Name     string            `json:"name,omitempty" maxLength:"63" doc:"the name, or the stem of the names NAME-1 to NAME-count; made up when empty"`
 	Labels   map[string]string `json:"labels,omitempty" maxProperties:"64"`
+	SSHKeys  []string          `json:"ssh_keys,omitempty" maxItems:"64" doc:"public keys, in addition to the workload's, that let the user of a virtual machine's image in"`
 }
 
 // InstanceUsage is what an active instance uses, as its node last sampled it.
@@ -73,6 +74,9 @@ type Workload struct {
 	Description  string                `json:"description"`
 	Image        string                `json:"image"`
 	Pull         cluster.PullPolicy    `json:"pull"`
+	CloudInit    string                `json:"cloud_init" doc:"vm: user data, as cloud-init reads it"`
+	SSHKeys      []string              `json:"ssh_keys" nullable:"false" doc:"vm: public keys that let the image's user in"`
+	Firmware     cluster.Firmware      `json:"firmware" doc:"vm: bios or uefi"`
 	Command      []string              `json:"command" nullable:"false"`
 	Environment  map[string]string     `json:"environment" nullable:"false"`
 	User         string                `json:"user" doc:"of a process"`
@@ -88,7 +92,7 @@ type Workload struct {
 type Requirements struct {
 	VCPUs     float64           `json:"vcpus,omitempty" doc:"with at most three digits behind the point"`
 	MemoryMiB int64             `json:"memory_mib,omitempty"`
-	DiskMiB   int64             `json:"disk_mib,omitempty" doc:"disk that is kept for it on its node"`
+	DiskMiB   int64             `json:"disk_mib,omitempty" doc:"disk that is kept for it on its node; of a vm the size of its disk, at least the image's"`
 	Pids      int64             `json:"pids,omitempty" doc:"most processes and threads at one time"`
 	Node      string            `json:"node,omitempty" doc:"id of the only node that will do"`
 	Hostname  string            `json:"hostname,omitempty" doc:"host name of the only node that will do"`
@@ -105,6 +109,9 @@ type CreateWorkload struct {
 	Description  string                `json:"description,omitempty" maxLength:"1024"`
 	Image        string                `json:"image,omitempty" maxLength:"255"`
 	Pull         cluster.PullPolicy    `json:"pull,omitempty" doc:"missing (the default) or never"`
+	CloudInit    string                `json:"cloud_init,omitempty" maxLength:"65536" doc:"vm: user data, as cloud-init reads it"`
+	SSHKeys      []string              `json:"ssh_keys,omitempty" maxItems:"64" doc:"vm: public keys that let the image's user in"`
+	Firmware     cluster.Firmware      `json:"firmware,omitempty" doc:"vm: bios (the default) or uefi"`
 	Command      []string              `json:"command,omitempty" maxItems:"256"`
 	Environment  map[string]string     `json:"environment,omitempty" maxProperties:"256"`
 	User         string                `json:"user,omitempty" doc:"of a process: a name or UID[:GID]; nobody is the default"`

@@ -29,8 +29,8 @@ func usageOf(u controller.InstanceUsage) api.InstanceUsage {
 func workloadOf(w cluster.Workload) api.Workload {
 	return api.Workload{
 		ID: w.ID, Name: w.Name, Tenant: w.Tenant, Visibility: w.Visibility, Kind: w.Spec.Kind, Description: w.Spec.Description,
-		Image: w.Spec.Image, Pull: w.Spec.Pull, Command: list(w.Spec.Command), Environment: dictionary(w.Spec.Environment),
-		User: w.Spec.User, Directory: w.Spec.Directory,
+		Image: w.Spec.Image, Pull: w.Spec.Pull, CloudInit: w.Spec.CloudInit, SSHKeys: list(w.Spec.SSHKeys), Firmware: w.Spec.Firmware,
+		Command: list(w.Spec.Command), Environment: dictionary(w.Spec.Environment), User: w.Spec.User, Directory: w.Spec.Directory,
 		Requirements: api.Requirements{
 			VCPUs: vcpus(w.Spec.Requirements.VCPUs), MemoryMiB: w.Spec.Requirements.MemoryMiB, DiskMiB: w.Spec.Requirements.DiskMiB, Pids: w.Spec.Requirements.Pids,
 			Node: w.Spec.Requirements.Node, Hostname: w.Spec.Requirements.Hostname, Labels: w.Spec.Requirements.Labels,
@@ -44,7 +44,8 @@ func workloadOf(w cluster.Workload) api.Workload {
 func specOf(w api.CreateWorkload) (cluster.WorkloadSpec, error) {
 	var problems cluster.Problems
 	spec := cluster.WorkloadSpec{
-		Kind: w.Kind, Description: w.Description, Image: w.Image, Pull: w.Pull, Command: w.Command, Environment: w.Environment, User: w.User, Directory: w.Directory,
+		Kind: w.Kind, Description: w.Description, Image: w.Image, Pull: w.Pull, CloudInit: w.CloudInit, SSHKeys: w.SSHKeys, Firmware: w.Firmware,
+		Command: w.Command, Environment: w.Environment, User: w.User, Directory: w.Directory,
 		Requirements: cluster.Requirements{
 			MemoryMiB: w.Requirements.MemoryMiB, DiskMiB: w.Requirements.DiskMiB, Pids: w.Requirements.Pids, Node: w.Requirements.Node, Hostname: w.Requirements.Hostname,
 			Labels: w.Requirements.Labels, Together: w.Requirements.Together, Spread: w.Requirements.Spread,

@@ -1,12 +1,16 @@
 package cli
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/api"
 	"github.com/ciaocloud/ciao/cluster/client"
 	"github.com/ciaocloud/ciao/cluster/config"
@@ -19,7 +23,7 @@ func (s *session) create() *cobra.Command {
 
 func (s *session) createInstance() *cobra.Command {
 	var request api.CreateInstances
-	var labels []string
+	var labels, keys []string
 	var wait waitFlags
 	command := &cobra.Command{
 		Use: "instance WORKLOAD", Aliases: []string{"instances"}, Short: "Create instances of a workload, all or none",
@@ -27,6 +31,9 @@ func (s *session) createInstance() *cobra.Command {
 		RunE: s.user(func(ctx context.Context, c *client.Client, args []string, streams terminal.Streams) error {
 			var err error
 			if request.Labels, err = parseLabels(labels); err != nil {
+				return err
+			}
+			if request.SSHKeys, err = readKeys(keys); err != nil {
 				return err
 			}
 			if request.Count < 1 {
@@ -47,8 +54,29 @@ func (s *session) createInstance() *cobra.Command {
 	flags.IntVar(&request.Count, "instances", 1, "how many")
 	flags.StringVar(&request.Name, "name", "", "the name, or the stem of the names NAME-1, NAME-2, …")
 	flags.StringArrayVar(&labels, "label", nil, "KEY=VALUE; may be given several times")
+	flags.StringArrayVar(&keys, "ssh-key", nil, "file with a public key that lets the user of a virtual machine's image in; may be given several times")
 	wait.add(flags)
 	return s.printing(command)
+}
+
+// readKeys reads the lines of files with public keys.
+func readKeys(files []string) ([]string, error) {
+	var keys []string
+	for _, name := range files {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			return nil, fmt.Errorf("%w: --ssh-key: %w", cluster.ErrInvalid, err)
+		}
+		if bytes.Contains(data, []byte("PRIVATE KEY")) {
+			return nil, fmt.Errorf("%w: --ssh-key %s is a private key; give the public one, %[2]s.pub", cluster.ErrInvalid, name)
+		}
+		for line := range strings.Lines(string(data)) {
+			if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+				keys = append(keys, line)
+			}
+		}
+	}
+	return keys, nil
 }
 
 func (s *session) createWorkload() *cobra.Command {

@@ -99,6 +99,7 @@ func TestDocumentedWorkloads(t *testing.T) {
 		rows[row[1]] = row[2]
 	}
 	const head = "name: x\nkind: container\nimage: a\n"
+	const machine = "name: x\nkind: vm\nimage: a\nrequirements: {memory_mib: 256}\n"
 	for _, test := range []struct {
 		key, document string // %s is the value
 		good, bad     string
@@ -122,6 +123,9 @@ func TestDocumentedWorkloads(t *testing.T) {
 		{"requirements.labels", head + "requirements: {labels: {zone: %s}}\n", strings.Repeat("a", 255), strings.Repeat("a", 256)},
 		{"requirements.together", head + "requirements: {together: %s}\n", strings.Repeat("a", 63), strings.Repeat("a", 64)},
 		{"requirements.spread", head + "requirements: {spread: %s}\n", strings.Repeat("a", 63), strings.Repeat("a", 64)},
+		{"cloud_init", machine + "cloud_init: %q\n", "#cloud-config\n" + strings.Repeat("#", 65536-14), strings.Repeat("#", 65537)},
+		{"ssh_keys", machine + "ssh_keys: [%s]\n", "ssh-ed25519 AAAA me", "me"},
+		{"firmware", machine + "firmware: %s\n", "uefi", "open"},
 		{"privileged", head + "privileged: %s\n", "true", "perhaps"},
 		{"restart", head + "restart: %s\n", "on-node", "always"},
 		{"stop_grace", head + "stop_grace: %s\n", "10m", "10m1s"},

@@ -55,7 +55,7 @@ func TestWrongValues(t *testing.T) {
 		{"list instances --node host", 5, client.EnvAdminCert},
 		{"list instances --node host --admin", 3, "ciao list nodes"},
 		{"list nodes --compute-nodes --network-nodes", 2, "not both"},
-		{"list workloads -f {{.nmae}}", 2, "the fields are command created description"},
+		{"list workloads -f {{.nmae}}", 2, "the fields are cloud_init command created description"},
 		{"delete instance", 2, "--all"},
 		{"delete instance a --all", 2, "--all"},
 		{"delete instance --all --admin", 2, "for which tenant"},

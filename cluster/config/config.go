@@ -16,6 +16,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -239,8 +240,8 @@ func (c *Cluster) validate() error {
 
 func (l Launcher) validateKinds(problems *cluster.Problems) {
 	for i, kind := range l.Kinds {
-		if kind != string(cluster.KindContainer) && kind != string(cluster.KindProcess) {
-			problems.Add(fmt.Sprintf("launcher.kinds[%d]", i), "%q is not a kind of instances; use container or process", kind)
+		if !slices.Contains([]cluster.Kind{cluster.KindContainer, cluster.KindProcess, cluster.KindVM}, cluster.Kind(kind)) {
+			problems.Add(fmt.Sprintf("launcher.kinds[%d]", i), "%q is not a kind of instances; use container, process or vm", kind)
 		}
 	}
 	for i, path := range l.Processes.Paths {

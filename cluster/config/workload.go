@@ -21,6 +21,9 @@ type workloadFile struct {
 	Description  string                                       `yaml:"description"`
 	Image        string                                       `yaml:"image"`
 	Pull         cluster.PullPolicy                           `yaml:"pull"`
+	CloudInit    string                                       `yaml:"cloud_init"`
+	SSHKeys      []string                                     `yaml:"ssh_keys"`
+	Firmware     cluster.Firmware                             `yaml:"firmware"`
 	Command      []string                                     `yaml:"command"`
 	Environment  map[string]string                            `yaml:"environment"`
 	User         string                                       `yaml:"user"`
@@ -80,7 +83,8 @@ func (f workloadFile) workload() Workload {
 		visibility = cluster.Private
 	}
 	return Workload{Name: f.Name, Visibility: visibility, Spec: cluster.WorkloadSpec{
-		Kind: f.Kind, Description: f.Description, Image: f.Image, Pull: f.Pull, Command: f.Command,
+		Kind: f.Kind, Description: f.Description, Image: f.Image, Pull: f.Pull,
+		CloudInit: f.CloudInit, SSHKeys: f.SSHKeys, Firmware: f.Firmware, Command: f.Command,
 		Environment: f.Environment, User: f.User, Directory: f.Directory, Privileged: f.Privileged, Restart: f.Restart, StopGrace: f.StopGrace.value,
 		Requirements: cluster.Requirements{
 			VCPUs: f.Requirements.VCPUs.value, MemoryMiB: f.Requirements.MemoryMiB, DiskMiB: f.Requirements.DiskMiB, Pids: f.Requirements.Pids,

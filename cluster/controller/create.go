@@ -53,6 +53,7 @@ func validateInstances(tenant string, request InstanceRequest) error {
 		problems.Add("name", "%q must be 1 to 63 lower-case letters, digits and hyphens, with no hyphen at either end", last)
 	}
 	problems.AddLabels("labels", request.Labels)
+	problems.AddSSHKeys("ssh_keys", request.SSHKeys)
 	return problems.Err()
 }
 
@@ -78,6 +79,9 @@ func (c *Controller) reserve(tx store.Tx, tenantID string, request InstanceReque
 		return cluster.Batch{}, fmt.Errorf("workload %q: %w: tenant %s may not run privileged containers; an operator can allow it",
 			workload.Name, cluster.ErrPermission, tenant.Name)
 	}
+	if workload.Spec, err = withKeys(workload, request.SSHKeys); err != nil {
+		return cluster.Batch{}, err
+	}
 	usage, err := usages.Get(tx, tenantID)
 	if err != nil {
 		return cluster.Batch{}, err
@@ -97,6 +101,16 @@ func (c *Controller) reserve(tx store.Tx, tenantID string, request InstanceReque
 		return cluster.Batch{}, err
 	}
 	return batch, errors.Join(usages.Put(tx, usage), batches.Create(tx, batch), events.Put(tx, createdEvent(batch, workload)))
+}
+
+// withKeys is the workload's recipe with SSH keys added.
+func withKeys(workload cluster.Workload, keys []string) (cluster.WorkloadSpec, error) {
+	spec := workload.Spec
+	if len(keys) > 0 && spec.Kind != cluster.KindVM {
+		return spec, fmt.Errorf("workload %q: %w: SSH keys are for virtual machines, and it makes instances of kind %s", workload.Name, cluster.ErrInvalid, spec.Kind)
+	}
+	spec.SSHKeys = slices.Concat(spec.SSHKeys, keys)
+	return spec, nil
 }
 
 func newBatch(tenant string, workload cluster.Workload, request InstanceRequest) cluster.Batch {

@@ -391,6 +391,8 @@ func meantImage(r store.Reader, owner, name string) (cluster.Image, bool) {
 func resolveImage(r store.Reader, workload cluster.Workload) (*cluster.ImageContent, error) {
 	image, found := meantImage(r, workload.Tenant, workload.Spec.Image)
 	switch {
+	case !found && workload.Spec.Kind == cluster.KindVM:
+		return nil, fmt.Errorf("workload %q: %w: there is no image %s; upload it with `ciao create image`", workload.Name, cluster.ErrNotFound, workload.Spec.Image)
 	case !found:
 		return nil, nil
 	case image.State != cluster.ImageActive:

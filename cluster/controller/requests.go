@@ -57,6 +57,7 @@ type InstanceRequest struct {
 	Count    int               // 0 is 1
 	Name     string            // of the one, or the stem of name-1 to name-Count; empty is made up
 	Labels   map[string]string // at most 64, keys of 1 to 63 and values of up to 255 bytes
+	SSHKeys  []string          // of virtual machines, in addition to the workload's
 }
 
 // InstanceFilter chooses instances; empty fields choose all.

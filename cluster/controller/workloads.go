@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/ciaocloud/ciao/ccloudvm/seed"
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/store"
 )
@@ -74,7 +76,21 @@ func validateWorkload(workload cluster.Workload, own cluster.Visibility) error {
 	if err := workload.Spec.Validate(); errors.As(err, &more) {
 		problems = append(problems, more...)
 	}
+	checkCloudInit([]byte(workload.Spec.CloudInit), &problems)
 	return problems.Err()
+}
+
+// checkCloudInit finds what would only be noticed inside the guest.
+func checkCloudInit(userData []byte, problems *cluster.Problems) {
+	switch {
+	case len(userData) == 0:
+	case seed.IsCloudConfig(userData):
+		if err := seed.Validate(userData); err != nil {
+			problems.Add("cloud_init", "%s", err)
+		}
+	case !bytes.HasPrefix(userData, []byte("#")):
+		problems.Add("cloud_init", "must begin with the line #cloud-config, or be a script that begins with #!")
+	}
 }
 
 // Workloads lists a tenant's own and all public workloads; the operator sees all.

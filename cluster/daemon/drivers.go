@@ -10,6 +10,7 @@ import (
 	"github.com/ciaocloud/ciao/cluster/driver/container"
 	"github.com/ciaocloud/ciao/cluster/driver/container/netplugin"
 	"github.com/ciaocloud/ciao/cluster/driver/process"
+	"github.com/ciaocloud/ciao/cluster/driver/vm"
 	"github.com/ciaocloud/ciao/cluster/launcher"
 	"github.com/ciaocloud/ciao/cluster/network"
 	"github.com/ciaocloud/ciao/ssntp"
@@ -35,8 +36,10 @@ func (n node) drivers(roles ssntp.Role) (drivers []driver.Driver, parts []part, 
 // tenantsDrivers makes the drivers of the kinds that the cluster file names. Where it names none, a kind that the machine lacks programs
 // for is left out.
 func (n node) tenantsDrivers() (drivers []driver.Driver, parts []part, err error) {
-	makers := map[cluster.Kind]func() (driver.Driver, part, error){cluster.KindContainer: n.containers, cluster.KindProcess: n.processes}
-	for _, kind := range []cluster.Kind{cluster.KindContainer, cluster.KindProcess} {
+	makers := map[cluster.Kind]func() (driver.Driver, part, error){
+		cluster.KindContainer: n.containers, cluster.KindProcess: n.processes, cluster.KindVM: n.machines,
+	}
+	for _, kind := range []cluster.Kind{cluster.KindContainer, cluster.KindProcess, cluster.KindVM} {
 		named := slices.Contains(n.Config.Launcher.Kinds, string(kind))
 		if !named && len(n.Config.Launcher.Kinds) > 0 {
 			continue
@@ -76,4 +79,17 @@ func (n node) processes() (driver.Driver, part, error) {
 		Logger:    n.logger,
 	})
 	return made, nil, err
+}
+
+// machines makes the driver for virtual machines; beside it runs the choice of what they run on.
+func (n node) machines() (driver.Driver, part, error) {
+	made, err := vm.New(vm.Config{
+		Mark:      network.NodeNamespace(n.Config.Name, n.id),
+		Instances: launcher.InstancesDirectory(n.Config.Launcher.Directory), Taps: n.taps,
+		Cache: n.Config.Launcher.Directory, TimeScale: n.Config.TimeScale, Logger: n.logger,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return made, made.Run, nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/config"
 	"github.com/ciaocloud/ciao/cluster/driver/concentrator"
+	"github.com/ciaocloud/ciao/cluster/driver/vm"
 	"github.com/ciaocloud/ciao/cluster/imagecache"
 	"github.com/ciaocloud/ciao/cluster/launcher"
 	"github.com/ciaocloud/ciao/cluster/network/kernel"
@@ -54,6 +55,7 @@ func runLauncher(ctx context.Context, e Environment) error {
 	if n.link, err = launcher.NewLink(settings); err != nil {
 		return err
 	}
+	n.taps = network
 	return n.run(ctx, network, settings.Roles)
 }
 
@@ -79,6 +81,7 @@ type node struct {
 	id      string
 	link    *launcher.Link
 	streams stream.Dialer
+	taps    vm.Taps
 	logger  *slog.Logger
 }
 

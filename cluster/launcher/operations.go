@@ -146,6 +146,9 @@ func (j *job) instance() driver.Instance {
 			Subnet: r.Subnet, Prefix: paths.Prefix, Gateway: paths.Gateway, Prefix6: paths.Prefix6, Gateway6: paths.Gateway6, Domain: paths.Domain,
 			MAC: r.MAC, Addresses: r.Addresses, Port: network.EngineEnd(r.ID), MTU: facts.MTU,
 		}
+		if r.Kind == cluster.KindVM {
+			instance.Network.Port = network.NodeEnd(r.ID)
+		}
 	}
 	return instance
 }

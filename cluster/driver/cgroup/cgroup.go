@@ -1,7 +1,7 @@
-// Package cgroup reads what the processes of a control group use, and ends them.
+// Package cgroup makes control groups, reads what their processes use, and ends them.
 //
-// Control groups are made and limited by whoever runs the processes: the Docker Engine, an OCI runtime. Both versions are understood, and
-// a group is known by its path below the root of every hierarchy.
+// Groups of containers and processes are made and limited by the Docker Engine and an OCI runtime; Make makes those of other programs. Both
+// versions are understood, and a group is known by its path below the root of every hierarchy.
 package cgroup
 
 import (

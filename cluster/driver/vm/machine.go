@@ -1,0 +1,159 @@
+package vm
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/ciaocloud/ciao/ccloudvm/qemu"
+	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/driver/cgroup"
+)
+
+const (
+	firstFile = 5 // descriptor of the shim's first file
+	logFile   = 9 // descriptor that stands for standard output, which QEMU takes for nothing else
+)
+
+// handed are the open files that QEMU gets, by the descriptors that they have there.
+type handed struct{ files []*os.File }
+
+// add takes a file over, even when it cannot be opened, and returns its descriptor in QEMU.
+func (h *handed) add(file *os.File) int {
+	if firstFile+len(h.files) == logFile {
+		h.files = append(h.files, file) // in that place it is never seen
+	}
+	h.files = append(h.files, file)
+	return firstFile + len(h.files) - 1
+}
+
+func (h *handed) close() {
+	for _, file := range h.files {
+		file.Close()
+	}
+}
+
+// open opens what a machine consists of and describes it to QEMU by descriptors.
+func (c carrier) open(described description, accelerator qemu.Accelerator, tap *os.File, h *handed) (qemu.Machine, error) {
+	m := qemu.Machine{
+		Name: described.Name, UUID: c.id, Accelerator: accelerator, VCPUs: int((described.VCPUs + cluster.VCPU - 1) / cluster.VCPU),
+		MemoryMiB: int(described.MemoryMiB), Balloon: true, PanicExit: true, FDs: []int{logFile},
+	}
+	var errs []error
+	file := func(name string, flag int) string {
+		opened, err := os.OpenFile(c.file(name), flag, 0)
+		if err != nil {
+			errs = append(errs, err)
+			return ""
+		}
+		fd := h.add(opened)
+		m.FDs = append(m.FDs, fd)
+		return qemu.FD(fd)
+	}
+	m.Disks = []qemu.Disk{{Path: file(diskFile, os.O_RDWR), Backing: &qemu.Backing{Path: file(baseFile, os.O_RDONLY), Format: described.Base}}}
+	m.Seed = file(seedFile, os.O_RDONLY)
+	if described.Firmware == cluster.UEFI {
+		parts, err := findUEFI()
+		errs = append(errs, err)
+		m.Boot.UEFI = &qemu.UEFI{Code: parts.Code, Vars: file(varsFile, os.O_RDWR)}
+	}
+	if tap != nil {
+		m.NICs = []qemu.NIC{{MAC: described.MAC, TapFD: h.add(tap)}}
+	}
+	for name, set := range map[string]func(fd int){
+		monitorFile: func(fd int) { m.MonitorFDs = []int{fd} },
+		consoleFile: func(fd int) { m.Console = qemu.Console{FD: fd, Log: qemu.FD(logFile)} },
+	} {
+		listener, err := c.listen(name)
+		errs = append(errs, err)
+		if err == nil {
+			set(h.add(listener))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return m, fmt.Errorf("open the files of the machine: %w", err)
+	}
+	return m, nil
+}
+
+// listen makes a listening socket in the machine's directory.
+func (c carrier) listen(name string) (*os.File, error) {
+	if err := os.Remove(c.file(name)); err != nil && !os.IsNotExist(err) {
+		return nil, err
+	}
+	var listening *os.File
+	err := c.short(name, func(path string) error {
+		listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+		if err != nil {
+			return err
+		}
+		listener.SetUnlinkOnClose(false)
+		listening, err = listener.File()
+		return errors.Join(err, listener.Close())
+	})
+	return listening, err
+}
+
+// short calls f with a path of a file that is short whatever the directory is: that of a socket has at most 107 bytes (unix(7)).
+func (c carrier) short(name string, f func(path string) error) error {
+	directory, err := os.Open(c.directory)
+	if err != nil {
+		return err
+	}
+	defer directory.Close()
+	return f(filepath.Join("/proc/self/fd", strconv.Itoa(int(directory.Fd())), name))
+}
+
+// ownMemoryMiB is what QEMU needs beside the guest's memory and the translated code.
+const ownMemoryMiB = 192
+
+// limits are those of QEMU's control group.
+func limits(m qemu.Machine, described description) cgroup.Limits {
+	return cgroup.Limits{CPU: described.VCPUs, MemoryMiB: described.MemoryMiB + ownMemoryMiB + int64(m.Accelerator.OverheadMiB(m.MemoryMiB)), Pids: described.Pids}
+}
+
+// command is QEMU's command line: in its control group, as a user of its own without any capability or group, but for that of /dev/kvm.
+func (c carrier) command(m qemu.Machine, join []string) ([]string, error) {
+	arguments, err := m.Args()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", cluster.ErrInvalid, err)
+	}
+	binary, err := exec.LookPath(qemu.Binary)
+	if err != nil {
+		return nil, fmt.Errorf("%w: QEMU is not installed on this node: %w", cluster.ErrUnavailable, err)
+	}
+	user := strconv.FormatUint(userOf(c.id), 10)
+	groups := "--clear-groups"
+	if m.Accelerator.Kind == qemu.KVM {
+		groups = "--groups=" + groupOfKVM()
+	}
+	return append([]string{
+		"/bin/sh", "-c", fmt.Sprintf(`for group in %s; do echo 0 >"$group" || exit 1; done; exec "$@" %d>&1`, strings.Join(join, " "), logFile), "qemu",
+		"setpriv", "--reuid=" + user, "--regid=" + user, groups, "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all", binary,
+	}, arguments...), nil
+}
+
+// firstUser begins a range of 2^24 user ids that neither adduser, subuid(5) nor systemd give to anybody.
+const firstUser = 2_000_000_000
+
+// userOf is the user id as which an instance's QEMU runs: another one for each instance.
+func userOf(id string) uint64 {
+	sum := sha256.Sum256([]byte("user/" + id))
+	return firstUser + uint64(binary.BigEndian.Uint32(sum[:])>>8)
+}
+
+func groupOfKVM() string {
+	info, err := os.Stat("/dev/kvm")
+	if err != nil {
+		return "0"
+	}
+	return strconv.FormatUint(uint64(info.Sys().(*syscall.Stat_t).Gid), 10)
+}
