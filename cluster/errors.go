@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 )
 
 // Classes of errors. Code wraps one with context (fmt.Errorf("…: %w", …)); the borders (HTTP, CLI) translate a class once.
@@ -25,6 +26,15 @@ func Classes() []error {
 	return []error{
 		ErrOverQuota, ErrPermission, ErrNotFound, ErrExists, ErrTooLarge, ErrInvalid, ErrNoCapacity, ErrConflict, ErrTimeout, ErrUnavailable,
 	}
+}
+
+// DiskFull says what to do about an error of writing to a directory where there is no space, instead of which write met that; other errors
+// stay as they are.
+func DiskFull(directory string, err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return fmt.Errorf("%w: the disk of %s is full: free some space there", ErrUnavailable, directory)
+	}
+	return err
 }
 
 // A FieldError is one problem of one field of a user's document.

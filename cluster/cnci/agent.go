@@ -48,6 +48,7 @@ type Agent struct {
 	report   bool                  // somebody wants to know our state
 
 	// What follows is Run's alone.
+	next    *payload.Concentrator // a newer one that is to be stored; nil when there is none
 	wanted  *payload.Concentrator // the newest that is stored
 	applied uint64                // revision of the newest that is applied
 	facts   network.ConcentratorFacts

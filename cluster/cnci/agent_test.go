@@ -132,8 +132,9 @@ func TestAgentAppliesTheNewest(t *testing.T) {
 		agent.Receive(state(5)) // the controller missed the report
 		expect(t, f, nil, f.report(5, ""))
 		agent.Receive(state(7))
-		agent.Receive(state(6))
 		expect(t, f, []string{"r7"}, f.report(7, ""))
+		agent.Receive(state(6))
+		expect(t, f, nil, f.report(7, ""))
 		agent.Receive(ssntp.Frame{Operand: ssntp.Configure, Payload: []byte("nonsense")})
 		agent.Receive(ssntp.Frame{Operand: ssntp.Start})
 		expect(t, f, nil)
@@ -195,6 +196,34 @@ func TestAgentGoesOnWithoutADamagedState(t *testing.T) {
 		defer end()
 		agent.Receive(state(1))
 		expect(t, f, []string{"r1"}, f.report(1, ""))
+	})
+}
+
+// What cannot be kept is not applied, and what was applied before stays, until it can.
+func TestAgentGoesOnWhenItsDiskFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, directory := newFake(), t.TempDir()
+		agent, end := run(t, f, directory)
+		defer end()
+		agent.Receive(state(1))
+		expect(t, f, []string{"r1"}, f.report(1, ""))
+		obstacle := filepath.Join(directory, stateFile+".new")
+		if err := os.Mkdir(obstacle, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		agent.Receive(state(2))
+		synctest.Wait()
+		if domains, reported := f.take(); len(domains) > 0 || len(reported) != 1 || reported[0].Revision != 1 || reported[0].Problem == "" {
+			t.Errorf("applied %v, reported %+v", domains, reported)
+		}
+		agent.Receive(state(3)) // a newer one takes its place
+		synctest.Wait()
+		f.take()
+		if err := os.Remove(obstacle); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * firstRetry)
+		expect(t, f, []string{"r3"}, f.report(3, ""))
 	})
 }
 

@@ -3,7 +3,6 @@ package cnci
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/ciaocloud/ciao/cluster/network"
@@ -11,8 +10,7 @@ import (
 	"github.com/ciaocloud/ciao/ssntp"
 )
 
-// Run applies the stored state, then each newer one that is received, until ctx ends. It returns an error only when the state cannot
-// be stored.
+// Run applies the stored state, then each newer one that is received, until ctx ends. It returns no error.
 func (a *Agent) Run(ctx context.Context) error {
 	stored, err := load(a.config.Directory)
 	if err != nil {
@@ -23,20 +21,17 @@ func (a *Agent) Run(ctx context.Context) error {
 		a.apply(ctx)
 	}
 	for {
-		timer, err := time.NewTimer(a.pause()), error(nil)
+		timer := time.NewTimer(a.pause())
 		select {
 		case <-ctx.Done():
 			timer.Stop()
 			return nil
 		case <-a.wake:
-			err = a.serve(ctx)
+			a.serve(ctx)
 		case <-timer.C:
 			a.renew(ctx)
 		}
 		timer.Stop()
-		if err != nil {
-			return fmt.Errorf("CNCI %s: %w", a.config.Instance, err)
-		}
 	}
 }
 
@@ -49,28 +44,36 @@ func (a *Agent) pause() time.Duration {
 }
 
 // serve does what was posted: stores and applies a newer state, and reports.
-func (a *Agent) serve(ctx context.Context) error {
+func (a *Agent) serve(ctx context.Context) {
 	state, report := a.take()
 	if state != nil && (a.wanted == nil || state.Revision > a.wanted.Revision) {
-		if err := store(a.config.Directory, state); err != nil {
-			return err
-		}
-		a.wanted, a.retry = state, 0
-		a.apply(ctx)
+		a.next, a.retry = state, 0
+		a.advance(ctx)
 	}
 	if report {
 		a.send(ctx)
 	}
-	return nil
 }
 
-// renew applies the wanted state again, and reports if that changed anything that the controller was told.
-func (a *Agent) renew(ctx context.Context) {
-	if a.wanted == nil {
+// advance makes the next state the wanted one: on disk first, or an agent that dies would go back. While it cannot be kept, what is applied stays.
+func (a *Agent) advance(ctx context.Context) {
+	if err := store(a.config.Directory, a.next); err != nil {
+		a.fails("the wanted state is not kept; trying again", a.next, err)
 		return
 	}
-	applied, facts, problem := a.applied, a.facts, a.problem
+	a.wanted, a.next, a.retry = a.next, nil, 0
 	a.apply(ctx)
+}
+
+// renew takes the next state, or applies the wanted one again, and reports if that changed anything that the controller was told.
+func (a *Agent) renew(ctx context.Context) {
+	applied, facts, problem := a.applied, a.facts, a.problem
+	switch {
+	case a.next != nil:
+		a.advance(ctx)
+	case a.wanted != nil:
+		a.apply(ctx)
+	}
 	if applied != a.applied || !facts.Equal(a.facts) || problem != a.problem {
 		a.send(ctx)
 	}
@@ -88,7 +91,11 @@ func (a *Agent) apply(ctx context.Context) {
 	if ctx.Err() != nil {
 		return
 	}
-	a.config.Log.Warn("the wanted state is not applied; trying again", "revision", a.wanted.Revision, "err", err)
+	a.fails("the wanted state is not applied; trying again", a.wanted, err)
+}
+
+func (a *Agent) fails(what string, state *payload.Concentrator, err error) {
+	a.config.Log.Warn(what, "revision", state.Revision, "err", err)
 	a.problem = bounded(err.Error())
 	a.againLater(true)
 }

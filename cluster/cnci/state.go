@@ -38,7 +38,7 @@ func store(directory string, state *payload.Concentrator) error {
 		return err
 	}
 	if err := replace(directory, data); err != nil {
-		return fmt.Errorf("store the wanted state: %w: %w", cluster.ErrUnavailable, err)
+		return cluster.DiskFull(directory, fmt.Errorf("store the wanted state: %w: %w", cluster.ErrUnavailable, err))
 	}
 	return nil
 }

@@ -14,7 +14,7 @@ import (
 func writeFile(name string, data []byte, durable bool) error {
 	temporary := name + ".new"
 	if err := writeThrough(temporary, data, durable); err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
+		return cluster.DiskFull(filepath.Dir(name), fmt.Errorf("write %s: %w", name, err))
 	}
 	if err := os.Rename(temporary, name); err != nil {
 		return fmt.Errorf("write %s: %w", name, err)

@@ -57,7 +57,7 @@ func (r records) save(record record, durable bool) error {
 		return fmt.Errorf("encode the record of instance %s: %w", record.ID, err)
 	}
 	if err := os.MkdirAll(r.path(record.ID), 0o700); err != nil {
-		return fmt.Errorf("make the instance's directory: %w", err)
+		return cluster.DiskFull(r.directory, fmt.Errorf("make the instance's directory: %w", err))
 	}
 	return writeFile(filepath.Join(r.path(record.ID), recordFile), append(data, '\n'), durable)
 }

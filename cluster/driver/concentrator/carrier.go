@@ -57,7 +57,7 @@ func (c carrier) write(d description) error {
 func (c carrier) replace(name string, data []byte) error {
 	temporary := c.file(name + ".new")
 	if err := os.WriteFile(temporary, data, 0o600); err != nil {
-		return fmt.Errorf("keep CNCI %s: %w", c.id, err)
+		return cluster.DiskFull(c.directory, fmt.Errorf("keep CNCI %s: %w", c.id, err))
 	}
 	if err := os.Rename(temporary, c.file(name)); err != nil {
 		return fmt.Errorf("keep CNCI %s: %w", c.id, err)

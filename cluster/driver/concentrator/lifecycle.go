@@ -38,7 +38,7 @@ func (d *Driver) create(ctx context.Context, instance driver.Instance, progress 
 		return fmt.Errorf("%w: CNCI %s already has generation %d", cluster.ErrConflict, c.id, before.Generation)
 	}
 	if err := os.MkdirAll(c.directory, 0o700); err != nil {
-		return fmt.Errorf("make the CNCI's directory: %w", err)
+		return cluster.DiskFull(filepath.Dir(c.directory), fmt.Errorf("make the CNCI's directory: %w", err))
 	}
 	progress("create", "making the network namespace")
 	path, err := d.config.Namespaces.Create(ctx, c.id)
