@@ -156,7 +156,7 @@ func (d decider) pending() decision {
 	return d.command(place, d.t.Answer, "place it")
 }
 
-// scheduled instances have a node and wait for their network, a bounded time.
+// scheduled instances have a node and wait for their network, a bounded time. What they wait for is told when that takes longer than an answer.
 func (d decider) scheduled() decision {
 	if d.s.ready || d.i.Desired == cluster.WantStopped || d.m.last.action == start && d.m.last.generation == d.i.Generation {
 		return d.running(d.start(d.t.Answer))
@@ -165,7 +165,14 @@ func (d decider) scheduled() decision {
 	if !d.now.Before(until) && d.s.linked {
 		return d.mark(cluster.Failed, d.s.obstacle)
 	}
-	return d.running(decision{wake: until})
+	told := d.m.isolated.Add(d.t.Answer)
+	switch {
+	case d.s.obstacle == "" || d.i.Reason == d.s.obstacle || !d.s.linked:
+		return d.running(decision{wake: until})
+	case d.now.Before(told):
+		return d.running(decision{wake: until}.before(told))
+	}
+	return d.running(d.mark(d.i.State, d.s.obstacle))
 }
 
 // start has the instance's node start it, not before other nodes could say that it is theirs.

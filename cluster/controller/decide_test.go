@@ -57,6 +57,8 @@ func TestDecide(t *testing.T) {
 
 		{name: "network ready", i: instance(cluster.Scheduled, active, node), m: memory{isolated: now}, s: ready, action: start},
 		{name: "network not ready", i: instance(cluster.Scheduled, active, node), m: memory{isolated: ago(time.Second)}, s: up, wake: in(59 * time.Second)},
+		{name: "network not ready for a reason", i: instance(cluster.Scheduled, active, node), m: memory{isolated: ago(time.Second)}, s: surroundings{linked: true, obstacle: "no DHCP"}, wake: in(4 * time.Second)},
+		{name: "network not ready for long", i: instance(cluster.Scheduled, active, node), m: memory{isolated: ago(6 * time.Second)}, s: surroundings{linked: true, obstacle: "no DHCP"}, action: mark, state: cluster.Scheduled, reason: "no DHCP"},
 		{name: "network never ready", i: instance(cluster.Scheduled, active, node), m: memory{isolated: ago(time.Minute)}, s: surroundings{linked: true, obstacle: "no DHCP"}, action: mark, state: cluster.Failed, reason: "no DHCP"},
 		{name: "network never ready without a link", i: instance(cluster.Scheduled, active, node), m: memory{isolated: ago(time.Minute)}, wake: now},
 		{name: "start sent", i: instance(cluster.Scheduled, active, node), m: sent(start, time.Second, 1), s: ready, wake: in(4 * time.Second)},

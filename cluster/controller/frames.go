@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"slices"
@@ -146,10 +147,11 @@ func (r *reconciler) notPlaced(body payload.PlacementFailure, now time.Time) {
 		return
 	}
 	m.last = command{}
-	m.refusal, m.refusedAt, m.permanent, m.avoid = clip(body.Reason), now, body.Permanent, nil
-	if m.refusal == "" {
-		m.refusal = "no node has room for it"
+	reason := cmp.Or(body.Reason, "no node has room for it")
+	if len(m.avoid) > 0 {
+		reason += "; the last node said: " + m.refusal
 	}
+	m.refusal, m.refusedAt, m.permanent, m.avoid = clip(reason), now, body.Permanent, nil
 	r.dirty[body.Instance] = true
 }
 
