@@ -110,6 +110,7 @@ type Quota struct {
 	MemoryMiB         Limit `json:"memory_mib"`
 	DiskMiB           Limit `json:"disk_mib"`
 	Images            Limit `json:"images"`
+	ExternalIPs       Limit `json:"external_ips"`
 	InstanceVCPUs     Limit `json:"instance_vcpus"` // of one instance
 	InstanceMemoryMiB Limit `json:"instance_memory_mib"`
 	InstanceDiskMiB   Limit `json:"instance_disk_mib"`
@@ -129,16 +130,17 @@ func (q *Quota) UnmarshalJSON(text []byte) error {
 // NoQuota is the quota that allows everything.
 func NoQuota() Quota {
 	return Quota{
-		Instances: Unlimited, VCPUs: Unlimited, MemoryMiB: Unlimited, DiskMiB: Unlimited, Images: Unlimited,
+		Instances: Unlimited, VCPUs: Unlimited, MemoryMiB: Unlimited, DiskMiB: Unlimited, Images: Unlimited, ExternalIPs: Unlimited,
 		InstanceVCPUs: Unlimited, InstanceMemoryMiB: Unlimited, InstanceDiskMiB: Unlimited,
 	}
 }
 
-// Usage is what a tenant holds: reserved at creation, given back when the instance or image is gone.
+// Usage is what a tenant holds: reserved at creation, given back when the instance, image or external IP is gone.
 type Usage struct {
-	Instances int64 `json:"instances"`
-	CPU       CPU   `json:"vcpus"`
-	MemoryMiB int64 `json:"memory_mib"`
-	DiskMiB   int64 `json:"disk_mib,omitempty"`
-	Images    int64 `json:"images,omitempty"`
+	Instances   int64 `json:"instances"`
+	CPU         CPU   `json:"vcpus"`
+	MemoryMiB   int64 `json:"memory_mib"`
+	DiskMiB     int64 `json:"disk_mib,omitempty"`
+	Images      int64 `json:"images,omitempty"`
+	ExternalIPs int64 `json:"external_ips,omitempty"`
 }

@@ -20,6 +20,7 @@ type Instance struct {
 	Node        string            `json:"node" doc:"id of its node, empty before it has one"`
 	MAC         string            `json:"mac"`
 	Addresses   []netip.Addr      `json:"addresses" nullable:"false" doc:"in its tenant's network"`
+	ExternalIPs []netip.Addr      `json:"external_ips" nullable:"false" doc:"addresses that are attached to it, and reach it from outside its network"`
 	SSH         *Endpoint         `json:"ssh,omitempty" doc:"where a login reaches it from outside its network, if it can"`
 	Subnet      string            `json:"subnet" doc:"id of its subnet"`
 	Labels      map[string]string `json:"labels" nullable:"false"`
@@ -187,6 +188,7 @@ const (
 	QuotaMemoryMiB         = "memory_mib"
 	QuotaDiskMiB           = "disk_mib"
 	QuotaImages            = "images"
+	QuotaExternalIPs       = "external_ips"
 	QuotaInstanceVCPUs     = "instance_vcpus" // of one instance
 	QuotaInstanceMemoryMiB = "instance_memory_mib"
 	QuotaInstanceDiskMiB   = "instance_disk_mib"
@@ -194,7 +196,7 @@ const (
 
 // QuotaItem is one bounded amount.
 type QuotaItem struct {
-	Name  string  `json:"name" doc:"instances, vcpus, memory_mib, disk_mib, images: what all of the tenant's may be; instance_vcpus, instance_memory_mib, instance_disk_mib: what each instance may have"`
+	Name  string  `json:"name" doc:"instances, vcpus, memory_mib, disk_mib, images, external_ips: what all of the tenant's may be; instance_vcpus, instance_memory_mib, instance_disk_mib: what each instance may have"`
 	Limit string  `json:"limit" doc:"a whole number, or unlimited"`
 	Used  float64 `json:"used"`
 	Each  bool    `json:"each" doc:"it bounds one instance, not their sum: none of it is used"`

@@ -9,10 +9,10 @@ import (
 	"github.com/ciaocloud/ciao/cluster/controller"
 )
 
-func instanceOf(i cluster.Instance, workload string) api.Instance {
+func instanceOf(i cluster.Instance, workload string, external []netip.Addr) api.Instance {
 	return api.Instance{
 		ID: i.ID, Name: i.Name, Tenant: i.Tenant, Workload: workload, WorkloadID: i.Workload, Kind: i.Kind, State: i.State,
-		Desired: i.Desired, Node: i.Node, MAC: i.MAC, Addresses: list(i.Addresses), Subnet: i.Subnet, Labels: dictionary(i.Labels),
+		Desired: i.Desired, Node: i.Node, MAC: i.MAC, Addresses: list(i.Addresses), ExternalIPs: list(external), Subnet: i.Subnet, Labels: dictionary(i.Labels),
 		Created: i.Created, Changed: i.Changed, Reason: i.Reason, Explanation: i.Explanation, ExitCode: i.ExitCode,
 		Generation: i.Generation, VCPUs: vcpus(i.Spec.Requirements.VCPUs), MemoryMiB: i.Spec.Requirements.MemoryMiB, DiskMiB: i.Spec.Requirements.DiskMiB,
 	}
@@ -77,6 +77,7 @@ func quotaOf(tenant string, quota cluster.Quota, used cluster.Usage) api.Quota {
 		{Name: api.QuotaMemoryMiB, Limit: quota.MemoryMiB.String(), Used: float64(used.MemoryMiB)},
 		{Name: api.QuotaDiskMiB, Limit: quota.DiskMiB.String(), Used: float64(used.DiskMiB)},
 		{Name: api.QuotaImages, Limit: quota.Images.String(), Used: float64(used.Images)},
+		{Name: api.QuotaExternalIPs, Limit: quota.ExternalIPs.String(), Used: float64(used.ExternalIPs)},
 		{Name: api.QuotaInstanceVCPUs, Limit: quota.InstanceVCPUs.String(), Each: true},
 		{Name: api.QuotaInstanceMemoryMiB, Limit: quota.InstanceMemoryMiB.String(), Each: true},
 		{Name: api.QuotaInstanceDiskMiB, Limit: quota.InstanceDiskMiB.String(), Each: true},

@@ -3,6 +3,7 @@ package apiserver
 import (
 	"context"
 	"io"
+	"net/netip"
 
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/controller"
@@ -58,6 +59,20 @@ type UseCases interface {
 
 	CNCIs(ctx context.Context, scope string) ([]controller.CNCI, error)
 	CNCI(ctx context.Context, scope, id string) (controller.CNCI, error)
+
+	CreatePool(ctx context.Context, name string, prefixes []netip.Prefix) (cluster.Pool, error)
+	Pools(ctx context.Context) ([]cluster.Pool, error)
+	Pool(ctx context.Context, ref string) (cluster.Pool, error)
+	UpdatePool(ctx context.Context, ref string, add, remove []netip.Prefix) (cluster.Pool, error)
+	DeletePool(ctx context.Context, ref string) error
+
+	CreateExternalIP(ctx context.Context, tenant string, request controller.ExternalIPRequest) (controller.ExternalIP, error)
+	ExternalIPs(ctx context.Context, scope string) ([]controller.ExternalIP, error)
+	ExternalAddresses(instance string) []netip.Addr
+	ExternalIP(ctx context.Context, scope, address string) (controller.ExternalIP, error)
+	AttachExternalIP(ctx context.Context, scope, address, instance string) (controller.ExternalIP, error)
+	DetachExternalIP(ctx context.Context, scope, address string) (controller.ExternalIP, error)
+	DeleteExternalIP(ctx context.Context, scope, address string) error
 
 	Events(ctx context.Context, scope string, filter controller.EventFilter) (events []cluster.Event, next string, err error)
 	ClearEvents(ctx context.Context) (count int, err error)

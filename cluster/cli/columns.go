@@ -24,6 +24,7 @@ var instanceColumns = []column[api.Instance]{
 	{Title: "node", Value: func(i api.Instance) string { return i.Node }},
 	{Title: "placement", Value: func(i api.Instance) string { return i.Explanation }},
 	{Title: "addresses", Value: func(i api.Instance) string { return join(i.Addresses) }},
+	{Title: "external ips", Value: func(i api.Instance) string { return join(i.ExternalIPs) }},
 	{Title: "mac", Value: func(i api.Instance) string { return i.MAC }},
 	{Title: "subnet", Value: func(i api.Instance) string { return i.Subnet }},
 	{Title: "ssh", Value: func(i api.Instance) string { return endpoint(i.SSH) }},
@@ -143,6 +144,24 @@ var tenantColumns = []column[api.Tenant]{
 	{Title: "subnet bits", Value: func(t api.Tenant) string { return strconv.Itoa(t.SubnetBits) }},
 	{Title: "privileged containers", Value: func(t api.Tenant) string { return strconv.FormatBool(t.PrivilegedContainers) }},
 	{Title: "created", Value: func(t api.Tenant) string { return clock(t.Created) }},
+}
+
+var poolColumns = []column[api.Pool]{
+	{Title: "name", Value: func(p api.Pool) string { return p.Name }},
+	{Title: "free", Value: func(p api.Pool) string { return strconv.Itoa(p.Free) }},
+	{Title: "total", Value: func(p api.Pool) string { return strconv.Itoa(p.Total) }},
+	{Title: "addresses", Value: func(p api.Pool) string { return join(p.Addresses) }},
+	{Title: "id", Value: func(p api.Pool) string { return p.ID }},
+}
+
+var externalIPColumns = []column[api.ExternalIP]{
+	{Title: "address", Value: func(e api.ExternalIP) string { return e.Address.String() }},
+	{Title: "state", Value: func(e api.ExternalIP) string { return string(e.State) }},
+	{Title: "instance", Value: func(e api.ExternalIP) string { return e.Instance }},
+	{Title: "internal", Value: func(e api.ExternalIP) string { return e.Internal }},
+	{Title: "pool", Value: func(e api.ExternalIP) string { return e.Pool }},
+	{Title: "tenant", Value: func(e api.ExternalIP) string { return e.Tenant }},
+	{Title: "reason", Value: func(e api.ExternalIP) string { return e.Reason }},
 }
 
 var cnciColumns = []column[api.CNCI]{

@@ -18,7 +18,7 @@ import (
 )
 
 func (s *session) create() *cobra.Command {
-	return terminal.Group("create", "Create instances, workloads, images and tenants", s.createInstance(), s.createWorkload(), s.createImage(), s.createTenant())
+	return terminal.Group("create", "Create instances, workloads, images, external IPs and tenants", s.createInstance(), s.createWorkload(), s.createImage(), s.createTenant(), s.createPool(), s.createExternalIP())
 }
 
 func (s *session) createInstance() *cobra.Command {

@@ -12,11 +12,13 @@ import (
 )
 
 func (s *session) delete() *cobra.Command {
-	group := terminal.Group("delete", "Delete instances, workloads, images, tenants, nodes and events",
+	group := terminal.Group("delete", "Delete instances, workloads, images, external IPs, tenants, nodes, …",
 		s.deleteInstance(),
 		s.deleteOne(workloads, "Delete a workload that no instance uses", (*client.Client).DeleteWorkload),
 		s.deleteOne(images, "Delete an image that nothing uses", (*client.Client).DeleteImage),
-		s.deleteOne(tenants, "Delete a tenant that has no instances (operator)", (*client.Client).DeleteTenant),
+		s.deleteOne(externalIPs, "Give an external IP that is attached to nothing back to its pool", (*client.Client).DeleteExternalIP),
+		s.deleteOne(pools.asOperator(), "Delete a pool that no tenant has an address of (operator)", (*client.Client).DeletePool),
+		s.deleteOne(tenants, "Delete a tenant that has neither instances nor external IPs (operator)", (*client.Client).DeleteTenant),
 		s.deleteOne(nodes, "Forget a node that is not connected and has nothing (operator)", (*client.Client).DeleteNode),
 		&cobra.Command{
 			Use: "events", Short: "Forget all events (operator)", Args: terminal.Arguments(),

@@ -22,6 +22,8 @@ func (s *session) list() *cobra.Command {
 		s.listNodes(),
 		listOf(s, tenants, "the tenants that you may act for", tenantColumns, (*client.Client).Tenants, byName(func(t api.Tenant) string { return t.Name })),
 		listOf(s, cncis, "the CNCIs of the tenant's subnets", cnciColumns, (*client.Client).CNCIs, byName(func(c api.CNCI) string { return c.Tenant })),
+		listOf(s, pools, "the pools of external IPs", poolColumns, (*client.Client).Pools, byName(func(p api.Pool) string { return p.Name })),
+		listOf(s, externalIPs, "the tenant's external IPs", externalIPColumns, (*client.Client).ExternalIPs, func(a, b api.ExternalIP) int { return a.Address.Compare(b.Address) }),
 		s.listQuotas(), s.listEvents())
 	group.Aliases = []string{"ls"}
 	return group

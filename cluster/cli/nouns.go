@@ -45,6 +45,14 @@ var (
 		items, err := c.Tenants(ctx)
 		return namesOf(items, func(t api.Tenant) string { return t.Name }), err
 	}}
+	pools = noun{"pools", "POOL", false, func(ctx context.Context, c *client.Client) ([]string, error) {
+		items, err := c.Pools(ctx)
+		return namesOf(items, func(p api.Pool) string { return p.Name }), err
+	}}
+	externalIPs = noun{"external-ips", "ADDRESS", false, func(ctx context.Context, c *client.Client) ([]string, error) {
+		items, err := c.ExternalIPs(ctx)
+		return namesOf(items, func(e api.ExternalIP) string { return e.Address.String() }), err
+	}}
 	cncis = noun{"cncis", "ID", false, func(ctx context.Context, c *client.Client) ([]string, error) {
 		items, err := c.CNCIs(ctx)
 		return namesOf(items, func(c api.CNCI) string { return c.ID }), err
@@ -57,6 +65,12 @@ func namesOf[T any](items []T, name func(T) string) []string {
 		names[i] = name(item)
 	}
 	return names
+}
+
+// asOperator is the noun of commands that only operators may give.
+func (n noun) asOperator() noun {
+	n.operator = true
+	return n
 }
 
 // singular is the noun of commands on one thing.

@@ -9,7 +9,7 @@ import (
 
 // verbs are the commands with what they act on.
 var verbs = map[string]string{
-	"create": "instance workload tenant", "list": "instances workloads nodes tenants cncis quotas events", "show": "instance workload node tenant cnci",
+	"create": "instance workload tenant pool external-ip", "list": "instances workloads nodes tenants cncis pools external-ips quotas events", "show": "instance workload node tenant cnci pool external-ip",
 	"start": "instance", "stop": "instance", "restart": "instance", "wait": "instance", "update": "quota tenant", "delete": "instance workload tenant events",
 	"store": "backup check restore settle", "revoke": "certificate", "ssntp": "tap", "run": "controller scheduler launcher cnci",
 }
@@ -67,7 +67,7 @@ func TestCompletionKnowsLiveNames(t *testing.T) {
 		{"delete workload b", "busybox"},
 		{"show tenant _", "blue green"},
 		{"update quota _", "blue green"},
-		{"update quota blue _", "instances vcpus memory_mib disk_mib images instance_vcpus instance_memory_mib instance_disk_mib"},
+		{"update quota blue _", "instances vcpus memory_mib disk_mib images external_ips instance_vcpus instance_memory_mib instance_disk_mib"},
 		{"update quota blue vcpus _", "unlimited"},
 		{"update quota blue vcpus 5 _", ""},
 		{"show cnci _", cnci},

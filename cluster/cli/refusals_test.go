@@ -65,7 +65,7 @@ func TestWrongValues(t *testing.T) {
 		{"create tenant blue", 4, "choose another"},
 		{"update tenant blue", 2, "nothing to change"},
 		{"update tenant blue --name green", 4, "green"},
-		{"update quota blue bananas 5", 2, "the quotas are [disk_mib images instance_disk_mib"},
+		{"update quota blue bananas 5", 2, "the quotas are [disk_mib external_ips images instance_disk_mib"},
 		{"update quota blue instances many", 2, "a whole number from 0, or the word unlimited"},
 		{"create workload /no/such.yaml", 3, "/no/such.yaml"},
 		{"create workload /dev/null", 2, "empty"},

@@ -16,6 +16,8 @@ func (s *session) show() *cobra.Command {
 		showOf(s, images, imageColumns, (*client.Client).Image),
 		showOf(s, nodes, nodeColumns, (*client.Client).Node),
 		showOf(s, tenants, tenantColumns, (*client.Client).Tenant),
+		showOf(s, pools, poolColumns, (*client.Client).Pool),
+		showOf(s, externalIPs, externalIPColumns, (*client.Client).ExternalIP),
 		showOf(s, cncis, cnciColumns, (*client.Client).CNCI))
 }
 

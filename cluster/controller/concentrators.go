@@ -71,6 +71,7 @@ func (r *reconciler) tendNetworks(view store.Reader, now time.Time) {
 			r.retire(view, n, now)
 		}
 		r.configure(view, n, now)
+		r.tendExternalIPs(n)
 		r.newPaths(view, n, news)
 	}
 	if r.linked {
@@ -170,7 +171,7 @@ func (r *reconciler) configure(view store.Reader, n *network, now time.Time) {
 		return
 	}
 	n.changed = noTime
-	next := n.build(uint64(r.revision), r.c.domain, func(node string) []netip.Addr { return r.underlayOf(view, node) })
+	next := n.build(uint64(r.revision), r.c.domain, r.lent, func(node string) []netip.Addr { return r.underlayOf(view, node) })
 	if next.equal(n.applied) {
 		return
 	}
@@ -192,6 +193,10 @@ func (r *reconciler) concentratorState(source string, body payload.ConcentratorS
 		return
 	}
 	n.heard, n.newest, n.problem, n.due = true, body.Revision, clip(body.Problem), true
+	n.unclaimed = map[netip.Addr]string{}
+	for _, u := range body.Unclaimed {
+		n.unclaimed[u.External] = clip(u.Problem)
+	}
 	if body.Underlay.IsValid() && body.Underlay != n.cnci.Underlay {
 		r.editInstance(source, func(i *cluster.Instance) bool {
 			i.Underlay = body.Underlay

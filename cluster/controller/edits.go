@@ -142,6 +142,7 @@ func removeInstance(tx store.Tx, i cluster.Instance) error {
 	return errors.Join(
 		usages.Put(tx, usage),
 		releaseAddress(tx, i),
+		detachAll(tx, i.ID),
 		instances.Delete(tx, i.ID),
 		events.Put(tx, instanceEvent(i, cluster.Info, "Deleted", "Instance "+i.Name+" was deleted.")))
 }

@@ -36,6 +36,9 @@ type fakeCluster struct {
 	seen     []string      // operands, in order
 	problems []string      // what must never happen
 	pace     time.Duration // what things take
+
+	problem   string              // of every CNCI: it applies nothing
+	elsewhere map[netip.Addr]bool // addresses that others on the underlay have
 }
 
 type delivery struct {
@@ -65,6 +68,7 @@ type fakeAgent struct {
 	revision uint64
 	hosts    int
 	underlay netip.Addr
+	mappings []payload.Mapping // applied
 }
 
 func newFakeCluster(ctx context.Context) *fakeCluster {
@@ -432,7 +436,13 @@ func (f *fakeCluster) startAgent(node *fakeNode, s payload.Start) {
 }
 
 func (f *fakeCluster) agentReport(id string, agent *fakeAgent) {
-	f.tell(id, ssntp.ConcentratorState, payload.ConcentratorState{Concentrator: id, Revision: agent.revision, Underlay: agent.underlay})
+	state := payload.ConcentratorState{Concentrator: id, Revision: agent.revision, Underlay: agent.underlay, Problem: f.problem}
+	for _, m := range agent.mappings {
+		if f.elsewhere[m.External] {
+			state.Unclaimed = append(state.Unclaimed, payload.Unclaimed{External: m.External, Problem: "in use elsewhere"})
+		}
+	}
+	f.tell(id, ssntp.ConcentratorState, state)
 }
 
 func (f *fakeCluster) applied(id string, agent *fakeAgent, wanted payload.Concentrator) {
@@ -440,8 +450,8 @@ func (f *fakeCluster) applied(id string, agent *fakeAgent, wanted payload.Concen
 		if f.agents[id] != agent {
 			return
 		}
-		if wanted.Revision > agent.revision {
-			agent.revision, agent.hosts = wanted.Revision, len(wanted.Hosts)
+		if wanted.Revision > agent.revision && f.problem == "" {
+			agent.revision, agent.hosts, agent.mappings = wanted.Revision, len(wanted.Hosts), wanted.Mappings
 		}
 		if f.nodes[agent.node].connected {
 			f.agentReport(id, agent)

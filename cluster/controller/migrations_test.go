@@ -3,10 +3,12 @@ package controller
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -47,7 +49,7 @@ func makeStore(t *testing.T) {
 		w.stop()
 		<-w.done
 		w.create(2, "later") // stays a batch: nobody unfolds it
-		if _, err := w.db.Update(w.ctx, func(tx store.Tx) error { return images.Put(tx, activeImage(w.tenant.ID)) }); err != nil {
+		if _, err := w.db.Update(w.ctx, func(tx store.Tx) error { return putSamples(tx, w.tenant.ID) }); err != nil {
 			t.Fatal(err)
 		}
 		s, err := w.db.Snapshot(w.ctx)
@@ -64,6 +66,18 @@ func makeStore(t *testing.T) {
 		}
 		w.db.Close()
 	})
+}
+
+// putSamples adds rows of what nobody made.
+func putSamples(tx store.Tx, tenant string) error {
+	prefix := netip.MustParsePrefix("198.51.100.16/28")
+	pool := cluster.Pool{ID: "66666666-6666-4666-8666-666666666666", Name: "lab", Prefixes: []netip.Prefix{prefix}, Lent: 1, Created: time.Now().UTC()}
+	external := cluster.ExternalIP{
+		Address: prefix.Addr().Next(), Pool: pool.ID, Tenant: tenant, State: cluster.ExternalReserved, Created: time.Now().UTC(),
+	}
+	usage, err := usages.Get(tx, tenant)
+	usage.Usage.ExternalIPs++
+	return errors.Join(err, usages.Put(tx, usage), images.Put(tx, activeImage(tenant)), pools.Put(tx, pool), externalIPs.Put(tx, external))
 }
 
 func activeImage(tenant string) cluster.Image {
@@ -158,6 +172,8 @@ func checkStored(t *testing.T, r store.Reader, rows map[string][]byte) {
 	take(read, r, nodes, func(v cluster.Node) string { return v.ID })
 	take(read, r, events, func(v cluster.Event) string { return v.ID })
 	take(read, r, images, func(v cluster.Image) string { return v.ID })
+	take(read, r, pools, func(v cluster.Pool) string { return v.ID })
+	take(read, r, externalIPs, func(v cluster.ExternalIP) string { return v.Address.String() })
 	take(read, r, restorations, func(v restoration) string { return v.Key })
 	for _, path := range slices.Sorted(maps.Keys(rows)) {
 		if strings.HasPrefix(path, "_/") {

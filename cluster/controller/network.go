@@ -19,14 +19,17 @@ type network struct {
 	nodes  map[string]int    // node → instances; key empty: those without a node
 	paths  paths
 
-	due     bool      // to be tended
-	changed time.Time // since when the wanted state may differ from what was sent; zero: it does not
-	flight  *wanted   // sent, not yet applied
-	applied *wanted   // applied by the CNCI, as far as known
-	newest  uint64    // revision that the CNCI reported last
-	heard   bool      // its agent has reported since this controller leads
-	problem string    // its agent's
-	idle    time.Time // since when nobody has an address; zero: somebody has
+	external map[netip.Addr]cluster.ExternalIP
+
+	due       bool                  // to be tended
+	changed   time.Time             // since when the wanted state may differ from what was sent; zero: it does not
+	flight    *wanted               // sent, not yet applied
+	applied   *wanted               // applied by the CNCI, as far as known
+	newest    uint64                // revision that the CNCI reported last
+	heard     bool                  // its agent has reported since this controller leads
+	problem   string                // its agent's
+	unclaimed map[netip.Addr]string // of the applied external addresses, those that the CNCI could not take, and why
+	idle      time.Time             // since when nobody has an address; zero: somebody has
 }
 
 // wanted is a wanted state of a CNCI on its way.
@@ -47,6 +50,7 @@ func newNetwork() *network {
 // clear forgets what follows from the store.
 func (n *network) clear() {
 	n.hosts, n.at, n.nodes = map[string]payload.Host{}, map[string]string{}, map[string]int{}
+	n.external = map[netip.Addr]cluster.ExternalIP{}
 	n.cnci = cluster.Instance{}
 	n.touch()
 }
@@ -95,7 +99,7 @@ func (n *network) depart(node string) {
 // observeCNCI takes in the CNCI's row.
 func (n *network) observeCNCI(i cluster.Instance) {
 	if n.cnci.ID != i.ID {
-		n.flight, n.applied, n.heard, n.newest, n.problem = nil, nil, false, 0, ""
+		n.flight, n.applied, n.heard, n.newest, n.problem, n.unclaimed = nil, nil, false, 0, "", nil
 	}
 	n.cnci = i
 	n.touch()
@@ -146,11 +150,12 @@ func (n *network) revision() uint64 {
 }
 
 // build makes the wanted state.
-func (n *network) build(revision uint64, domain string, underlay func(node string) []netip.Addr) *wanted {
+func (n *network) build(revision uint64, domain string, lent []netip.Prefix, underlay func(node string) []netip.Addr) *wanted {
 	w := &wanted{hosts: map[string]netip.Addr{}, nodes: map[netip.Addr]bool{}}
 	w.body = payload.Concentrator{
 		Revision: max(revision, n.newest+1), Subnet: n.subnet.ID, Tenant: n.subnet.Tenant, Key: n.subnet.Key,
 		Prefix: n.subnet.Prefix, Gateway: n.subnet.Gateway, Domain: domain,
+		Mappings: n.mappings(), Lent: lent,
 	}
 	for _, id := range slices.Sorted(maps.Keys(n.hosts)) {
 		host := n.hosts[id]
@@ -170,5 +175,6 @@ func (n *network) build(revision uint64, domain string, underlay func(node strin
 // equal says that two wanted states are the same but for their revisions. A host never changes what it is, but may have
 // another node.
 func (w *wanted) equal(o *wanted) bool {
-	return o != nil && maps.Equal(w.hosts, o.hosts) && maps.Equal(w.nodes, o.nodes)
+	return o != nil && maps.Equal(w.hosts, o.hosts) && maps.Equal(w.nodes, o.nodes) &&
+		slices.Equal(w.body.Mappings, o.body.Mappings) && slices.Equal(w.body.Lent, o.body.Lent)
 }

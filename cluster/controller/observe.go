@@ -49,6 +49,13 @@ func (r *reconciler) observe(ctx context.Context, batch store.Batch) {
 			r.tendTenant(row.Key)
 		}
 	}
+	for row := range externalIPs.Changes(batch) {
+		r.observeExternalIP(row.Old, row.New, row.Deleted)
+	}
+	for range pools.Changes(batch) {
+		r.peek(r.observePools)
+		break
+	}
 	r.observeRestorations(batch)
 }
 
@@ -78,6 +85,10 @@ func (r *reconciler) resync(view store.Reader) {
 	for instance := range instances.All(view) {
 		r.observeInstance(cluster.Instance{}, instance, false)
 	}
+	for e := range externalIPs.All(view) {
+		r.observeExternalIP(cluster.ExternalIP{}, e, false)
+	}
+	r.observePools(view)
 	if !r.begun {
 		r.beginRestored(view)
 		r.refresh()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -31,6 +32,7 @@ type reconciler struct {
 	memories  map[string]*memory // by instance
 	peers     map[string]*peer   // by node
 	networks  map[string]*network
+	lent      []netip.Prefix    // ranges of all pools
 	cncis     map[string]string // instance id of a CNCI → subnet
 	version   uint64            // of paths, the last that was given away; no other controller gives the same
 	doubted   map[string]bool   // nodes that may not have got the paths that they were told
@@ -56,7 +58,7 @@ func newReconciler(c *Controller, link Link, box *mailbox) *reconciler {
 
 // watched are the tables that the reconciler follows.
 func watched() []string {
-	return []string{instances.Name(), batches.Name(), subnets.Name(), nodes.Name(), tenants.Name(), restorations.Name()}
+	return []string{instances.Name(), batches.Name(), subnets.Name(), nodes.Name(), tenants.Name(), restorations.Name(), pools.Name(), externalIPs.Name()}
 }
 
 // run is the loop: take what has come, record it in as few transactions as possible, decide, act.

@@ -39,6 +39,7 @@ type QuotaUpdate struct {
 	MemoryMiB         *cluster.Limit
 	DiskMiB           *cluster.Limit
 	Images            *cluster.Limit
+	ExternalIPs       *cluster.Limit
 	InstanceVCPUs     *cluster.Limit
 	InstanceMemoryMiB *cluster.Limit
 	InstanceDiskMiB   *cluster.Limit

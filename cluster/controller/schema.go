@@ -16,6 +16,8 @@ const (
 	byName     = "name" // of instances: tenant/name
 	byState    = "state"
 	byGroup    = "group" // of instances: togetherKey, spreadKey
+	byPool     = "pool"
+	byInstance = "instance"
 )
 
 // usageRow is what a tenant holds. Every transaction that adds or removes an instance of the tenant writes it: it puts them one
@@ -66,6 +68,14 @@ var (
 	nodes = store.NewTable("nodes", func(n cluster.Node) string { return n.ID },
 		store.Index[cluster.Node]{Name: byName, Keys: func(n cluster.Node) []string { return known(n.Hostname) }})
 
+	pools = store.NewTable("pools", func(p cluster.Pool) string { return p.ID })
+
+	externalIPs = store.NewTable("external-ips", func(e cluster.ExternalIP) string { return e.Address.String() },
+		store.Index[cluster.ExternalIP]{Name: byTenant, Keys: func(e cluster.ExternalIP) []string { return []string{e.Tenant} }},
+		store.Index[cluster.ExternalIP]{Name: byPool, Keys: func(e cluster.ExternalIP) []string { return []string{e.Pool} }},
+		store.Index[cluster.ExternalIP]{Name: bySubnet, Keys: func(e cluster.ExternalIP) []string { return known(e.Subnet) }},
+		store.Index[cluster.ExternalIP]{Name: byInstance, Keys: func(e cluster.ExternalIP) []string { return known(e.Instance) }})
+
 	events = store.NewTable("events", func(e cluster.Event) string { return e.ID },
 		store.Index[cluster.Event]{Name: byTenant, Keys: func(e cluster.Event) []string { return known(e.Tenant) }})
 )
@@ -73,7 +83,7 @@ var (
 // Schema is what a store for a controller must be opened with.
 func Schema() store.Schema {
 	return store.Schema{Tables: []store.AnyTable{
-		tenants, usages, claims, workloads, instances, batches, subnets, nodes, events, restorations, images,
+		tenants, usages, claims, workloads, instances, batches, subnets, nodes, events, restorations, images, pools, externalIPs,
 	}}
 }
 

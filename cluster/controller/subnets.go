@@ -72,5 +72,5 @@ func releaseAddress(tx store.Tx, instance cluster.Instance) error {
 
 // removeSubnet removes a subnet without instances, and frees its key.
 func removeSubnet(tx store.Tx, subnet cluster.Subnet) error {
-	return errors.Join(claims.Delete(tx, keyClaim(subnet.Key)), subnets.Delete(tx, subnet.ID))
+	return errors.Join(releaseExternalIPs(tx, subnet.ID), claims.Delete(tx, keyClaim(subnet.Key)), subnets.Delete(tx, subnet.ID))
 }

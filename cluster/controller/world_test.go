@@ -236,6 +236,9 @@ func checkTenant(t *testing.T, r store.Reader, tenant cluster.Tenant) {
 		names[i.Name] = true
 		addresses[i.Subnet]++
 	}
+	for range externalIPs.By(r, byTenant, tenant.ID) {
+		sum.ExternalIPs++
+	}
 	if row, err := usages.Get(r, tenant.ID); err != nil || row.Usage != sum {
 		t.Errorf("tenant %s: usage is %+v (%v), its instances make %+v", tenant.Name, row.Usage, err, sum)
 	}

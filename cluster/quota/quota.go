@@ -92,6 +92,7 @@ func exceededBy(quota cluster.Quota, usage, asked cluster.Usage) (exceeded []Exc
 	check("instances", quota.Instances, asked.Instances == 0 || quota.Instances.Allows(after.Instances), usage.Instances, asked.Instances)
 	check("vcpus", quota.VCPUs, asked.CPU == 0 || allowsCPU(quota.VCPUs, after.CPU), usage.CPU, asked.CPU)
 	check("memory_mib", quota.MemoryMiB, asked.MemoryMiB == 0 || quota.MemoryMiB.Allows(after.MemoryMiB), usage.MemoryMiB, asked.MemoryMiB)
+	check("external_ips", quota.ExternalIPs, asked.ExternalIPs == 0 || quota.ExternalIPs.Allows(after.ExternalIPs), usage.ExternalIPs, asked.ExternalIPs)
 	check("images", quota.Images, asked.Images == 0 || quota.Images.Allows(after.Images), usage.Images, asked.Images)
 	check("disk_mib", quota.DiskMiB, asked.DiskMiB == 0 || quota.DiskMiB.Allows(after.DiskMiB), usage.DiskMiB, asked.DiskMiB)
 	return exceeded
@@ -105,21 +106,23 @@ func Release(usage cluster.Usage, each cluster.Resources, n int) cluster.Usage {
 // Sub returns the usage with what is given back taken away.
 func Sub(usage, given cluster.Usage) cluster.Usage {
 	return cluster.Usage{
-		Instances: usage.Instances - given.Instances,
-		CPU:       usage.CPU - given.CPU,
-		MemoryMiB: usage.MemoryMiB - given.MemoryMiB,
-		DiskMiB:   usage.DiskMiB - given.DiskMiB,
-		Images:    usage.Images - given.Images,
+		Instances:   usage.Instances - given.Instances,
+		CPU:         usage.CPU - given.CPU,
+		MemoryMiB:   usage.MemoryMiB - given.MemoryMiB,
+		DiskMiB:     usage.DiskMiB - given.DiskMiB,
+		Images:      usage.Images - given.Images,
+		ExternalIPs: usage.ExternalIPs - given.ExternalIPs,
 	}
 }
 
 func plus(usage, asked cluster.Usage) cluster.Usage {
 	return cluster.Usage{
-		Instances: usage.Instances + asked.Instances,
-		CPU:       usage.CPU + asked.CPU,
-		MemoryMiB: usage.MemoryMiB + asked.MemoryMiB,
-		DiskMiB:   usage.DiskMiB + asked.DiskMiB,
-		Images:    usage.Images + asked.Images,
+		Instances:   usage.Instances + asked.Instances,
+		CPU:         usage.CPU + asked.CPU,
+		MemoryMiB:   usage.MemoryMiB + asked.MemoryMiB,
+		DiskMiB:     usage.DiskMiB + asked.DiskMiB,
+		Images:      usage.Images + asked.Images,
+		ExternalIPs: usage.ExternalIPs + asked.ExternalIPs,
 	}
 }
 

@@ -190,7 +190,7 @@ func (c *Concentrator) claim(ctx context.Context, wanted []network.Mapping) (res
 	for _, m := range wanted {
 		if owner, ok := taken[m.External]; ok {
 			result.refused = append(result.refused, network.Unclaimed{External: m.External,
-				Problem: fmt.Sprintf("%s is in use on the underlay, by a machine with the MAC address %s", m.External, owner)})
+				Problem: fmt.Sprintf("it is in use on the underlay, by a machine with the MAC address %s", owner)})
 			continue
 		}
 		result.mappings = append(result.mappings, m)
