@@ -131,8 +131,25 @@ func (c *Cluster) remove(ctx context.Context, tenant string) error {
 	if _, err := acting.Wait(ctx, instances, client.Deleted, nil); err != nil {
 		return err
 	}
+	if err := releaseExternalIPs(ctx, acting); err != nil {
+		return err
+	}
 	if err := c.Operator.DeleteTenant(ctx, tenant); err != nil && !errors.Is(err, cluster.ErrNotFound) {
 		return err
 	}
 	return nil
+}
+
+// releaseExternalIPs gives back what a tenant without instances has of the pools.
+func releaseExternalIPs(ctx context.Context, acting *client.Client) error {
+	held, err := acting.ExternalIPs(ctx)
+	for _, e := range held {
+		if err == nil {
+			_, err = acting.AwaitExternalIP(ctx, e.Address.String(), cluster.ExternalReserved)
+		}
+		if err == nil {
+			err = acting.DeleteExternalIP(ctx, e.Address.String())
+		}
+	}
+	return err
 }

@@ -72,6 +72,7 @@ func (s *Setup) Verify(ctx context.Context) (err error) {
 		{"the underlay, its nodes and the API are out of reach", p.underlayIsClosed},
 		{"a process of blue is one of them, and sees nothing else", p.processIsEqual},
 		{"a server beyond the machine is reached, through its NAT", p.outsideIsReached},
+		{"an external IP reaches blue's server from here and from green, and only while it is attached", p.externalIPWorks},
 		{"stop and start keep identity and address", p.stopAndStart},
 		{"all of it is deleted, an event says so for each", p.deleteAll},
 		{"no container, no process and no reservation is left", p.nothingIsLeft},
@@ -239,7 +240,7 @@ func (p *proof) stopAndStart(ctx context.Context) error {
 }
 
 func (p *proof) deleteAll(ctx context.Context) error {
-	if err := p.removeInstances(ctx); err != nil {
+	if err := errors.Join(p.removeInstances(ctx), releaseExternalIPs(ctx, p.blue)); err != nil {
 		return err
 	}
 	for _, instance := range p.blues {
@@ -306,6 +307,9 @@ func (p *proof) removeInstances(ctx context.Context) error {
 // removeTenants removes the tenants, if they are there, with all they have, and waits until their CNCIs are gone.
 func (p *proof) removeTenants(ctx context.Context) error {
 	if err := p.removeInstances(ctx); err != nil {
+		return err
+	}
+	if err := errors.Join(releaseExternalIPs(ctx, p.blue), releaseExternalIPs(ctx, p.green)); err != nil {
 		return err
 	}
 	gone := make(map[string]bool)

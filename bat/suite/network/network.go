@@ -64,6 +64,20 @@ func Suite() bat.Suite {
 			Run:         outside,
 		},
 		{
+			Name:        "ExternalIP",
+			Summary:     "An instance is reached by an external IP, and only while it has it.",
+			Description: "Attaches an address of a pool to a tenant's server; another tenant and the tenant itself connect to it and ping it; detaches it.",
+			Expected:    "Both reach the server by it, and the other tenant not by the address behind it; detached, nobody answers; one event Mapped and one Unmapped.",
+			Run:         externalIP,
+		},
+		{
+			Name:        "ExternalIPOfTheDeleted",
+			Summary:     "An external IP outlives the instance that it was attached to.",
+			Description: "Deletes an instance that has an external IP, and attaches that to another.",
+			Expected:    "The tenant has it still, attached to nothing, then mapped to the other.",
+			Run:         externalIPOfTheDeleted,
+		},
+		{
 			Name:        "MTU",
 			Summary:     "The MTU fits the underlay: full packets and long transfers arrive.",
 			Description: "Pings a neighbour and the gateway with the largest packet that fits and with one that must be fragmented, and fetches 8 MiB from a neighbour.",

@@ -1,0 +1,190 @@
+package singlevm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/api"
+	"github.com/ciaocloud/ciao/cluster/client"
+)
+
+// The pool of external IPs that setup makes: addresses of the underlay outside the range of its DHCP server.
+const (
+	poolName  = "lab"
+	poolRange = "198.51.100.16/28"
+)
+
+// makePool makes a pool of external IPs, unless there is one.
+func makePool(ctx context.Context, operator *client.Client) error {
+	present, err := operator.Pools(ctx)
+	if err != nil || len(present) > 0 {
+		return err
+	}
+	_, err = operator.CreatePool(ctx, api.CreatePool{Name: poolName, Addresses: []string{poolRange}})
+	return err
+}
+
+// proofServer is the workload that answers on port 80.
+const proofServer = "web"
+
+// externalIPWorks has an instance of blue reached from this machine and from green by an external IP, and from neither without.
+func (p *proof) externalIPWorks(ctx context.Context) error {
+	pools, err := p.operator.Pools(ctx)
+	if err != nil || len(pools) == 0 {
+		return errors.Join(err, fmt.Errorf("%w: there is no pool of external IPs: `singlevm setup` makes one", cluster.ErrNotFound))
+	}
+	made, err := p.blue.CreateInstances(ctx, api.CreateInstances{Workload: proofServer, Name: proofName + "-web"})
+	if err != nil {
+		return err
+	}
+	if made, err = p.blue.Wait(ctx, made, client.Active, nil); err != nil {
+		return err
+	}
+	created, err := p.blue.CreateExternalIP(ctx, api.CreateExternalIP{Pool: pools[0].Name, Instance: made[0].ID})
+	if err != nil {
+		return err
+	}
+	address := created.Address
+	if _, err := p.blue.AwaitExternalIP(ctx, address.String(), cluster.ExternalMapped); err != nil {
+		return err
+	}
+	if err := answersHTTP(ctx, address); err != nil {
+		return fmt.Errorf("%s of %s does not answer this machine: %w", address, made[0].Name, err)
+	}
+	if err := p.probe.judge(ctx, p.greens[0], works("timeout 5 wget -q -O /dev/null http://%s/", address)); err != nil {
+		return err
+	}
+	if err := p.detach(ctx, address); err != nil {
+		return err
+	}
+	if answersHTTP(ctx, address) == nil {
+		return fmt.Errorf("%s still answers, detached", address)
+	}
+	return p.externalIPInUse(ctx, address, made[0])
+}
+
+func (p *proof) detach(ctx context.Context, address netip.Addr) error {
+	_, err := p.blue.DetachExternalIP(ctx, address.String())
+	if err == nil {
+		_, err = p.blue.AwaitExternalIP(ctx, address.String(), cluster.ExternalReserved)
+	}
+	return err
+}
+
+// externalIPInUse has this machine take the address meanwhile: the cluster must leave it alone, say so, and take it when it is free.
+func (p *proof) externalIPInUse(ctx context.Context, address netip.Addr, instance api.Instance) error {
+	giveBack, err := takeAddress(address)
+	if err != nil {
+		return err
+	}
+	_, err = p.blue.AttachExternalIP(ctx, address.String(), instance.ID)
+	if err == nil {
+		_, err = p.blue.AwaitExternalIP(ctx, address.String(), cluster.ExternalMapped)
+	}
+	if failed := giveBack(); failed != nil {
+		return failed
+	}
+	if !errors.Is(err, cluster.ErrUnavailable) || !strings.Contains(err.Error(), "in use on the underlay") {
+		return fmt.Errorf("%s was in use on the underlay, and to attach it led to: %v", address, err)
+	}
+	for found := (api.ExternalIP{}); found.State != cluster.ExternalMapped; { // it is tried again
+		if found, err = p.blue.ExternalIP(ctx, address.String()); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %s is free again and still %s", cluster.ErrTimeout, address, found.State)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	if err := answersHTTP(ctx, address); err != nil {
+		return err
+	}
+	return p.externalEvents(ctx)
+}
+
+// externalEvents counts what was told of it.
+func (p *proof) externalEvents(ctx context.Context) error {
+	events, err := p.blue.Events(ctx, client.EventFilter{})
+	if err != nil {
+		return err
+	}
+	count := map[string]int{}
+	for _, event := range events {
+		count[event.Reason]++
+	}
+	for reason, want := range map[string]int{"Mapped": 2, "Unmapped": 1, "MappingFailed": 1} {
+		if count[reason] != want {
+			return fmt.Errorf("%d events %s, not %d", count[reason], reason, want)
+		}
+	}
+	return nil
+}
+
+// takeAddress gives this machine's link on the underlay another address, until it is given back.
+func takeAddress(address netip.Addr) (giveBack func() error, err error) {
+	host, err := netlink.LinkByName(underlayHost)
+	if err != nil {
+		return nil, fmt.Errorf("find %s: %w", underlayHost, err)
+	}
+	own, err := netlink.ParseAddr(address.String() + "/32")
+	if err == nil {
+		err = netlink.AddrReplace(host, own)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("give %s the address %s: %w", underlayHost, address, err)
+	}
+	return func() error {
+		if err := netlink.AddrDel(host, own); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
+			return fmt.Errorf("take %s from %s: %w", address, underlayHost, err)
+		}
+		return nil
+	}, nil
+}
+
+// answersHTTP asks for a page once.
+func answersHTTP(ctx context.Context, address netip.Addr) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address.String()+"/", nil)
+	if err != nil {
+		return err
+	}
+	transport := &http.Transport{DisableKeepAlives: true} // without the machine's proxies
+	answer, err := transport.RoundTrip(request)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, answer.Body)
+	return errors.Join(err, answer.Body.Close())
+}
+
+// releaseExternalIPs gives back what a tenant has of the pools, if the tenant is there.
+func releaseExternalIPs(ctx context.Context, c *client.Client) error {
+	held, err := c.ExternalIPs(ctx)
+	if errors.Is(err, cluster.ErrNotFound) {
+		return nil
+	}
+	for _, e := range held {
+		if err == nil && e.Instance != "" {
+			_, err = c.DetachExternalIP(ctx, e.Address.String())
+		}
+		if err == nil {
+			_, err = c.AwaitExternalIP(ctx, e.Address.String(), cluster.ExternalReserved)
+		}
+		if err == nil {
+			err = c.DeleteExternalIP(ctx, e.Address.String())
+		}
+	}
+	return err
+}
