@@ -76,7 +76,7 @@ func (c *Controller) reserve(tx store.Tx, tenantID string, request InstanceReque
 		return cluster.Batch{}, err
 	}
 	if workload.Spec.Privileged && !tenant.Permissions.PrivilegedContainers {
-		return cluster.Batch{}, fmt.Errorf("workload %q: %w: tenant %s may not run privileged containers; an operator can allow it",
+		return cluster.Batch{}, fmt.Errorf("workload %q: %w: tenant %s may not run privileged instances; an operator can allow it",
 			workload.Name, cluster.ErrPermission, tenant.Name)
 	}
 	if workload.Spec, err = withKeys(workload, request.SSHKeys); err != nil {
