@@ -62,7 +62,7 @@ func kill(t testing.TB, pid int) {
 // inside are the instance's processes that are neither shim nor runtime.
 func (n *node) inside(t testing.TB, id string) map[int]bool {
 	t.Helper()
-	pids, err := cgroup.Processes(cgroup.Root, n.config.Mark+"-"+id)
+	pids, err := cgroup.Processes(cgroup.Root, n.config.Mark+"-process-"+id)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,7 +41,7 @@ func (d *Driver) carrier(id string) carrier {
 }
 
 // mark is the name of an instance's control group, and of its network namespace.
-func (d *Driver) mark(id string) string { return d.config.Mark + "-" + id }
+func (d *Driver) mark(id string) string { return d.config.Mark + "-process-" + id }
 
 func (c carrier) file(name string) string { return filepath.Join(c.directory, name) }
 

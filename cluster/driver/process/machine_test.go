@@ -226,7 +226,7 @@ func TestNothingOutlivesTheProcess(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), drivertest.Patience)
 	defer cancel()
-	if left, err := cgroup.Processes(cgroup.Root, n.config.Mark+"-"+instance.ID); err != nil || len(left) > 0 || ctx.Err() != nil {
+	if left, err := cgroup.Processes(cgroup.Root, n.config.Mark+"-process-"+instance.ID); err != nil || len(left) > 0 || ctx.Err() != nil {
 		t.Errorf("processes %v are left, %v", left, err)
 	}
 }

@@ -19,7 +19,7 @@ import (
 type Config struct {
 	// Instances is the directory that holds a directory for each instance, named by its id.
 	Instances string
-	// Mark begins the names of all control groups and network namespaces of the node's processes, and of no other node's.
+	// Mark begins the names of the control groups and network namespaces of the node's processes; it is this node's own.
 	Mark string
 	// Paths are directories of the node, besides /usr and what belongs to it, that processes without an image may read.
 	Paths     []string
