@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -19,6 +20,7 @@ import (
 	"github.com/ciaocloud/ciao/cluster/driver/container"
 	"github.com/ciaocloud/ciao/cluster/driver/container/netplugin"
 	"github.com/ciaocloud/ciao/cluster/driver/process"
+	"github.com/ciaocloud/ciao/cluster/driver/vm"
 	"github.com/ciaocloud/ciao/cluster/launcher"
 	"github.com/ciaocloud/ciao/cluster/network"
 	"github.com/ciaocloud/ciao/cluster/network/kernel"
@@ -106,23 +108,45 @@ func (s *Setup) removeProcesses(ctx context.Context) error {
 	var group errgroup.Group
 	for id, n := range nodes {
 		group.Go(func() error {
-			return n.withProcesses(id, func(processes *process.Driver) error { return processes.Clean(ctx) })
+			return n.withCarriers(id, func(c carriers) error { return c.Clean(ctx) })
 		})
 	}
 	return group.Wait()
 }
 
-// withProcesses does something with the instances of a node that are processes. A machine without the programs for them has none.
-func (n node) withProcesses(id string, do func(*process.Driver) error) error {
-	processes, err := process.New(process.Config{Instances: launcher.InstancesDirectory(n.directory()), Mark: network.NodeNamespace(ClusterName, id)})
-	if errors.Is(err, cluster.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return do(processes)
+// carriers are a node's instances of a kind that the engine knows nothing of.
+type carriers interface {
+	Clean(ctx context.Context) error
+	Crash(ctx context.Context) error
+	Signal(signal syscall.Signal) error
+	Trace(id string) bool
 }
+
+// withCarriers does something with a node's processes, and with its virtual machines. A machine without the programs for a kind has none of it.
+func (n node) withCarriers(id string, do func(carriers) error) error {
+	directory, mark := launcher.InstancesDirectory(n.directory()), network.NodeNamespace(ClusterName, id)
+	processes, noProcesses := process.New(process.Config{Instances: directory, Mark: mark})
+	machines, noMachines := vm.New(vm.Config{Instances: directory, Mark: mark, Taps: noTaps{}})
+	var problems []error
+	for _, kind := range []struct {
+		carriers
+		missing error
+	}{{processes, noProcesses}, {machines, noMachines}} {
+		switch {
+		case errors.Is(kind.missing, cluster.ErrNotFound):
+		case kind.missing != nil:
+			problems = append(problems, kind.missing)
+		default:
+			problems = append(problems, do(kind.carriers))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// noTaps is for a driver that starts nothing.
+type noTaps struct{}
+
+func (noTaps) OpenTap(context.Context, string) (*os.File, error) { return nil, cluster.ErrUnavailable }
 
 // asPlugin does something while it answers for the network plugin of a node without a launcher. The engine calls it for each container,
 // and would wait until its patience runs out.

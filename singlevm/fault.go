@@ -18,7 +18,6 @@ import (
 
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/driver/container"
-	"github.com/ciaocloud/ciao/cluster/driver/process"
 	"github.com/ciaocloud/ciao/cluster/network"
 	"github.com/ciaocloud/ciao/cluster/network/firewall"
 	"github.com/ciaocloud/ciao/cluster/network/netns"
@@ -131,8 +130,8 @@ func (s *Setup) stopNode(ctx context.Context, n node, id string) error {
 			return s.engine.ContainerRemove(ctx, c.ID, engine.RemoveOptions{Force: true})
 		})
 	})
-	crash := func(processes *process.Driver) error { return processes.Crash(ctx) }
-	return errors.Join(err, n.withProcesses(id, crash), removeNode(ctx, id))
+	crash := func(c carriers) error { return c.Crash(ctx) }
+	return errors.Join(err, n.withCarriers(id, crash), removeNode(ctx, id))
 }
 
 // freezeNode stops the launcher first, which would answer for the rest. The kernel, which goes on, must not answer for what stands still.
@@ -171,7 +170,7 @@ func (s *Setup) signalNode(ctx context.Context, n node, id string, number unix.S
 			problems = append(problems, fmt.Errorf("signal %s: %w", daemon.Name, err))
 		}
 	}
-	problems = append(problems, n.withProcesses(id, func(processes *process.Driver) error { return processes.Signal(number) }))
+	problems = append(problems, n.withCarriers(id, func(c carriers) error { return c.Signal(number) }))
 	spaces := spacesOf(id)
 	instances, err := spaces.List(ctx)
 	problems = append(problems, err)

@@ -86,7 +86,12 @@ func verdict(instance string, checks []probing, output string) error {
 
 // output has a shell run a line in the instance and returns what was printed. A status other than 0 is an error.
 func (p prober) output(ctx context.Context, instance api.Instance, line string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	return p.outputWithin(ctx, probeTimeout, instance, line)
+}
+
+// outputWithin is output with a time limit of the caller's.
+func (p prober) outputWithin(ctx context.Context, limit time.Duration, instance api.Instance, line string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	made, err := p.engine.ContainerExecCreate(ctx, container.Name(instance.Node, instance.ID), engine.ExecOptions{Cmd: []string{"sh", "-c", line}, AttachStdout: true, AttachStderr: true})
 	if err != nil {

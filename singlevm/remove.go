@@ -9,7 +9,6 @@ import (
 
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/client"
-	"github.com/ciaocloud/ciao/cluster/driver/process"
 	"github.com/ciaocloud/ciao/terminal"
 )
 
@@ -79,8 +78,8 @@ func (s *Setup) endNode(ctx context.Context, n node, id string) error {
 	if err := s.stopNode(ctx, n, id); err != nil {
 		return err
 	}
-	clean := func(processes *process.Driver) error { return processes.Clean(ctx) }
-	return errors.Join(s.cleanNode(ctx, id, n), n.withProcesses(id, clean))
+	clean := func(c carriers) error { return c.Clean(ctx) }
+	return errors.Join(s.cleanNode(ctx, id, n), n.withCarriers(id, clean))
 }
 
 // forgetNode deletes a node once the cluster knows that it is not connected.

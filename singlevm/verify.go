@@ -27,7 +27,8 @@ type proof struct {
 	blue, green *client.Client // the operator, acting for the tenants
 	blues       []api.Instance
 	greens      []api.Instance
-	process     api.Instance // of blue
+	process     api.Instance   // of blue
+	machines    []api.Instance // of blue
 	outside     *outside
 	probe       prober
 }
@@ -38,7 +39,7 @@ const (
 	proofGreen = "verify-green"
 	proofName  = "verify"
 	blueCount  = 2
-	greenCount = 4 // more than blue, whose process has the third address, so that green has one that blue has not
+	greenCount = 6 // more than blue, whose process and virtual machines have the addresses from the third on, so that green has one that blue has not
 	probeImage = "busybox"
 )
 
@@ -71,11 +72,12 @@ func (s *Setup) Verify(ctx context.Context) (err error) {
 		{"blue does not reach what only green has", p.tenantsAreIsolated},
 		{"the underlay, its nodes and the API are out of reach", p.underlayIsClosed},
 		{"a process of blue is one of them, and sees nothing else", p.processIsEqual},
+		{fmt.Sprintf("%d virtual machines of blue are two of them, and let the owner of their key in", machineCount), p.machinesAreEqual},
 		{"a server beyond the machine is reached, through its NAT", p.outsideIsReached},
 		{"an external IP reaches blue's server from here and from green, and only while it is attached", p.externalIPWorks},
 		{"stop and start keep identity and address", p.stopAndStart},
 		{"all of it is deleted, an event says so for each", p.deleteAll},
-		{"no container, no process and no reservation is left", p.nothingIsLeft},
+		{"no container, process, machine or reservation is left", p.nothingIsLeft},
 		{"the tenants are deleted, their CNCIs with them", p.removeTenants},
 	})
 }
@@ -267,7 +269,7 @@ func (p *proof) nothingIsLeft(ctx context.Context) error {
 			return errors.Join(err, fmt.Errorf("the engine still has the container of %s", instance.Name))
 		}
 	}
-	if err := p.processIsGone(); err != nil {
+	if err := p.carriersAreGone(); err != nil {
 		return err
 	}
 	for _, tenant := range []string{proofBlue, proofGreen} {

@@ -9,7 +9,6 @@ import (
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/api"
 	"github.com/ciaocloud/ciao/cluster/client"
-	"github.com/ciaocloud/ciao/cluster/driver/process"
 )
 
 // processWorkload is the workload of processes that comes with the program.
@@ -46,24 +45,4 @@ func (p *proof) judgeProcess(ctx context.Context, checks ...probing) error {
 		return fmt.Errorf("%w: the shell in %s ended with status %d (%w): %s", cluster.ErrUnavailable, p.process.Name, code, err, strings.TrimSpace(printed.String()))
 	}
 	return verdict(p.process.Name, checks, printed.String())
-}
-
-// processIsGone looks for what the node may have kept of the process.
-func (p *proof) processIsGone() error {
-	nodes, err := p.setup.identified()
-	if err != nil || p.process.ID == "" {
-		return err
-	}
-	for id, n := range nodes {
-		err := n.withProcesses(id, func(processes *process.Driver) error {
-			if processes.Trace(p.process.ID) {
-				return fmt.Errorf("%w: node %d still has something of %s", cluster.ErrConflict, n.number, p.process.Name)
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }

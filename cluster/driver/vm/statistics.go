@@ -10,8 +10,8 @@ import (
 	"github.com/ciaocloud/ciao/cluster/driver/cgroup"
 )
 
-// group is the name of an instance's control group.
-func (d *Driver) group(id string) string { return d.config.Mark + "-" + id }
+// group is the name of an instance's control group; those of processes have the id alone behind the mark.
+func (d *Driver) group(id string) string { return d.config.Mark + "-vm-" + id }
 
 // Statistics implements driver.Sampler: what QEMU uses, and the room that the disk takes on the node.
 func (d *Driver) Statistics(_ context.Context, ids []string) ([]cluster.InstanceStatistics, error) {

@@ -1,0 +1,130 @@
+package singlevm
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/ciaocloud/ciao/ccloudvm/guest"
+	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/api"
+	"github.com/ciaocloud/ciao/cluster/client"
+)
+
+const (
+	machineCount = 2
+	machinePing  = 45 * time.Second // until an emulated guest on a busy machine answers
+)
+
+// machinesAreEqual has virtual machines of blue live in the network of its containers and its process, and logs in to each. A node that runs
+// none, because the machine lacks what it takes, is passed over.
+func (p *proof) machinesAreEqual(ctx context.Context) error {
+	if workloads, err := p.operator.Workloads(ctx); err != nil || !slices.ContainsFunc(workloads, func(w api.Workload) bool { return w.Name == tinyImage }) {
+		p.setup.progress.say("! there is no workload %s, so no virtual machine was proven; `singlevm setup` says why", tinyImage)
+		return err
+	}
+	key, err := guest.GenerateKey("verify")
+	if err != nil {
+		return err
+	}
+	made, err := p.blue.CreateInstances(ctx, api.CreateInstances{Workload: tinyImage, Count: machineCount, Name: proofName + "-vm", SSHKeys: []string{key.PublicLine}})
+	if err == nil {
+		made, err = p.blue.Wait(ctx, made, client.Active, nil)
+	}
+	if err != nil {
+		return err
+	}
+	p.machines, p.blues = made, append(p.blues, made...)
+	var tasks []func(context.Context) error
+	for i, machine := range made {
+		other := made[(i+1)%len(made)]
+		tasks = append(tasks, func(ctx context.Context) error { return p.machineIsEqual(ctx, machine, other, key.Signer) })
+	}
+	return p.inParallel(ctx, tasks...)
+}
+
+func (p *proof) machineIsEqual(ctx context.Context, machine, other api.Instance, key ssh.Signer) error {
+	ctx, cancel := context.WithTimeout(ctx, p.setup.scaled(machinePing))
+	defer cancel()
+	address := machine.Addresses[0].String()
+	up := fmt.Sprintf("until ping -c 1 -W 1 %s && nc -w 1 %[1]s 22 </dev/null | grep -q SSH; do sleep 0.1; done", address)
+	if _, err := p.probe.outputWithin(ctx, p.setup.scaled(machinePing), p.blues[0], up); err != nil {
+		return fmt.Errorf("%w; `ciao logs` shows its console", err)
+	}
+	if err := p.judgeProcess(ctx, works("ping -c 1 -W 5 %s", address)); err != nil {
+		return err
+	}
+	said, err := p.login(ctx, machine, key, fmt.Sprintf("hostname && ping -c 1 -W 20 %s >/dev/null && ping -c 1 -W 5 %s >/dev/null && ! ping -c 1 -W 1 %s >/dev/null && echo done",
+		other.Addresses[0], p.blues[1].Name, p.only().Addresses[0]))
+	if err != nil {
+		return err
+	}
+	if want := machine.Name + "\ndone"; strings.TrimSpace(said) != want {
+		return fmt.Errorf("%w: commands in %s said %q, not %q", cluster.ErrConflict, machine.Name, said, want)
+	}
+	return nil
+}
+
+// login executes a line in a virtual machine by SSH, on a connection that a container of the tenant makes.
+func (p *proof) login(ctx context.Context, machine api.Instance, key ssh.Signer, line string) (string, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ours, theirs := net.Pipe()
+	defer ours.Close()
+	relayed := make(chan error, 1)
+	go func() {
+		_, err := p.blue.Exec(ctx, p.blues[0].ID, client.Execution{
+			Command: []string{"nc", machine.Addresses[0].String(), "22"}, Input: theirs, Output: theirs, Errors: io.Discard,
+		})
+		relayed <- errors.Join(err, theirs.Close())
+	}()
+	defer func() { cancel(); ours.Close(); <-relayed }()
+	defer context.AfterFunc(ctx, func() { ours.Close() })()
+	connection, channels, requests, err := ssh.NewClientConn(ours, machine.Name, &ssh.ClientConfig{
+		User: "root", Auth: []ssh.AuthMethod{ssh.PublicKeys(key)},
+		HostKeyCallback: ssh.InsecureIgnoreHostKey(), // the tenant's own network, a moment after the machine made its key
+	})
+	if err != nil {
+		return "", fmt.Errorf("%w: log in to %s: %w", cluster.ErrUnavailable, machine.Name, err)
+	}
+	session, err := ssh.NewClient(connection, channels, requests).NewSession()
+	if err != nil {
+		return "", fmt.Errorf("log in to %s: %w", machine.Name, err)
+	}
+	var printed bytes.Buffer
+	session.Stdout, session.Stderr = &printed, &printed
+	if err := session.Run(line); err != nil {
+		return "", fmt.Errorf("%w: `%s` in %s: %w: %s", cluster.ErrConflict, line, machine.Name, err, strings.TrimSpace(printed.String()))
+	}
+	return printed.String(), nil
+}
+
+// carriersAreGone looks for what the nodes may have kept of the process and the virtual machines.
+func (p *proof) carriersAreGone() error {
+	nodes, err := p.setup.identified()
+	if err != nil {
+		return err
+	}
+	for id, n := range nodes {
+		err := n.withCarriers(id, func(c carriers) error {
+			for _, instance := range append(slices.Clone(p.machines), p.process) {
+				if instance.ID != "" && c.Trace(instance.ID) {
+					return fmt.Errorf("%w: node %d still has something of %s", cluster.ErrConflict, n.number, instance.Name)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
