@@ -41,6 +41,25 @@ func image(t *testing.T, contents map[string]string) *driver.Image {
 	return &driver.Image{ImageContent: cluster.ImageContent{Name: "tools", Format: cluster.FormatTar}, Path: path}
 }
 
+// pipe is an image that has a pipe in a file's place.
+func pipe(t *testing.T, name string) *driver.Image {
+	t.Helper()
+	made := image(t, nil)
+	file, err := os.Create(made.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	writer := tar.NewWriter(file)
+	if err := writer.WriteHeader(&tar.Header{Name: name, Typeflag: tar.TypeFifo, Mode: 0o644}); err != nil {
+		t.Fatal(err)
+	}
+	if err := writer.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return made
+}
+
 // A process with an image sees the image's files and nothing of the node's.
 func TestImage(t *testing.T) {
 	require.Command(t, "busybox")
@@ -49,7 +68,7 @@ func TestImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := newNode(t)
-	instance := n.instance(t, "sh", "-c", "/bin/busybox ls -d /usr /etc/os-release; cat /data; id -u; echo $(/bin/busybox cut -d' ' -f2 /etc/resolv.conf)")
+	instance := n.instance(t, "sh", "-c", "exec 2>&1; /bin/busybox ls -d /usr /etc/os-release; cat /data; id -u; echo $(/bin/busybox cut -d' ' -f2 /etc/resolv.conf)")
 	instance.Spec.Image, instance.Spec.User, instance.Spec.Directory = "tools", "1234", "/srv"
 	instance.Image = image(t, map[string]string{
 		"bin/busybox": string(busybox), "bin/sh": "-> busybox", "bin/cat": "-> busybox", "bin/id": "-> busybox", "data": "of the image\n", "srv/x": "",
@@ -77,6 +96,7 @@ func TestBadImages(t *testing.T) {
 		"no archive":      {&driver.Image{ImageContent: cluster.ImageContent{Name: "tools", Format: cluster.FormatTar}, Path: text}, "1", "cannot be unpacked"},
 		"a disk":          {&driver.Image{ImageContent: cluster.ImageContent{Name: "tools", Format: cluster.FormatRaw}, Path: text}, "1", "needs a tar archive"},
 		"a file as /etc":  {image(t, map[string]string{"etc": "x"}), "1", "is not a root directory"},
+		"a pipe of users": {pipe(t, "etc/passwd"), "nobody", "there is no user nobody"},
 		"a way out":       {image(t, map[string]string{"proc": "-> /tmp"}), "1", "escapes"},
 		"the node's user": {image(t, map[string]string{"etc/passwd": "-> /../../../../../../etc/passwd", "bin/sh": "x"}), "nobody", "there is no user nobody"},
 	} {

@@ -37,15 +37,15 @@ func (d *Driver) furnish(ctx context.Context, c carrier, instance driver.Instanc
 	if err := os.Mkdir(unfinished, 0o755); err != nil {
 		return fmt.Errorf("make the root directory of instance %s: %w", c.id, err)
 	}
-	make := empty
+	fill := empty
 	if name := instance.Spec.Image; name != "" {
 		if instance.Image == nil {
 			return fmt.Errorf("%w: there is no image %s; `ciao create image %s --file FILE` uploads a tar archive of a file system", cluster.ErrNotFound, name, name)
 		}
 		progress("unpack", "unpacking the image "+name)
-		make = func(root string) error { return unpack(ctx, *instance.Image, root) }
+		fill = func(root string) error { return unpack(ctx, *instance.Image, root) }
 	}
-	if err := make(unfinished); err != nil {
+	if err := fill(unfinished); err != nil {
 		return fmt.Errorf("make the root directory of instance %s: %w", c.id, err)
 	}
 	return os.Rename(unfinished, root)

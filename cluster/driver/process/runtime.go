@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -20,7 +21,7 @@ import (
 const (
 	runtimeLog = "runtime.log"
 	maxOutput  = 4 << 20 // bytes of each of the two files of output, as the container driver's
-	upEvery    = 2 * time.Millisecond
+	upEvery    = 5 * time.Millisecond
 )
 
 // options begin every call of the runtime for an instance.
@@ -30,8 +31,9 @@ func (d *Driver) options(c carrier, log string) []string {
 
 // launch starts the process under its shim, and returns when it runs.
 func (d *Driver) launch(ctx context.Context, c carrier, described description, turn *shim.Turn) error {
-	for _, stale := range []string{"up", runtimeLog} {
-		if err := os.Remove(c.file(stale)); err != nil && !missing(err) {
+	stale, _ := filepath.Glob(c.file("exec-*.log")) // of a launcher that was killed; the pattern is well formed
+	for _, file := range append(stale, c.file("up"), c.file(runtimeLog)) {
+		if err := os.Remove(file); err != nil && !missing(err) {
 			return fmt.Errorf("tidy up instance %s: %w", c.id, err)
 		}
 	}

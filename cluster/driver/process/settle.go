@@ -39,9 +39,7 @@ func (d *Driver) settle(c carrier, instance driver.Instance) (description, error
 
 // identify looks the user up in the process's own /etc/passwd and /etc/group.
 func (d *description) identify(v view) error {
-	passwd, _, _ := v.find("/etc/passwd") // an image may have none; then only numbers are known
-	group, _, _ := v.find("/etc/group")
-	found, err := user.GetExecUserPath(d.Spec.User, nil, passwd, group)
+	found, err := user.GetExecUserPath(d.Spec.User, nil, v.file("/etc/passwd"), v.file("/etc/group"))
 	if err != nil {
 		return fmt.Errorf("%w: there is no user %s: use one of those in /etc/passwd, or a number", cluster.ErrInvalid, d.Spec.User)
 	}

@@ -66,6 +66,16 @@ func (v view) find(name string) (real string, info os.FileInfo, err error) {
 	return v.outside(at), info, err
 }
 
+// file is where a regular file is; empty when there is none. An image may have anything in its place, such as a pipe that would keep
+// its reader waiting.
+func (v view) file(name string) string {
+	real, info, err := v.find(name)
+	if err != nil || !info.Mode().IsRegular() {
+		return ""
+	}
+	return real
+}
+
 // directory looks whether a process can begin in a directory.
 func (v view) directory(name string) error {
 	_, info, err := v.find(name)
