@@ -23,9 +23,10 @@ type Batch struct {
 
 // BatchSegment is a run of reserved host numbers of one subnet.
 type BatchSegment struct {
-	Subnet string       `json:"subnet"`
-	Prefix netip.Prefix `json:"prefix"`
-	Range  AddressRange `json:"range"`
+	Subnet  string       `json:"subnet"`
+	Prefix  netip.Prefix `json:"prefix"`
+	Prefix6 netip.Prefix `json:"prefix6,omitzero"`
+	Range   AddressRange `json:"range"`
 }
 
 // InstanceID is the id of the batch's instance i: a UUID of version 8 (RFC 9562) made of the batch's id and the number, the same
@@ -80,5 +81,8 @@ func (b Batch) instance(i int, segment BatchSegment, host uint32) Instance {
 	instance.Subnet = segment.Subnet
 	instance.MAC = HardwareAddress(address)
 	instance.Addresses = []netip.Addr{address}
+	if segment.Prefix6.IsValid() {
+		instance.Addresses = append(instance.Addresses, HostAddress(segment.Prefix6, host))
+	}
 	return instance
 }

@@ -1,8 +1,10 @@
 package cluster
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -14,7 +16,7 @@ func testBatch() Batch {
 		ID: "11111111-1111-4111-8111-111111111111", Count: 5, Template: Instance{Name: "web", Tenant: "t"},
 		Segments: []BatchSegment{
 			{Subnet: "a", Prefix: netip.MustParsePrefix("172.16.0.0/24"), Range: AddressRange{First: 253, Last: 254}},
-			{Subnet: "b", Prefix: netip.MustParsePrefix("172.16.1.0/24"), Range: AddressRange{First: 2, Last: 4}},
+			{Subnet: "b", Prefix: netip.MustParsePrefix("172.16.1.0/24"), Prefix6: netip.MustParsePrefix("fd3e:9a4c:7100:1::/64"), Range: AddressRange{First: 2, Last: 4}},
 		},
 	}
 }
@@ -25,7 +27,7 @@ func TestBatchInstances(t *testing.T) {
 	var got []string
 	ids := map[string]bool{}
 	for _, i := range all {
-		got = append(got, i.Name+" "+i.Subnet+" "+i.Addresses[0].String()+" "+i.MAC)
+		got = append(got, i.Name+" "+i.Subnet+" "+strings.Trim(fmt.Sprint(i.Addresses), "[]")+" "+i.MAC)
 		if !ValidID(i.ID) || ids[i.ID] {
 			t.Errorf("id %q is not valid or not unique", i.ID)
 		}
@@ -34,9 +36,9 @@ func TestBatchInstances(t *testing.T) {
 	want := []string{
 		"web-1 a 172.16.0.253 02:00:ac:10:00:fd",
 		"web-2 a 172.16.0.254 02:00:ac:10:00:fe",
-		"web-3 b 172.16.1.2 02:00:ac:10:01:02",
-		"web-4 b 172.16.1.3 02:00:ac:10:01:03",
-		"web-5 b 172.16.1.4 02:00:ac:10:01:04",
+		"web-3 b 172.16.1.2 fd3e:9a4c:7100:1::2 02:00:ac:10:01:02",
+		"web-4 b 172.16.1.3 fd3e:9a4c:7100:1::3 02:00:ac:10:01:03",
+		"web-5 b 172.16.1.4 fd3e:9a4c:7100:1::4 02:00:ac:10:01:04",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error("(-want +got):", diff)

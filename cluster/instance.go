@@ -22,8 +22,8 @@ type Instance struct {
 	Bound       bool              `json:"bound,omitempty"` // it has run on Node: restart policy on-node keeps it there
 	Subnet      string            `json:"subnet,omitempty"`
 	MAC         string            `json:"mac,omitempty"`
-	Addresses   []netip.Addr      `json:"addresses,omitempty"`
-	Reason      string            `json:"reason,omitempty"` // why it is in its state, for the user to read
+	Addresses   []netip.Addr      `json:"addresses,omitempty"` // IPv4, then IPv6
+	Reason      string            `json:"reason,omitempty"`    // why it is in its state, for the user to read
 	ExitCode    *int              `json:"exit_code,omitempty"`
 	Explanation string            `json:"explanation,omitempty"` // why it was placed on its node
 	Created     time.Time         `json:"created"`

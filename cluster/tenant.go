@@ -36,7 +36,9 @@ type Subnet struct {
 	Tenant    string         `json:"tenant"`
 	Key       uint32         `json:"key"` // VXLAN network identifier, 1 to 2^24-1, unique in the cluster (RFC 7348)
 	Prefix    netip.Prefix   `json:"prefix"`
-	Gateway   netip.Addr     `json:"gateway"`             // the CNCI's address in the subnet, the first host address
+	Gateway   netip.Addr     `json:"gateway"`          // the CNCI's address in the subnet, the first host address
+	Prefix6   netip.Prefix   `json:"prefix6,omitzero"` // beside Prefix; a subnet of a cluster that was older gets it with its next instance
+	Gateway6  netip.Addr     `json:"gateway6,omitzero"`
 	CNCI      string         `json:"cnci"`                // instance id of its concentrator, empty before there is one
 	Allocated []AddressRange `json:"allocated,omitempty"` // host numbers in use, sorted, merged
 	Created   time.Time      `json:"created"`

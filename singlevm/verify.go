@@ -66,7 +66,7 @@ func (s *Setup) Verify(ctx context.Context) (err error) {
 	return s.steps(ctx, []step{
 		{"the node is ready, the workloads are there", p.clusterIsWhole},
 		{fmt.Sprintf("%d containers of blue and %d of green run", blueCount, greenCount), p.createInstances},
-		{"both tenants have the same private addresses", p.addressesAreTheSame},
+		{"both tenants have the same private IPv4 addresses, and IPv6 addresses of their own", p.addressesAreTheSame},
 		{"blue's containers reach each other by address and by name", p.tenantsReachThemselves},
 		{"blue's CNCI answers for the names of blue, not of green", p.namesBelongToTenants},
 		{"blue does not reach what only green has", p.tenantsAreIsolated},
@@ -138,7 +138,7 @@ func (p *proof) createInstances(ctx context.Context) error {
 
 func (p *proof) addressesAreTheSame(context.Context) error {
 	for i, blue := range p.blues {
-		if !slices.Equal(blue.Addresses, p.greens[i].Addresses) {
+		if blue.Addresses[0] != p.greens[i].Addresses[0] || blue.Addresses[1] == p.greens[i].Addresses[1] {
 			return fmt.Errorf("instance %d has %v in blue and %v in green", i, blue.Addresses, p.greens[i].Addresses)
 		}
 	}
@@ -152,6 +152,7 @@ func (p *proof) tenantsReachThemselves(ctx context.Context) error {
 	from, to := p.blues[0], p.blues[1]
 	return p.probe.judge(ctx, from,
 		works("ping -c 1 -W 5 %s", to.Addresses[0]),
+		works("ping -c 1 -W 5 %s", to.Addresses[1]),
 		works("ping -c 1 -W 5 %s", to.Name))
 }
 
@@ -161,14 +162,15 @@ func (p *proof) namesBelongToTenants(ctx context.Context) error {
 	gateway := subnet(from.Addresses[0]).Addr().Next()
 	return p.probe.judge(ctx, from,
 		works("nslookup %s %s | grep -wF %s", other.Name, gateway, other.Addresses[0]),
+		works("nslookup -type=aaaa %s %s | grep -wF %s", other.Name, gateway, other.Addresses[1]),
 		fails("nslookup %s %s", p.only().Name, gateway))
 }
 
 func (p *proof) tenantsAreIsolated(ctx context.Context) error {
-	only := p.only().Addresses[0]
+	only, only6 := p.only().Addresses[0], p.only().Addresses[1]
 	return p.inParallel(ctx,
 		func(ctx context.Context) error {
-			if err := p.probe.judge(ctx, p.greens[0], works("ping -c 1 -W 5 %s", only)); err != nil {
+			if err := p.probe.judge(ctx, p.greens[0], works("ping -c 1 -W 5 %s", only), works("ping -c 1 -W 5 %s", only6)); err != nil {
 				return fmt.Errorf("green itself must reach it, or the proof proves nothing: %w", err)
 			}
 			return nil
@@ -176,6 +178,7 @@ func (p *proof) tenantsAreIsolated(ctx context.Context) error {
 		func(ctx context.Context) error {
 			return p.probe.judge(ctx, p.blues[0],
 				fails("ping -c 1 -W 1 %s", only),
+				fails("ping -c 1 -W 1 %s", only6),
 				fails("arping -c 1 -w 1 -I eth0 %s", only))
 		},
 	)

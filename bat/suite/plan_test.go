@@ -56,7 +56,7 @@ func plan(suites []bat.Suite) string {
 
 // TestEveryTestIsPlanned: names can be chosen by, and every test says what it does and what is expected.
 func TestEveryTestIsPlanned(t *testing.T) {
-	name := regexp.MustCompile(`^[A-Z][A-Za-z]+$`)
+	name := regexp.MustCompile(`^[A-Z][A-Za-z0-9]+$`)
 	suites := map[string]bool{}
 	for _, s := range suite.All() {
 		if suites[s.Name] || s.Summary == "" || s.Name != strings.ToLower(s.Name) {
@@ -90,7 +90,7 @@ func TestTheDocumentNamesTestsThatExist(t *testing.T) {
 			known[s.Name+"/"+test.Name] = true
 		}
 	}
-	for _, found := range regexp.MustCompile("`([a-z]+)/([A-Z][A-Za-z]+)`").FindAllStringSubmatch(string(data), -1) {
+	for _, found := range regexp.MustCompile("`([a-z]+)/([A-Z][A-Za-z0-9]+)`").FindAllStringSubmatch(string(data), -1) {
 		if name := found[1] + "/" + found[2]; suites[found[1]] && !known[name] {
 			t.Errorf("%s names %s, which does not exist", document, name)
 		}

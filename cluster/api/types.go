@@ -237,6 +237,7 @@ type CNCI struct {
 	Tenant   string        `json:"tenant"`
 	Subnet   string        `json:"subnet"`
 	Prefix   netip.Prefix  `json:"prefix"`
+	Prefix6  string        `json:"prefix6" doc:"its subnet's IPv6 prefix, empty before it has one"`
 	State    cluster.State `json:"state"`
 	Node     string        `json:"node"`
 	Underlay string        `json:"underlay" doc:"its address on the underlay, empty before it has one"`

@@ -98,10 +98,14 @@ func (s *Server) nodeOf(n cluster.Node) api.Node {
 }
 
 func cnciOf(c controller.CNCI) api.CNCI {
-	return api.CNCI{
+	cnci := api.CNCI{
 		ID: c.ID, Tenant: c.Tenant, Subnet: c.Subnet, Prefix: c.Prefix, State: c.State, Node: c.Node, Underlay: text(c.Underlay),
 		Reason: c.Reason, Created: c.Created,
 	}
+	if c.Prefix6.IsValid() {
+		cnci.Prefix6 = c.Prefix6.String()
+	}
+	return cnci
 }
 
 func vcpus(c cluster.CPU) float64 { return float64(c) / float64(cluster.VCPU) }

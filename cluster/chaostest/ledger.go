@@ -119,7 +119,14 @@ func (l *Ledger) Check() error {
 
 // hold notes who has an address.
 func (l *Ledger) hold(held map[string]map[uint32]string, i cluster.Instance, address netip.Addr) error {
-	host, ok := cluster.HostNumber(l.Subnets[i.Subnet].Prefix, address)
+	subnet := l.Subnets[i.Subnet]
+	if address.Is6() {
+		if host, ok := cluster.HostNumber(subnet.Prefix, i.Addresses[0]); !ok || address != cluster.HostAddress(subnet.Prefix6, host) {
+			return fmt.Errorf("instance %s: %s is not the address of its subnet that belongs to %s", i.Name, address, i.Addresses[0])
+		}
+		return nil
+	}
+	host, ok := cluster.HostNumber(subnet.Prefix, address)
 	if !ok {
 		return fmt.Errorf("instance %s: %s is not in its subnet", i.Name, address)
 	}

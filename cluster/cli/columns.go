@@ -168,6 +168,7 @@ var cnciColumns = []column[api.CNCI]{
 	{Title: "id", Value: func(c api.CNCI) string { return c.ID }},
 	{Title: "state", Value: func(c api.CNCI) string { return string(c.State) }},
 	{Title: "prefix", Value: func(c api.CNCI) string { return c.Prefix.String() }},
+	{Title: "prefix6", Value: func(c api.CNCI) string { return c.Prefix6 }},
 	{Title: "underlay", Value: func(c api.CNCI) string { return c.Underlay }},
 	{Title: "tenant", Value: func(c api.CNCI) string { return c.Tenant }},
 	{Title: "node", Value: func(c api.CNCI) string { return c.Node }},

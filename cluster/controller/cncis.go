@@ -52,7 +52,7 @@ func cnciOf(r store.Reader, subnet cluster.Subnet) (CNCI, bool) {
 		return CNCI{}, false
 	}
 	return CNCI{
-		ID: instance.ID, Tenant: subnet.Tenant, Subnet: subnet.ID, Prefix: subnet.Prefix, Gateway: subnet.Gateway,
+		ID: instance.ID, Tenant: subnet.Tenant, Subnet: subnet.ID, Prefix: subnet.Prefix, Prefix6: subnet.Prefix6, Gateway: subnet.Gateway,
 		State: instance.State, Node: instance.Node, Underlay: instance.Underlay, Reason: instance.Reason,
 		Instances: ipam.Used(subnet.Allocated), Created: instance.Created,
 	}, true

@@ -28,6 +28,9 @@ func (r *reconciler) observeSubnet(s cluster.Subnet) {
 		n = newNetwork()
 		r.networks[s.ID] = n
 	}
+	if n.subnet.Prefix6 != s.Prefix6 {
+		n.touch()
+	}
 	n.subnet = s
 	n.due = true
 }

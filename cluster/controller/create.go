@@ -193,6 +193,10 @@ const maxSubnetsPerRequest = 55
 // reserveAddresses takes n host numbers of the tenant's subnets, the oldest first, and of new ones when those are full. It relies on
 // the tenant's usage row being written in the same transaction.
 func reserveAddresses(tx store.Tx, tenant cluster.Tenant, n int, now time.Time) (segments []cluster.BatchSegment, err error) {
+	within, err := ownRange6(tx)
+	if err != nil {
+		return nil, err
+	}
 	own := slices.SortedFunc(subnets.By(tx, byTenant, tenant.ID), func(a, b cluster.Subnet) int { return a.Prefix.Addr().Compare(b.Prefix.Addr()) })
 	touched := 0
 	take := func(subnet cluster.Subnet) error {
@@ -200,8 +204,9 @@ func reserveAddresses(tx store.Tx, tenant cluster.Tenant, n int, now time.Time) 
 		if taken == nil {
 			return nil
 		}
+		subnet = withIPv6(within, subnet)
 		for _, r := range taken {
-			segments = append(segments, cluster.BatchSegment{Subnet: subnet.ID, Prefix: subnet.Prefix, Range: r})
+			segments = append(segments, cluster.BatchSegment{Subnet: subnet.ID, Prefix: subnet.Prefix, Prefix6: subnet.Prefix6, Range: r})
 			n -= r.Len()
 		}
 		subnet.Allocated = after

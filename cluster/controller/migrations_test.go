@@ -171,6 +171,7 @@ func checkStored(t *testing.T, r store.Reader, rows map[string][]byte) {
 	take(read, r, subnets, func(v cluster.Subnet) string { return v.ID })
 	take(read, r, nodes, func(v cluster.Node) string { return v.ID })
 	take(read, r, events, func(v cluster.Event) string { return v.ID })
+	take(read, r, ownRanges, func(v rangeRow) string { return v.Name })
 	take(read, r, images, func(v cluster.Image) string { return v.ID })
 	take(read, r, pools, func(v cluster.Pool) string { return v.ID })
 	take(read, r, externalIPs, func(v cluster.ExternalIP) string { return v.Address.String() })

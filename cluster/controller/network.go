@@ -154,7 +154,8 @@ func (n *network) build(revision uint64, domain string, lent []netip.Prefix, und
 	w := &wanted{hosts: map[string]netip.Addr{}, nodes: map[netip.Addr]bool{}}
 	w.body = payload.Concentrator{
 		Revision: max(revision, n.newest+1), Subnet: n.subnet.ID, Tenant: n.subnet.Tenant, Key: n.subnet.Key,
-		Prefix: n.subnet.Prefix, Gateway: n.subnet.Gateway, Domain: domain,
+		Prefix: n.subnet.Prefix, Gateway: n.subnet.Gateway,
+		Prefix6: n.subnet.Prefix6, Gateway6: n.subnet.Gateway6, Domain: domain,
 		Mappings: n.mappings(), Lent: lent,
 	}
 	for _, id := range slices.Sorted(maps.Keys(n.hosts)) {
@@ -175,6 +176,6 @@ func (n *network) build(revision uint64, domain string, lent []netip.Prefix, und
 // equal says that two wanted states are the same but for their revisions. A host never changes what it is, but may have
 // another node.
 func (w *wanted) equal(o *wanted) bool {
-	return o != nil && maps.Equal(w.hosts, o.hosts) && maps.Equal(w.nodes, o.nodes) &&
+	return o != nil && w.body.Prefix6 == o.body.Prefix6 && maps.Equal(w.hosts, o.hosts) && maps.Equal(w.nodes, o.nodes) &&
 		slices.Equal(w.body.Mappings, o.body.Mappings) && slices.Equal(w.body.Lent, o.body.Lent)
 }

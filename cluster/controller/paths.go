@@ -81,7 +81,7 @@ func (r *reconciler) pathsOf(view store.Reader, n *network) *paths {
 	r.version++
 	next := payload.SubnetPaths{
 		ID: n.subnet.ID, Tenant: n.subnet.Tenant, Key: n.subnet.Key, Prefix: n.subnet.Prefix, Gateway: n.subnet.Gateway,
-		Concentrator: n.cnci.Underlay, Domain: r.c.domain, Version: r.version,
+		Prefix6: n.subnet.Prefix6, Gateway6: n.subnet.Gateway6, Concentrator: n.cnci.Underlay, Domain: r.c.domain, Version: r.version,
 	}
 	ends := map[string]netip.Addr{}
 	for node := range n.nodes {

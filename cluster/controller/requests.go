@@ -86,6 +86,7 @@ type CNCI struct {
 	Tenant    string
 	Subnet    string
 	Prefix    netip.Prefix
+	Prefix6   netip.Prefix // invalid before its subnet has one
 	Gateway   netip.Addr
 	State     cluster.State
 	Node      string

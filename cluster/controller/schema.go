@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"net/netip"
 	"slices"
 
 	"github.com/ciaocloud/ciao/cluster"
@@ -31,6 +32,12 @@ type usageRow struct {
 type claim struct {
 	Key   string `json:"key"`
 	Owner string `json:"owner"`
+}
+
+// rangeRow is a range that is the cluster's own.
+type rangeRow struct {
+	Name   string       `json:"name"`
+	Prefix netip.Prefix `json:"prefix"`
 }
 
 func tenantClaim(name string) string          { return "tenant/" + name }
@@ -65,6 +72,8 @@ var (
 	subnets = store.NewTable("subnets", func(s cluster.Subnet) string { return s.ID },
 		store.Index[cluster.Subnet]{Name: byTenant, Keys: func(s cluster.Subnet) []string { return []string{s.Tenant} }})
 
+	ownRanges = store.NewTable("ranges", func(r rangeRow) string { return r.Name })
+
 	nodes = store.NewTable("nodes", func(n cluster.Node) string { return n.ID },
 		store.Index[cluster.Node]{Name: byName, Keys: func(n cluster.Node) []string { return known(n.Hostname) }})
 
@@ -83,7 +92,7 @@ var (
 // Schema is what a store for a controller must be opened with.
 func Schema() store.Schema {
 	return store.Schema{Tables: []store.AnyTable{
-		tenants, usages, claims, workloads, instances, batches, subnets, nodes, events, restorations, images, pools, externalIPs,
+		tenants, usages, claims, workloads, instances, batches, subnets, nodes, events, restorations, images, pools, externalIPs, ownRanges,
 	}}
 }
 

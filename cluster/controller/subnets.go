@@ -52,6 +52,31 @@ func claimKey(tx store.Tx, subnet string) (uint32, error) {
 	return 0, fmt.Errorf("%w: no free VXLAN key was found", cluster.ErrNoCapacity)
 }
 
+// range6 is the name of the cluster's IPv6 range.
+const range6 = "ipv6"
+
+// ownRange6 is the cluster's IPv6 range: unique local addresses (RFC 4193) with 32 random bits, drawn once. 24 bits are left for the
+// subnets' keys, as ADR 9 has it.
+func ownRange6(tx store.Tx) (netip.Prefix, error) {
+	row, err := ownRanges.Get(tx, range6)
+	if !errors.Is(err, store.ErrNotFound) {
+		return row.Prefix, err
+	}
+	lot := uuid.New()
+	bytes := [16]byte{0xfd, lot[0], lot[1], lot[2], lot[3]}
+	row = rangeRow{Name: range6, Prefix: netip.PrefixFrom(netip.AddrFrom16(bytes), cluster.RangeBits6)}
+	return row.Prefix, ownRanges.Create(tx, row)
+}
+
+// withIPv6 gives a subnet its IPv6 prefix if it has none.
+func withIPv6(within netip.Prefix, subnet cluster.Subnet) cluster.Subnet {
+	if !subnet.Prefix6.IsValid() {
+		subnet.Prefix6 = cluster.SubnetPrefix6(within, subnet.Key)
+		subnet.Gateway6 = ipam.GatewayOf(subnet.Prefix6)
+	}
+	return subnet
+}
+
 // releaseAddress gives an instance's host number back.
 func releaseAddress(tx store.Tx, instance cluster.Instance) error {
 	subnet, err := subnets.Get(tx, instance.Subnet)
@@ -59,6 +84,9 @@ func releaseAddress(tx store.Tx, instance cluster.Instance) error {
 		return err
 	}
 	for _, address := range instance.Addresses {
+		if address.Is6() {
+			continue // it has the host number of the other
+		}
 		host, ok := cluster.HostNumber(subnet.Prefix, address)
 		if !ok {
 			return fmt.Errorf("instance %s: %s is not in %s", instance.ID, address, subnet.Prefix)

@@ -3,6 +3,7 @@ package instance
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -42,7 +43,7 @@ func complete(t *bat.T, tenant *bat.Tenant, i api.Instance) {
 	for field, empty := range map[string]bool{
 		"id": !cluster.ValidID(i.ID), "name": !strings.HasPrefix(i.Name, "seen-"), "tenant": i.Tenant != tenant.ID, "workload": i.Workload != "sleeper",
 		"workload_id": !cluster.ValidID(i.WorkloadID), "kind": i.Kind != t.Kind, "state": i.State != cluster.Active,
-		"desired": i.Desired != cluster.WantActive, "node": !cluster.ValidID(i.Node), "mac": i.MAC == "", "addresses": len(i.Addresses) != 1 || !i.Addresses[0].IsPrivate(),
+		"desired": i.Desired != cluster.WantActive, "node": !cluster.ValidID(i.Node), "mac": i.MAC == "", "addresses": !bothFamilies(i.Addresses),
 		"subnet": i.Subnet == "", "labels": i.Labels["tier"] != "front", "created": i.Created.IsZero(), "changed": i.Changed.Before(i.Created),
 		"explanation": i.Explanation == "", "generation": i.Generation != 1, "vcpus": i.VCPUs != 0.05, "memory_mib": i.MemoryMiB != 16,
 	} {
@@ -50,6 +51,11 @@ func complete(t *bat.T, tenant *bat.Tenant, i api.Instance) {
 			t.Errorf("the field %s of %s is not as it should be: %+v", field, i.Name, i)
 		}
 	}
+}
+
+// bothFamilies wants a private address of IPv4, and one of IPv6 after it.
+func bothFamilies(addresses []netip.Addr) bool {
+	return len(addresses) == 2 && addresses[0].Is4() && addresses[0].IsPrivate() && addresses[1].Is6() && addresses[1].IsPrivate()
 }
 
 func forms(ctx context.Context, t *bat.T, tenant *bat.Tenant, one api.Instance) {
@@ -63,7 +69,7 @@ func forms(ctx context.Context, t *bat.T, tenant *bat.Tenant, one api.Instance) 
 		}
 	}
 	line := t.Ciao(ctx, tenant.ID, "show", "instance", one.Name, "-f", `{{.id}} {{join "," .addresses}}`).Works(t, "show through a template")
-	if want := one.ID + " " + one.Addresses[0].String() + "\n"; line.Out != want {
+	if want := one.ID + " " + one.Addresses[0].String() + "," + one.Addresses[1].String() + "\n"; line.Out != want {
 		t.Errorf("through a template it is %q, expected %q", line.Out, want)
 	}
 }
