@@ -75,14 +75,15 @@ func (c carrier) key() (crypto.Signer, error) {
 	return key, certs.SaveKey(c.file(keyFile), key)
 }
 
-// valid is how long the certificate is still good, and which share of its lifetime that is; nothing when there is none.
+// valid is how long the certificate is still good, and which share of its lifetime that is; nothing when there is none, or when it is not good yet
+// because the clock was put back.
 func (c carrier) valid(key crypto.Signer, now time.Time) (left time.Duration, share float64) {
 	chain, err := os.ReadFile(c.file(certificateFile))
 	if err != nil {
 		return 0, 0
 	}
 	leaf, err := leafOf(chain)
-	if err != nil || !belongs(leaf, key) {
+	if err != nil || !belongs(leaf, key) || now.Before(leaf.NotBefore) {
 		return 0, 0
 	}
 	left = leaf.NotAfter.Sub(now)

@@ -15,21 +15,33 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// engineStarted says when the engine that answers now was started: by the start of the process behind its socket, or, where an
-// init system holds the socket, by the birth of the engine's own bridge, which every start makes anew. Zero is unknown.
+// engineStarted says when the engine that answers now was started, by the clock as it was then: by the start of the process behind its socket,
+// or, where an init system holds the socket or the clock has jumped since, by the birth of the engine's own bridge, which every start makes anew.
+// Zero is unknown.
 func (d *Driver) engineStarted(ctx context.Context) (time.Time, error) {
 	ctx, cancel := context.WithTimeout(ctx, quickCall)
 	defer cancel()
+	var process time.Time
 	if pid := socketOwner(ctx, d.engine.DaemonHost()); pid > 1 {
-		if at, err := processStarted(pid); err == nil {
-			return at, nil
-		}
+		process, _ = processStarted(pid) // the bridge tells
 	}
 	bridge, err := d.engine.NetworkInspect(ctx, network.NetworkBridge, network.InspectOptions{})
 	if cerrdefs.IsNotFound(err) {
-		return time.Time{}, nil
+		return process, nil
 	}
-	return bridge.Created, classify("ask the Docker Engine when it was started", err)
+	return startOf(process, bridge.Created), classify("ask the Docker Engine when it was started", err)
+}
+
+// clockJump is longer than an engine takes from its start to its bridge.
+const clockJump = 5 * time.Minute
+
+// startOf chooses between an engine's start by its process, which is exact and reckoned by the clock of now, and its bridge, whose birth the engine
+// wrote down a little later: like the times of containers, which it is compared with, by the clock of then. Zero is unknown.
+func startOf(process, bridge time.Time) time.Time {
+	if bridge.IsZero() || !process.IsZero() && bridge.Sub(process).Abs() < clockJump {
+		return process
+	}
+	return bridge
 }
 
 // liveRestore says whether containers outlive the engine.

@@ -85,3 +85,20 @@ func TestSightingsOfLateEvents(t *testing.T) {
 		t.Error("a late event of an earlier start hides the kill of a later run")
 	}
 }
+
+// A clock that jumped since the engine was started does not make its containers older than it, or younger.
+func TestStartOfEngineWhoseClockJumped(t *testing.T) {
+	bridge := time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC)
+	for name, c := range map[string]struct{ process, bridge, want time.Time }{
+		"as usual":              {bridge.Add(-2 * time.Second), bridge, bridge.Add(-2 * time.Second)},
+		"forward":               {bridge.Add(2 * time.Hour), bridge, bridge},
+		"back":                  {bridge.Add(-2 * time.Hour), bridge, bridge},
+		"no bridge":             {process: bridge, want: bridge},
+		"no process":            {bridge: bridge, want: bridge},
+		"neither bridge nor it": {},
+	} {
+		if got := startOf(c.process, c.bridge); !got.Equal(c.want) {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+}

@@ -131,7 +131,8 @@ func (u *underlay) acquire(ctx context.Context, link netlink.Link, have netip.Pr
 
 // keep renews the lease when it is time, and reports whether the address has changed. Call it again at u.renew.
 func (u *underlay) keep(ctx context.Context) (changed bool) {
-	if u.static.IsValid() || u.renew.IsZero() || time.Now().Before(u.renew) {
+	now := time.Now()
+	if u.static.IsValid() || u.renew.IsZero() || !due(u.renew, now, now.Round(0)) {
 		return false
 	}
 	link, err := u.links.LinkByName(network.Underlay)
@@ -159,6 +160,10 @@ func (u *underlay) keep(ctx context.Context) (changed bool) {
 	}
 	return before.IsValid() && before != lease.Address
 }
+
+// due says whether a time has come by the monotonic clock or by the wall clock. The server's clock may have gone on while this machine slept, which
+// the monotonic one does not count (clock_gettime(2)), and may have jumped with ours.
+func due(at, now, wall time.Time) bool { return !now.Before(at) || !wall.Before(at.Round(0)) }
 
 // release gives the address back to the server, so that a pool does not run dry of addresses of namespaces that are gone.
 func (u *underlay) release(ctx context.Context) error {
