@@ -4,6 +4,7 @@ import (
 	"context"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -14,32 +15,37 @@ import (
 	"github.com/ciaocloud/ciao/singlevm/machinetest"
 )
 
-// The state is put back to that of a backup: what the backup has runs on, what is younger is stopped and kept, and deleted once the
-// operator says that all is well.
+// The state is put back to that of a backup: what the backup has runs on, also where it was moved to since; what was deleted since is started
+// again; what is younger is stopped and kept, and deleted once the operator says that all is well.
 func TestMachineRestoredBackup(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "store.backup")
 	m := newMachine(t)
-	ctx, cancel := context.WithTimeout(t.Context(), commandLimit)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*commandLimit)
 	defer cancel()
-	m.must("setup")
+	m.must("setup", "--nodes", "2")
 	blue := m.user("blue")
-	old := m.create(ctx, blue, 2)
-	carriers := m.carriers(old)
+	old := m.create(ctx, blue, 4) // on both nodes
+	doomed := m.named(ctx, blue, "doomed", 1)
 	m.operate("store", "backup", file)
-	young, err := blue.CreateInstances(ctx, api.CreateInstances{Workload: probeImage, Count: 2, Name: "young"})
-	if err == nil {
-		young, err = blue.Wait(ctx, young, client.Active, nil)
-	}
-	if err != nil {
+	young := m.named(ctx, blue, "young", 2)
+	if _, err := blue.DeleteInstance(ctx, doomed[0].ID); err != nil {
 		t.Fatal(err)
 	}
+	m.gone(ctx, blue, doomed)
+	old = m.moved(ctx, blue, old, 2)
+	young = m.active(ctx, blue, young)
+	carriers := m.carriers(old)
 	m.without("controller", func() {
 		m.operate("store", "restore", file, "--force", "--config", layout{DefaultDirectory}.clusterFile())
 	})
 	machinetest.Eventually(t, "what is younger than the backup is stopped", commandLimit, func() bool {
 		return m.container(young[0]) == "exited" && m.container(young[1]) == "exited"
 	})
+	old = m.active(ctx, blue, old)
 	m.unchanged(ctx, blue, old, carriers)
+	machinetest.Eventually(t, "what was deleted since is there again", commandLimit, func() bool {
+		return m.container(m.active(ctx, blue, doomed)[0]) == "running"
+	})
 	m.resolves(ctx, old)
 	m.operate("store", "settle")
 	machinetest.Eventually(t, "what is younger than the backup is deleted", commandLimit, func() bool {
@@ -48,6 +54,30 @@ func TestMachineRestoredBackup(t *testing.T) {
 	m.unchanged(ctx, blue, old, carriers)
 	m.cleanup()
 	m.restored("a restored backup and cleanup")
+}
+
+// named makes instances of a name that run.
+func (m *machine) named(ctx context.Context, c *client.Client, name string, count int) []api.Instance {
+	m.Helper()
+	made, err := c.CreateInstances(ctx, api.CreateInstances{Workload: probeImage, Count: count, Name: name})
+	if err != nil {
+		m.Fatal(err)
+	}
+	return m.active(ctx, c, made)
+}
+
+// moved empties a node, and waits until the instances run elsewhere.
+func (m *machine) moved(ctx context.Context, c *client.Client, instances []api.Instance, number int) []api.Instance {
+	m.Helper()
+	node, err := m.user(operatorName).EvacuateNode(ctx, m.hostname(number), false)
+	if err != nil {
+		m.Fatal(err)
+	}
+	machinetest.Eventually(m, "the evacuated node is left", commandLimit, func() bool {
+		instances = m.active(ctx, c, instances)
+		return !slices.ContainsFunc(instances, func(i api.Instance) bool { return i.Node == node.ID })
+	})
+	return instances
 }
 
 // operate runs the ciao command as an operator; it must succeed.
