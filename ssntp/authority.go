@@ -34,6 +34,7 @@ var rules = []Rule{
 	{Operand: Certificate, Name: "Certificate", From: RoleController, To: RoleNetAgent},
 	{Operand: RequestInventory, Name: "RequestInventory", From: RoleController, To: nodes},
 	{Operand: OpenStream, Name: "OpenStream", From: RoleController, To: nodes},
+	{Operand: Revoke, Name: "Revoke", From: RoleController, To: RoleScheduler | nodes, Multicast: true},
 
 	{Operand: Ready, Name: "Ready", From: nodes, To: RoleScheduler | RoleController, Multicast: true},
 	{Operand: Full, Name: "Full", From: nodes, To: RoleScheduler | RoleController, Multicast: true},

@@ -49,6 +49,7 @@ const (
 	Certificate      Operand = 0x0108 // controller → network node: a signed certificate for a concentrator
 	RequestInventory Operand = 0x0109 // controller → node: report all instances
 	OpenStream       Operand = 0x010a // controller → node: dial the controller for a log or a command
+	Revoke           Operand = 0x010b // controller → scheduler, nodes: the authority's list of revoked certificates
 )
 
 // Statuses of a node.

@@ -20,9 +20,18 @@ func (s *Server) recheck(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		for _, p := range s.table.all() {
-			s.reconsider(p)
-		}
+		s.Reconsider()
+	}
+}
+
+// Reconsider asks Admit about all who are connected, now, as after a change of
+// what it knows.
+func (s *Server) Reconsider() {
+	if s.config.Admit == nil {
+		return
+	}
+	for _, p := range s.table.all() {
+		s.reconsider(p)
 	}
 }
 

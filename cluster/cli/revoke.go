@@ -23,7 +23,7 @@ func revoke() *cobra.Command {
 			if err := daemon.Revoke(cluster.PKI, args); err != nil {
 				return err
 			}
-			fmt.Fprintf(command.ErrOrStderr(), "%s revoked in %s; the scheduler and the controllers need this file\n", plural(len(args), "certificate"), cluster.PKI.Revoked)
+			fmt.Fprintf(command.ErrOrStderr(), "%s revoked in %s; a controller that has this file tells the scheduler and the nodes within seconds\n", plural(len(args), "certificate"), cluster.PKI.Revoked)
 			return nil
 		},
 	}

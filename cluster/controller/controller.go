@@ -43,6 +43,14 @@ type Config struct {
 	Blobs Blobs
 	// MaxImage is the most bytes of an image; 0 is DefaultMaxImage.
 	MaxImage int64
+	// Revocations is the list of revoked certificates, which the scheduler and the nodes are told of; nil is none.
+	Revocations Revocations
+}
+
+// Revocations is what the controller needs of the list of revoked certificates.
+type Revocations interface {
+	// List is the list in force, DER; nil without one. It is asked every second.
+	List() []byte
 }
 
 // DefaultMaxImage is the most bytes of an image when Config does not say: 64 GiB.
@@ -93,18 +101,19 @@ func (t Timing) withDefaults() Timing {
 
 // Controller has the use cases as methods, which may be called from many goroutines, whether Run runs or not.
 type Controller struct {
-	store      store.Store
-	link       Link
-	issuer     Issuer
-	logger     *slog.Logger
-	timing     Timing
-	overcommit cluster.Overcommit
-	domain     string
-	maxEvents  int
-	address    string
-	blobs      Blobs
-	maxImage   int64
-	sweeping   sync.RWMutex // held for writing while contents of images are removed
+	store       store.Store
+	link        Link
+	issuer      Issuer
+	logger      *slog.Logger
+	timing      Timing
+	overcommit  cluster.Overcommit
+	domain      string
+	maxEvents   int
+	address     string
+	blobs       Blobs
+	revocations Revocations
+	maxImage    int64
+	sweeping    sync.RWMutex // held for writing while contents of images are removed
 
 	streams  *streams
 	samples  *samples
@@ -127,7 +136,7 @@ func New(config Config) (*Controller, error) {
 	}
 	c := &Controller{
 		store: config.Store, logger: config.Logger, timing: config.Timing.withDefaults(),
-		overcommit: config.Overcommit, domain: config.Domain, maxEvents: config.MaxEvents, address: config.Address, blobs: config.Blobs, maxImage: config.MaxImage,
+		overcommit: config.Overcommit, domain: config.Domain, maxEvents: config.MaxEvents, address: config.Address, blobs: config.Blobs, revocations: config.Revocations, maxImage: config.MaxImage,
 		streams: newStreams(), samples: newSamples(), progress: newProgress(), refused: map[string]time.Time{},
 	}
 	if c.logger == nil {

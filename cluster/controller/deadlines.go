@@ -18,6 +18,7 @@ const (
 	ofNode
 	ofSubnet
 	ofCluster
+	ofRevocations
 )
 
 // deadlines says which subject is due next. Each subject has at most one deadline: the one set last.

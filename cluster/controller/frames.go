@@ -234,6 +234,7 @@ func (r *reconciler) expel(node string, report payload.InstanceReport) {
 
 func (r *reconciler) nodeConnected(body payload.NodeConnected) {
 	r.hear(body.Node)
+	r.tellRevocationsTo(body.Node)
 	r.doubt(body.Node) // it may be another process of a node that was not missed
 	r.wakeNode(body.Node, true)
 	r.nodeArrived(body.Node, "", payload.NodeStatus{Roles: body.Roles})

@@ -229,6 +229,7 @@ func (r *reconciler) refresh() {
 	if !r.linked {
 		return
 	}
+	r.revoked = nil // to be told again
 	for node := range r.peers {
 		r.order(ssntp.RequestInventory, node, nil)
 		r.tendNode(node)

@@ -35,6 +35,7 @@ type reconciler struct {
 	lent      []netip.Prefix    // ranges of all pools
 	cncis     map[string]string // instance id of a CNCI → subnet
 	version   uint64            // of paths, the last that was given away; no other controller gives the same
+	revoked   []byte            // the list of revoked certificates that all were told
 	doubted   map[string]bool   // nodes that may not have got the paths that they were told
 	folded    map[string]bool   // batches to unfold
 	dirty     map[string]bool   // instances to decide
@@ -67,6 +68,7 @@ func (r *reconciler) run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	r.deadlines.set(subject{kind: ofCluster}, r.since.Add(r.timing.Refresh))
+	r.watchRevocations(r.since)
 	for {
 		select {
 		case <-ctx.Done():
@@ -172,6 +174,9 @@ func (r *reconciler) expire(s subject, now time.Time) {
 	case ofCluster:
 		r.refresh()
 		r.deadlines.set(s, now.Add(r.timing.Refresh))
+	case ofRevocations:
+		r.tellRevocations()
+		r.watchRevocations(now)
 	}
 }
 

@@ -77,8 +77,12 @@ func (e Environment) controller(state store.Store, logger *slog.Logger) (*contro
 	if err != nil {
 		return nil, nil, err
 	}
+	revoked, err := e.revocations(logger)
+	if err != nil {
+		return nil, nil, err
+	}
 	service, err := controller.New(controller.Config{
-		Store: state, Logger: logger, Timing: timing, Address: e.Config.Controller.Address, Overcommit: e.overcommit(), Blobs: blobs, MaxImage: e.Config.Controller.MaxImage << 20,
+		Store: state, Revocations: revoked, Logger: logger, Timing: timing, Address: e.Config.Controller.Address, Overcommit: e.overcommit(), Blobs: blobs, MaxImage: e.Config.Controller.MaxImage << 20,
 	})
 	if err != nil {
 		return nil, nil, err

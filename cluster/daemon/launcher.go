@@ -22,6 +22,7 @@ import (
 	"github.com/ciaocloud/ciao/cluster/network/kernel"
 	"github.com/ciaocloud/ciao/cluster/stream"
 	"github.com/ciaocloud/ciao/ssntp"
+	"github.com/ciaocloud/ciao/ssntp/certs"
 )
 
 func runLauncher(ctx context.Context, e Environment) error {
@@ -48,6 +49,7 @@ func runLauncher(ctx context.Context, e Environment) error {
 	if err != nil {
 		return err
 	}
+	n.revoked = revoked
 	n.streams = stream.Dialer{Roots: settings.Roots, Certificate: settings.Certificate, Admit: revoked.Check}
 	if e.Config.Network.Isolated {
 		settings.Dial, n.streams.Transport = network.Dial, network.Dial
@@ -82,6 +84,7 @@ type node struct {
 	link    *launcher.Link
 	streams stream.Dialer
 	taps    vm.Taps
+	revoked *certs.Revocations
 	logger  *slog.Logger
 }
 
@@ -96,7 +99,7 @@ func (n node) run(ctx context.Context, network *kernel.Node, roles ssntp.Role) e
 		return err
 	}
 	service, err := launcher.New(launcher.Config{
-		Link: n.link, Directory: n.Config.Launcher.Directory, Drivers: drivers, Network: network, Streams: n.streams, Images: images,
+		Link: n.link, Directory: n.Config.Launcher.Directory, Drivers: drivers, Network: network, Streams: n.streams, Images: images, Revocations: n.revoked,
 		Hostname: n.Config.Launcher.Hostname, Version: n.Version, Labels: n.Config.Launcher.Labels,
 		ReserveMemoryMiB: n.Config.Launcher.ReserveMemoryMiB, Overcommit: n.overcommit(), MaxParallelStarts: n.Config.Launcher.MaxParallelStarts,
 		Statistics: time.Duration(n.Config.Launcher.Statistics), TimeScale: n.Config.TimeScale, Logger: n.logger,

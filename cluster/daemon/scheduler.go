@@ -31,6 +31,7 @@ func runScheduler(ctx context.Context, e Environment) error {
 			Roots:       roots, Admit: revoked.Admit, Limits: e.limits(), Logger: logger,
 		},
 		Overcommit: e.overcommit(), Policy: policy(e.Config.Scheduler.Placement), TimeScale: e.Config.TimeScale, Logger: logger,
+		Revocations: revoked,
 	})
 	if err != nil {
 		return err

@@ -28,6 +28,8 @@ type Config struct {
 	Streams StreamDialer
 	// Images fetches uploaded images; nil is a node that starts nothing from them.
 	Images ImageCache
+	// Revocations takes lists of revoked certificates; nil takes none.
+	Revocations Revocations
 
 	Hostname string            // default os.Hostname
 	Version  string            // of the program, for people to read
@@ -87,4 +89,10 @@ func (c Config) validate() error {
 // scaled multiplies a deadline by the time scale.
 func (c Config) scaled(d time.Duration) time.Duration {
 	return time.Duration(c.TimeScale * float64(d))
+}
+
+// Revocations is what the launcher needs of the list of revoked certificates.
+type Revocations interface {
+	// Take brings a newer list, DER, in force.
+	Take(list []byte) error
 }

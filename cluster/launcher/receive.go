@@ -36,6 +36,8 @@ func (l *Launcher) receive(f ssntp.Frame) {
 		err = with(f, l.link.answered)
 	case ssntp.OpenStream:
 		err = with(f, l.openStream)
+	case ssntp.Revoke:
+		err = with(f, l.revoke)
 	case ssntp.RequestInventory:
 		l.outbox.requested(f.Source)
 	case ssntp.Undeliverable:
@@ -131,6 +133,16 @@ func (l *Launcher) command(instance string, w wish) {
 // configure takes new paths of subnets. Those of a concentrator are not for a launcher.
 func (l *Launcher) configure(c payload.Configure) {
 	l.learn(c.Subnets)
+}
+
+// revoke takes a list of revoked certificates: a scheduler or a controller on it is left when it is looked at next.
+func (l *Launcher) revoke(body payload.Revoke) {
+	if l.config.Revocations == nil {
+		return
+	}
+	if err := l.config.Revocations.Take(body.List); err != nil {
+		l.logger.Error("a list of revoked certificates is not kept", "error", err)
+	}
 }
 
 func goneReport(instance string, generation uint64) payload.InstanceReport {

@@ -118,6 +118,12 @@ type Certificate struct {
 	Refused  string `cbor:"3,keyasint,omitempty"`
 }
 
+// Revoke brings the authority's newest list of revoked certificates (controller → scheduler, agent, netagent). It proves itself by the
+// authority's signature, and an older one than the receiver's changes nothing.
+type Revoke struct {
+	List []byte `cbor:"1,keyasint"` // DER (RFC 5280)
+}
+
 // OpenStream has the node dial the controller's API and join a stream with an instance (controller → agent, netagent). Exactly one of
 // Logs and Exec is there. A node that cannot do it joins all the same and says why.
 type OpenStream struct {

@@ -15,6 +15,8 @@ func (s *Scheduler) Receive(_ context.Context, f ssntp.Frame) {
 	switch f.Operand {
 	case ssntp.Place:
 		err = receive(f, s.place)
+	case ssntp.Revoke:
+		err = receive(f, s.revoke)
 	case ssntp.Inventory:
 		err = receive(f, s.inventory)
 	case ssntp.InstanceState:
@@ -38,6 +40,17 @@ func receive[T any](f ssntp.Frame, handle func(source ssntp.ID, body T)) error {
 	}
 	handle(f.Source, body)
 	return nil
+}
+
+// revoke takes a list of revoked certificates and cuts those who are on it by now.
+func (s *Scheduler) revoke(_ ssntp.ID, body payload.Revoke) {
+	if s.revoked == nil {
+		return
+	}
+	if err := s.revoked.Take(body.List); err != nil {
+		s.logger.Error("a list of revoked certificates is not kept", "error", err)
+	}
+	s.server.Reconsider()
 }
 
 // place decides all requests of a frame, so that the answers fit into few frames.

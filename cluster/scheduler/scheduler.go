@@ -26,14 +26,23 @@ type Config struct {
 	Settle    time.Duration
 	TimeScale float64 // multiplies every duration; default 1
 	Logger    *slog.Logger
+	// Revocations takes lists of revoked certificates; Server.Admit goes by it. Nil takes none.
+	Revocations Revocations
+}
+
+// Revocations is what the scheduler needs of the list of revoked certificates.
+type Revocations interface {
+	// Take brings a newer list, DER, in force.
+	Take(list []byte) error
 }
 
 // Scheduler is the hub. Make it with New.
 type Scheduler struct {
-	server hub
-	logger *slog.Logger
-	listen func(ctx context.Context, listener net.Listener) error
-	tap    func(visit func(ssntp.Tapped))
+	server  hub
+	logger  *slog.Logger
+	listen  func(ctx context.Context, listener net.Listener) error
+	tap     func(visit func(ssntp.Tapped))
+	revoked Revocations
 
 	mu          sync.Mutex
 	cluster     *placement.Cluster
@@ -45,6 +54,7 @@ type hub interface {
 	Send(f ssntp.Frame) error
 	Peers() []ssntp.Identity
 	Disconnect(peer ssntp.ID, reason string) bool
+	Reconsider()
 }
 
 // New checks the configuration and makes the scheduler and its server.
@@ -53,6 +63,7 @@ func New(config Config) (*Scheduler, error) {
 		logger:      cmp.Or(config.Logger, slog.New(slog.DiscardHandler)),
 		cluster:     placement.New(config.placement(time.Now())),
 		inventories: map[ssntp.ID]*inventory{},
+		revoked:     config.Revocations,
 	}
 	config.Server.Owner = s
 	server, err := ssntp.NewServer(config.Server)

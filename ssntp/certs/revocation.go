@@ -57,6 +57,10 @@ func loadRevocations(file string, authority *x509.Certificate) (*x509.Revocation
 	if err != nil {
 		return nil, fmt.Errorf("certs: read revoked certificates: %w", err)
 	}
+	return parseRevocations(file, b, authority)
+}
+
+func parseRevocations(file string, b []byte, authority *x509.Certificate) (*x509.RevocationList, error) {
 	list, err := x509.ParseRevocationList(derOf(b, pemRevocations))
 	if err != nil {
 		return nil, fmt.Errorf("certs: %s is not a list of revoked certificates: %w", file, err)
@@ -88,6 +92,7 @@ type Revocations struct {
 	mu      sync.Mutex
 	seen    fs.FileInfo // of the file that was read last, whatever was in it; nil without one
 	revoked map[string]bool
+	list    *x509.RevocationList // in force; nil without one
 }
 
 // WatchRevocations reads a list. Without the file nothing is revoked, until
@@ -108,9 +113,7 @@ func WatchRevocations(file string, authority *x509.Certificate, logger *slog.Log
 func (r *Revocations) Check(certificate *x509.Certificate) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err := r.refresh(); err != nil {
-		r.logger.Error("the new list of revoked certificates is not used, the one before it is", "file", r.file, "error", err)
-	}
+	r.tryRefresh()
 	if r.revoked[certificate.SerialNumber.String()] && bytes.Equal(certificate.RawIssuer, r.authority.RawSubject) {
 		return fmt.Errorf("%w (%s, serial %x)", ErrRevoked, certificate.Subject.CommonName, certificate.SerialNumber)
 	}
@@ -140,6 +143,47 @@ func (r *Revocations) refresh() error {
 	if err != nil {
 		return err
 	}
-	r.revoked = serialsOf(list)
+	r.enforce(list)
 	return nil
+}
+
+func (r *Revocations) enforce(list *x509.RevocationList) { r.list, r.revoked = list, serialsOf(list) }
+
+// List is the list in force, DER (RFC 5280), for Take elsewhere; nil without one.
+func (r *Revocations) List() []byte {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.tryRefresh()
+	if r.list == nil {
+		return nil
+	}
+	return r.list.Raw
+}
+
+// Take brings a list in force that came from elsewhere, and puts it into the
+// file. Nobody but the authority can make one, and an older one than that in
+// force changes nothing, whoever sends it. After an error of the file the list is
+// in force all the same, until this process ends.
+func (r *Revocations) Take(der []byte) error {
+	list, err := parseRevocations("what was received", encodePEM(pemRevocations, der), r.authority)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.tryRefresh()
+	if r.list != nil && list.Number.Cmp(r.list.Number) <= 0 {
+		return nil
+	}
+	r.enforce(list)
+	if err := writeFile(r.file, encodePEM(pemRevocations, der), 0o644); err != nil {
+		return fmt.Errorf("certs: keep revoked certificates: %w", err)
+	}
+	return nil
+}
+
+func (r *Revocations) tryRefresh() {
+	if err := r.refresh(); err != nil {
+		r.logger.Error("the new list of revoked certificates is not used, the one before it is", "file", r.file, "error", err)
+	}
 }

@@ -109,3 +109,64 @@ func TestRevokeKeepsABadList(t *testing.T) {
 		t.Errorf("revoked into nonsense: %v", err)
 	}
 }
+
+// TestReceivedListIsTaken: a list that came from elsewhere is in force at once and kept; none but a newer one of the authority is.
+func TestReceivedListIsTaken(t *testing.T) {
+	authority, other := newAuthority(t), newAuthority(t)
+	watch := func(file string) *certs.Revocations {
+		t.Helper()
+		list, err := certs.WatchRevocations(file, authority.Certificate, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return list
+	}
+	source, forged := filepath.Join(t.TempDir(), "revoked.pem"), filepath.Join(t.TempDir(), "revoked.pem")
+	pair := issued(t, authority)
+	sender := watch(source)
+	if sender.List() != nil {
+		t.Error("there is a list before there is one")
+	}
+	revoke := func(a *certs.Authority, file string, serial *big.Int) {
+		t.Helper()
+		if err := a.Revoke(file, serial); err != nil {
+			t.Fatal(err)
+		}
+	}
+	revoke(authority, source, big.NewInt(7))
+	older := sender.List()
+	revoke(authority, source, pair.Certificate.SerialNumber)
+	newer := sender.List()
+	revoke(other, forged, big.NewInt(8))
+	theirs, err := certs.WatchRevocations(forged, other.Certificate, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	file := filepath.Join(t.TempDir(), "revoked.pem")
+	receiver := watch(file)
+	for _, bad := range [][]byte{nil, []byte("nonsense"), theirs.List()} {
+		if err := receiver.Take(bad); err == nil || receiver.List() != nil {
+			t.Errorf("%.20x was taken: %v", bad, err)
+		}
+	}
+	for _, list := range [][]byte{older, newer, older} {
+		if err := receiver.Take(list); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := receiver.Check(pair.Certificate); !errors.Is(err, certs.ErrRevoked) {
+		t.Errorf("after the newer list: %v", err)
+	}
+	if err := watch(file).Check(pair.Certificate); !errors.Is(err, certs.ErrRevoked) {
+		t.Errorf("after a restart: %v", err)
+	}
+
+	nowhere := watch(filepath.Join(t.TempDir(), "no such directory", "revoked.pem"))
+	if err := nowhere.Take(newer); err == nil {
+		t.Error("a list that cannot be kept is no error")
+	}
+	if err := nowhere.Check(pair.Certificate); !errors.Is(err, certs.ErrRevoked) {
+		t.Errorf("a list that cannot be kept is not in force: %v", err)
+	}
+}
