@@ -197,7 +197,6 @@ name: %s
 time_scale: %g
 pki:
   directory: %s
-  revoked: %s
 scheduler:
   listen: %s:%d
   addresses: ["%s:%d"]
@@ -214,7 +213,7 @@ network:
   underlay: %s
   isolated: true
   blocked: [%s]
-`, config.Version, ClusterName, s.config.TimeScale, n.pki().Directory, s.layout.revoked(), hostAddress, config.SSNTPPort, hostAddress, config.SSNTPPort, s.layout.scheduler(),
+`, config.Version, ClusterName, s.config.TimeScale, n.pki().Directory, hostAddress, config.SSNTPPort, hostAddress, config.SSNTPPort, s.layout.scheduler(),
 		config.Spread, hostAddress, config.APIPort, s.layout.controller(), n.directory(), s.engine.DaemonHost(), hostname, underlayBridge, strings.Join(blocked, ", "))
 	if _, err := config.Parse(n.clusterFile(), []byte(text)); err != nil {
 		return err

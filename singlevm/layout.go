@@ -23,7 +23,6 @@ const DefaultDirectory = "/var/lib/ciao/singlevm"
 type layout struct{ root string }
 
 func (l layout) pki() string                 { return filepath.Join(l.root, "pki") }
-func (l layout) revoked() string             { return filepath.Join(l.pki(), "revoked.pem") }
 func (l layout) users() string               { return filepath.Join(l.root, "users") }
 func (l layout) user(name string) string     { return filepath.Join(l.users(), name+".pem") } // certificate and key
 func (l layout) userCA() string              { return filepath.Join(l.users(), "ca.pem") }
