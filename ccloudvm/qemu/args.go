@@ -52,6 +52,9 @@ func (a *args) monitors(m Machine) {
 
 type args struct{ list []string }
 
+// Nodes of the block layer that are UEFI's two halves.
+const codeNode, varsNode = "uefi-code", "uefi-vars"
+
 func (a *args) add(words ...string) { a.list = append(a.list, words...) }
 
 func (a *args) base(m Machine) {
@@ -61,6 +64,9 @@ func (a *args) base(m Machine) {
 		kind = DefaultType
 	}
 	machine := kind + ",usb=off,vmport=off"
+	if m.Boot.UEFI != nil {
+		machine += ",pflash0=" + codeNode + ",pflash1=" + varsNode
+	}
 	if m.usesVirtiofs() {
 		machine += ",memory-backend=ram"
 		a.add("-object", fmt.Sprintf("memory-backend-memfd,id=ram,size=%dM,share=on", m.MemoryMiB))
@@ -100,12 +106,18 @@ func (a *args) boot(m Machine) {
 			a.add("-append", line)
 		}
 	case b.UEFI != nil:
-		a.add("-drive", "if=pflash,unit=0,format=raw,readonly=on,file="+escape(b.UEFI.Code))
-		a.add("-drive", "if=pflash,unit=1,format=raw,file="+escape(b.UEFI.Vars))
+		a.flash(codeNode, b.UEFI.Code, true)
+		a.flash(varsNode, b.UEFI.Vars, false)
 	}
 	if m.Boot.Firmware != "" {
 		a.add("-bios", m.Boot.Firmware)
 	}
+}
+
+func (a *args) flash(node, path string, readOnly bool) {
+	flash := image(path, "raw")
+	flash["node-name"], flash["read-only"] = node, readOnly
+	a.blockdev(flash)
 }
 
 // disk uses JSON for the block layer, where a path needs no escaping.
