@@ -174,7 +174,7 @@ func (s *Server) instances(ctx context.Context, scope string, found []cluster.In
 	names := s.workloadNames(scope)
 	out := make([]api.Instance, len(found))
 	for i, instance := range found {
-		out[i] = instanceOf(instance, names(ctx, instance.Workload), s.config.UseCases.ExternalAddresses(instance.ID))
+		out[i] = s.instanceOf(instance, names(ctx, instance.Workload))
 	}
 	return out
 }

@@ -69,6 +69,7 @@ type UseCases interface {
 	CreateExternalIP(ctx context.Context, tenant string, request controller.ExternalIPRequest) (controller.ExternalIP, error)
 	ExternalIPs(ctx context.Context, scope string) ([]controller.ExternalIP, error)
 	ExternalAddresses(instance string) []netip.Addr
+	Login(instance cluster.Instance) netip.AddrPort
 	ExternalIP(ctx context.Context, scope, address string) (controller.ExternalIP, error)
 	AttachExternalIP(ctx context.Context, scope, address, instance string) (controller.ExternalIP, error)
 	DetachExternalIP(ctx context.Context, scope, address string) (controller.ExternalIP, error)

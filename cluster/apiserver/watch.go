@@ -87,7 +87,7 @@ func (s *Server) watched(ctx context.Context, types []string) []controller.Chang
 func (s *Server) changeOf(ctx context.Context, change controller.Change, names func(context.Context, string) string) api.Change {
 	out := api.Change{Type: string(change.Kind), ID: change.ID, Deleted: change.Deleted, Event: change.Event}
 	if change.Instance != nil {
-		instance := instanceOf(*change.Instance, names(ctx, change.Instance.Workload), s.config.UseCases.ExternalAddresses(change.ID))
+		instance := s.instanceOf(*change.Instance, names(ctx, change.Instance.Workload))
 		out.Instance = &instance
 	}
 	if change.Node != nil {

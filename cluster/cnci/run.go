@@ -120,7 +120,7 @@ func (a *Agent) network() network.Concentrator {
 		wanted.Mappings = append(wanted.Mappings, network.Mapping(m))
 	}
 	for _, host := range w.Hosts {
-		wanted.Hosts = append(wanted.Hosts, network.Host{Name: host.Name, MAC: host.MAC, Addresses: host.Addresses})
+		wanted.Hosts = append(wanted.Hosts, network.Host{Name: host.Name, MAC: host.MAC, Addresses: host.Addresses, LoginPort: host.LoginPort})
 		if host.Node.IsValid() {
 			wanted.Subnet.Neighbours = append(wanted.Subnet.Neighbours, network.Neighbour{MAC: host.MAC, Node: host.Node})
 		}

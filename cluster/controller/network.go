@@ -75,7 +75,7 @@ func (n *network) join(i cluster.Instance) {
 	}
 	n.at[i.ID] = i.Node
 	n.nodes[i.Node]++
-	n.hosts[i.ID] = payload.Host{Instance: i.ID, Name: i.Name, MAC: i.MAC, Addresses: i.Addresses}
+	n.hosts[i.ID] = payload.Host{Instance: i.ID, Name: i.Name, MAC: i.MAC, Addresses: i.Addresses, LoginPort: loginPort(i, n.subnet.Prefix)}
 	n.touch()
 }
 

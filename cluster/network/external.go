@@ -45,6 +45,20 @@ func sortedMappings(mappings []Mapping) []Mapping {
 	})
 }
 
+// sshPort is where SSH servers listen (RFC 4253, section 4.1).
+const sshPort = 22
+
+// loginRules send what is for a host's login port to its SSH server.
+func loginRules(hosts []Host, own netip.Addr) (rules []Rule) {
+	for _, host := range hosts {
+		at := slices.IndexFunc(host.Addresses, netip.Addr.Is4)
+		if host.LoginPort != 0 && at >= 0 {
+			rules = append(rules, Rule{"login", fmt.Sprintf(`iifname "%s" ip daddr %s tcp dport %d dnat to %s:%d`, Underlay, own, host.LoginPort, host.Addresses[at], sshPort)})
+		}
+	}
+	return rules
+}
+
 // destinationRules send what is for an external address to its host, from the underlay and from the subnet itself.
 func destinationRules(mappings []Mapping) (rules []Rule) {
 	for _, m := range sortedMappings(mappings) {

@@ -106,6 +106,7 @@ type Host struct {
 	Name      string
 	MAC       string
 	Addresses []netip.Addr
+	LoginPort uint16 // of the CNCI's own address on the underlay, that leads to the host's port 22; zero: none does
 }
 
 // ConcentratorFacts is what a CNCI's network turned out to be.

@@ -109,6 +109,7 @@ type Host struct {
 	MAC       string       `cbor:"3,keyasint"`
 	Addresses []netip.Addr `cbor:"4,keyasint"`
 	Node      netip.Addr   `cbor:"5,keyasint,omitempty"` // its node on the underlay; invalid while it has none
+	LoginPort uint16       `cbor:"6,keyasint,omitempty"` // of the CNCI's address on the underlay, that leads to its port 22; zero: none does
 }
 
 // Certificate answers a CertificateRequest (controller → netagent).

@@ -150,22 +150,31 @@ func (c *compiler) connection() error {
 // destinationTranslated is IPS_DST_NAT (linux/netfilter/nf_conntrack_common.h).
 const destinationTranslated = 1 << 5
 
-// translate compiles dnat to ADDRESS and snat to ADDRESS.
+// translate compiles dnat to ADDRESS[:PORT] and snat to ADDRESS[:PORT].
 func (c *compiler) translate() error {
 	if len(c.words) < 3 || c.words[1] != "to" {
 		return fmt.Errorf("after %s an address is missing", c.words[0])
 	}
-	address, err := parseAddress(c.words[2])
+	nat := &expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: register}
+	if c.words[0] == "snat" {
+		nat.Type = expr.NATTypeSourceNAT
+	}
+	to, port, withPort := strings.Cut(c.words[2], ":")
+	address, err := parseAddress(to)
 	if err != nil {
 		return err
 	}
-	kind := expr.NATTypeDestNAT
-	if c.words[0] == "snat" {
-		kind = expr.NATTypeSourceNAT
-	}
 	c.words = c.words[3:]
-	c.emit(&expr.Immediate{Register: register, Data: address},
-		&expr.NAT{Type: kind, Family: unix.NFPROTO_IPV4, RegAddrMin: register})
+	c.emit(&expr.Immediate{Register: register, Data: address})
+	if withPort {
+		number, err := parsePort(port)
+		if err != nil {
+			return err
+		}
+		nat.RegProtoMin, nat.Specified = register+1, true
+		c.emit(&expr.Immediate{Register: register + 1, Data: number})
+	}
+	c.emit(nat)
 	return nil
 }
 

@@ -47,6 +47,7 @@ var rules = map[string][]string{
 		`oifname "underlay" ip saddr 172.16.0.0/24 masquerade`,
 		`udp dport 4789 notrack`,
 		`ip daddr 198.51.100.20 dnat to 172.16.0.2`,
+		`iifname "underlay" ip daddr 198.51.100.70 tcp dport 33002 dnat to 172.16.0.2:22`,
 		`oifname "underlay" ip saddr 172.16.0.2 snat to 198.51.100.20`,
 		`iifname "underlay" oifname "cb0123456789ab" ct status dnat accept`,
 		`ip daddr 172.16.0.1 tcp dport 53 accept`,

@@ -171,3 +171,25 @@ func TestExternalAddressInUse(t *testing.T) {
 		t.Error("it does not answer when it is free")
 	}
 }
+
+// A login port of the CNCI's own address leads to the host's SSH server, and no other port does.
+func TestLoginPort(t *testing.T) {
+	m := newMachine(t)
+	red := m.tenant("red", 5201)
+	red2 := red.instance(2)
+	red2.Start("busybox", "nc", "-ll", "-p", "22", "-e", "echo", "login")
+	red.wanted.Hosts[0].LoginPort = 33002
+	red.configure()
+	ask := func(port string) string {
+		out, _ := m.host.Try("sh", "-c", "timeout 2 busybox nc -w 2 "+red.underlay.String()+" "+port+" </dev/null")
+		return strings.TrimSpace(out)
+	}
+	networktest.Eventually(t, "the login port answers", func() bool { return ask("33002") == "login" })
+	if ask("22") == "login" {
+		t.Error("port 22 of the CNCI leads to the host")
+	}
+	red.wanted.Hosts[0].LoginPort = 0
+	if red.configure(); ask("33002") == "login" {
+		t.Error("the port still leads to the host")
+	}
+}
