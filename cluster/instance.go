@@ -19,7 +19,10 @@ type Instance struct {
 	State       State             `json:"state"`
 	Generation  uint64            `json:"generation"` // counts its starts: commands and reports carry it, so that late ones are known
 	Node        string            `json:"node,omitempty"`
-	Bound       bool              `json:"bound,omitempty"` // it has run on Node: restart policy on-node keeps it there
+	Bound       bool              `json:"bound,omitempty"`       // it has run on Node: restart policy on-node keeps it there
+	Replaces    string            `json:"replaces,omitempty"`    // id of the one that it is to take over from
+	Replacement string            `json:"replacement,omitempty"` // id of the one that takes over from it
+	Retired     bool              `json:"retired,omitempty"`     // its replacement has taken over: it is deleted when it has stopped
 	Subnet      string            `json:"subnet,omitempty"`
 	MAC         string            `json:"mac,omitempty"`
 	Addresses   []netip.Addr      `json:"addresses,omitempty"` // IPv4, then IPv6

@@ -34,6 +34,15 @@ type RestartPolicy string
 // RestartOnNode starts the instance only ever on its node, whatever happens elsewhere; the default.
 const RestartOnNode RestartPolicy = "on-node"
 
+// DrainOrder says what an instance does first when it leaves a node that is being evacuated.
+type DrainOrder string
+
+// Orders of leaving a node.
+const (
+	StopFirst  DrainOrder = "stop-first"  // it stops and starts elsewhere, and keeps id, name and addresses; the default
+	StartFirst DrainOrder = "start-first" // a new instance of the same recipe starts elsewhere, and then it stops and is deleted
+)
+
 // PullPolicy says when an image is fetched.
 type PullPolicy string
 
@@ -69,6 +78,7 @@ type WorkloadSpec struct {
 	Requirements Requirements      `json:"requirements"`
 	Privileged   bool              `json:"privileged,omitempty"` // needs the tenant's permission
 	Restart      RestartPolicy     `json:"restart,omitempty"`
+	Drain        DrainOrder        `json:"drain,omitempty"`
 	StopGrace    Duration          `json:"stop_grace,omitempty"` // from asking to stop until it is killed
 }
 
@@ -120,6 +130,9 @@ func (s WorkloadSpec) WithDefaults() WorkloadSpec {
 	if s.StopGrace == 0 {
 		s.StopGrace = DefaultStopGrace
 	}
+	if s.Drain == "" {
+		s.Drain = StopFirst
+	}
 	if s.Restart == "" {
 		s.Restart = RestartOnNode
 	}
@@ -142,6 +155,12 @@ func (s WorkloadSpec) Validate() error {
 	s.Requirements.validate(&problems)
 	if s.Restart != RestartOnNode {
 		problems.Add("restart", "%q is not a restart policy; use on-node", s.Restart)
+	}
+	switch {
+	case s.Drain != StopFirst && s.Drain != StartFirst:
+		problems.Add("drain", "%q is not an order; use stop-first or start-first", s.Drain)
+	case s.Drain == StartFirst && s.Requirements.Together != "":
+		problems.Add("drain", "what is on one node with others (requirements.together) cannot start elsewhere first; use stop-first")
 	}
 	if s.StopGrace < 0 || s.StopGrace > MaxStopGrace {
 		problems.Add("stop_grace", "must be from 0s to %s", MaxStopGrace)

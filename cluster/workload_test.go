@@ -40,6 +40,8 @@ func TestValidateNamesEveryField(t *testing.T) {
 		{"group", func(s *WorkloadSpec) { s.Requirements.Spread = "A b" }, []string{"requirements.spread"}},
 		{"group that is together", func(s *WorkloadSpec) { s.Requirements.Together = "A b" }, []string{"requirements.together"}},
 		{"together and apart", func(s *WorkloadSpec) { s.Requirements.Together, s.Requirements.Spread = "a", "b" }, []string{"requirements.spread"}},
+		{"drain", func(s *WorkloadSpec) { s.Drain = "never" }, []string{"drain"}},
+		{"together, starting elsewhere", func(s *WorkloadSpec) { s.Drain, s.Requirements.Together = StartFirst, "a" }, []string{"drain"}},
 		{"disk", func(s *WorkloadSpec) { s.Requirements.DiskMiB = -1 }, []string{"requirements.disk_mib"}},
 		{"restart", func(s *WorkloadSpec) { s.Restart = "elsewhere" }, []string{"restart"}},
 		{"grace", func(s *WorkloadSpec) { s.StopGrace = Duration(time.Hour) }, []string{"stop_grace"}},
@@ -110,7 +112,7 @@ func TestValidateProcess(t *testing.T) {
 func TestDefaults(t *testing.T) {
 	got := WorkloadSpec{Kind: KindContainer, Image: "a"}.WithDefaults()
 	want := WorkloadSpec{
-		Kind: KindContainer, Image: "a", Pull: PullMissing, Restart: RestartOnNode, StopGrace: DefaultStopGrace,
+		Kind: KindContainer, Image: "a", Pull: PullMissing, Restart: RestartOnNode, Drain: StopFirst, StopGrace: DefaultStopGrace,
 		Requirements: Requirements{VCPUs: VCPU, MemoryMiB: 128, Pids: 512},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

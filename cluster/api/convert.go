@@ -7,7 +7,7 @@ func NewWorkload(name string, visibility cluster.Visibility, spec cluster.Worklo
 	return CreateWorkload{
 		Name: name, Visibility: visibility, Kind: spec.Kind, Description: spec.Description, Image: spec.Image, Pull: spec.Pull,
 		CloudInit: spec.CloudInit, SSHKeys: spec.SSHKeys, Firmware: spec.Firmware, Command: spec.Command, Environment: spec.Environment,
-		User: spec.User, Directory: spec.Directory, Privileged: spec.Privileged, Restart: spec.Restart, StopGrace: spec.StopGrace.String(),
+		User: spec.User, Directory: spec.Directory, Privileged: spec.Privileged, Restart: spec.Restart, Drain: spec.Drain, StopGrace: spec.StopGrace.String(),
 		Requirements: Requirements{
 			VCPUs: float64(spec.Requirements.VCPUs) / float64(cluster.VCPU), MemoryMiB: spec.Requirements.MemoryMiB,
 			DiskMiB: spec.Requirements.DiskMiB, Pids: spec.Requirements.Pids, Node: spec.Requirements.Node, Hostname: spec.Requirements.Hostname,

@@ -32,6 +32,7 @@ type Instance struct {
 	Generation  uint64            `json:"generation" doc:"counts its starts"`
 	VCPUs       float64           `json:"vcpus"`
 	MemoryMiB   int64             `json:"memory_mib"`
+	Replaces    string            `json:"replaces,omitempty" doc:"id of the instance that it takes over from when it is active"`
 	DiskMiB     int64             `json:"disk_mib" doc:"that is kept for it on its node"`
 }
 
@@ -85,6 +86,7 @@ type Workload struct {
 	Requirements Requirements          `json:"requirements"`
 	Privileged   bool                  `json:"privileged"`
 	Restart      cluster.RestartPolicy `json:"restart"`
+	Drain        cluster.DrainOrder    `json:"drain" doc:"stop-first or start-first: what an instance does first when its node is evacuated"`
 	StopGrace    string                `json:"stop_grace" doc:"a duration such as 10s"`
 	Created      time.Time             `json:"created"`
 }
@@ -120,6 +122,7 @@ type CreateWorkload struct {
 	Requirements Requirements          `json:"requirements,omitempty"`
 	Privileged   bool                  `json:"privileged,omitempty"`
 	Restart      cluster.RestartPolicy `json:"restart,omitempty"`
+	Drain        cluster.DrainOrder    `json:"drain,omitempty" doc:"stop-first (the default) or start-first"`
 	StopGrace    string                `json:"stop_grace,omitempty" doc:"a duration such as 10s"`
 }
 

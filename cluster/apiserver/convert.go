@@ -15,7 +15,7 @@ func (s *Server) instanceOf(i cluster.Instance, workload string) api.Instance {
 		ID: i.ID, Name: i.Name, Tenant: i.Tenant, Workload: workload, WorkloadID: i.Workload, Kind: i.Kind, State: i.State,
 		Desired: i.Desired, Node: i.Node, MAC: i.MAC, Addresses: list(i.Addresses), ExternalIPs: list(cases.ExternalAddresses(i.ID)), SSH: endpointOf(cases.Login(i)), Subnet: i.Subnet, Labels: dictionary(i.Labels),
 		Created: i.Created, Changed: i.Changed, Reason: i.Reason, Explanation: i.Explanation, ExitCode: i.ExitCode,
-		Generation: i.Generation, VCPUs: vcpus(i.Spec.Requirements.VCPUs), MemoryMiB: i.Spec.Requirements.MemoryMiB, DiskMiB: i.Spec.Requirements.DiskMiB,
+		Replaces: i.Replaces, Generation: i.Generation, VCPUs: vcpus(i.Spec.Requirements.VCPUs), MemoryMiB: i.Spec.Requirements.MemoryMiB, DiskMiB: i.Spec.Requirements.DiskMiB,
 	}
 }
 
@@ -44,7 +44,7 @@ func workloadOf(w cluster.Workload) api.Workload {
 			Node: w.Spec.Requirements.Node, Hostname: w.Spec.Requirements.Hostname, Labels: w.Spec.Requirements.Labels,
 			Together: w.Spec.Requirements.Together, Spread: w.Spec.Requirements.Spread,
 		},
-		Privileged: w.Spec.Privileged, Restart: w.Spec.Restart, StopGrace: w.Spec.StopGrace.String(), Created: w.Created,
+		Privileged: w.Spec.Privileged, Restart: w.Spec.Restart, Drain: w.Spec.Drain, StopGrace: w.Spec.StopGrace.String(), Created: w.Created,
 	}
 }
 
@@ -58,7 +58,7 @@ func specOf(w api.CreateWorkload) (cluster.WorkloadSpec, error) {
 			MemoryMiB: w.Requirements.MemoryMiB, DiskMiB: w.Requirements.DiskMiB, Pids: w.Requirements.Pids, Node: w.Requirements.Node, Hostname: w.Requirements.Hostname,
 			Labels: w.Requirements.Labels, Together: w.Requirements.Together, Spread: w.Requirements.Spread,
 		},
-		Privileged: w.Privileged, Restart: w.Restart,
+		Privileged: w.Privileged, Restart: w.Restart, Drain: w.Drain,
 	}
 	milli := math.Round(w.Requirements.VCPUs * float64(cluster.VCPU))
 	if math.IsNaN(milli) || milli < 0 || milli > float64(cluster.MaxVCPUs*cluster.VCPU) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -30,9 +31,10 @@ func (s *session) evacuate() *cobra.Command {
 					return err
 				}
 			}
-			tellStaying(streams, node)
-			if wait.wait && len(node.Staying) > 0 {
-				return fmt.Errorf("node %s: %w: %s cannot leave it", node.Hostname, cluster.ErrConflict, plural(len(node.Staying), "instance"))
+			if err := staying(node); err != nil && wait.wait {
+				return err
+			} else if err != nil {
+				fmt.Fprintln(streams.Err, err)
 			}
 			return terminal.Show(streams.Out, s.output, node, nodeColumns)
 		}),
@@ -42,14 +44,22 @@ func (s *session) evacuate() *cobra.Command {
 	return command
 }
 
-// tellStaying says what does not leave a node, and what can be done about it.
-func tellStaying(streams terminal.Streams, node api.Node) {
-	for _, stay := range node.Staying {
-		fmt.Fprintf(streams.Err, "%s of tenant %s stays: %s\n", stay.Name, stay.Tenant, stay.Reason)
+// maxNamed is how many of those that stay are named in a message.
+const maxNamed = 5
+
+// staying says what cannot leave a node, why, and what can be done about it; nil when everything can.
+func staying(node api.Node) error {
+	if len(node.Staying) == 0 {
+		return nil
 	}
-	if len(node.Staying) > 0 {
-		fmt.Fprintln(streams.Err, "What stays leaves when another node will do for it: add or restore one, or delete the instances.")
+	var named []string
+	for _, stay := range node.Staying[:min(maxNamed, len(node.Staying))] {
+		named = append(named, fmt.Sprintf("%s of tenant %s stays: %s", stay.Name, stay.Tenant, stay.Reason))
 	}
+	if more := len(node.Staying) - len(named); more > 0 {
+		named = append(named, fmt.Sprintf("%d more stay, which `ciao show node -o json` names", more))
+	}
+	return fmt.Errorf("node %s: %w: %s; add or restore a node that will do, or delete what stays", node.Hostname, cluster.ErrConflict, strings.Join(named, "; "))
 }
 
 func (s *session) restore() *cobra.Command {

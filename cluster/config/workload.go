@@ -31,6 +31,7 @@ type workloadFile struct {
 	Requirements workloadRequirements                         `yaml:"requirements"`
 	Privileged   bool                                         `yaml:"privileged"`
 	Restart      cluster.RestartPolicy                        `yaml:"restart"`
+	Drain        cluster.DrainOrder                           `yaml:"drain"`
 	StopGrace    located[cluster.Duration, *cluster.Duration] `yaml:"stop_grace"`
 }
 
@@ -85,7 +86,7 @@ func (f workloadFile) workload() Workload {
 	return Workload{Name: f.Name, Visibility: visibility, Spec: cluster.WorkloadSpec{
 		Kind: f.Kind, Description: f.Description, Image: f.Image, Pull: f.Pull,
 		CloudInit: f.CloudInit, SSHKeys: f.SSHKeys, Firmware: f.Firmware, Command: f.Command,
-		Environment: f.Environment, User: f.User, Directory: f.Directory, Privileged: f.Privileged, Restart: f.Restart, StopGrace: f.StopGrace.value,
+		Environment: f.Environment, User: f.User, Directory: f.Directory, Privileged: f.Privileged, Restart: f.Restart, Drain: f.Drain, StopGrace: f.StopGrace.value,
 		Requirements: cluster.Requirements{
 			VCPUs: f.Requirements.VCPUs.value, MemoryMiB: f.Requirements.MemoryMiB, DiskMiB: f.Requirements.DiskMiB, Pids: f.Requirements.Pids,
 			Node: f.Requirements.Node, Hostname: f.Requirements.Hostname, Labels: f.Requirements.Labels,

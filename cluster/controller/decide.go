@@ -20,6 +20,9 @@ const (
 	inquire                // ask its node for its inventory
 	mark                   // record a state or a reason
 	revive                 // start an ended CNCI again
+	replace                // start another one elsewhere that takes over
+	retire                 // its replacement takes over
+	dismiss                // it is not needed: have it deleted
 )
 
 // decision is an action with what it needs.
@@ -39,6 +42,7 @@ type memory struct {
 	refusedAt time.Time
 	permanent bool     // no node could ever take it
 	avoid     []string // nodes that have just refused it
+	alone     string   // why nothing can be started that takes over; empty: it was not tried, or could
 	stays     bool     // it stays on a node that is being evacuated
 	awaits    bool     // it waits for others of its group before it asks for a node
 	revivals  int      // of a CNCI since it was last active
@@ -60,6 +64,7 @@ type surroundings struct {
 	lost     time.Time     // since when its node has not been heard of; zero: it is connected
 	deaf     bool          // its node is known not to be connected: commands would go nowhere
 	leaving  bool          // its node is being evacuated and takes nothing new
+	next     succession    // the one that takes over, if any
 	stays    bool          // no other node will do for it
 	company  company       // the others that it must share a node with
 	ready    bool          // its subnet's CNCI serves it and its node
@@ -72,6 +77,12 @@ const unansweredTries = 3
 // decide says what an instance needs next. It is pure; every time that it rests it says until when.
 func decide(i cluster.Instance, m memory, s surroundings, t Timing, now time.Time) decision {
 	d := decider{i, m, s, t, now}
+	switch {
+	case s.next.forsaken && i.Desired != cluster.WantDeleted, i.Retired && i.Desired == cluster.WantStopped && ended(i.State):
+		return decision{action: dismiss}
+	case i.State == cluster.Pending && i.Node == "" && s.next.found && s.next.state == cluster.Active:
+		return decision{action: retire} // its node was lost when its replacement was there
+	}
 	if s.leaving && !s.stays {
 		if next, leaves := d.leave(); leaves {
 			return next
@@ -215,6 +226,9 @@ func (d decider) leave() (next decision, leaves bool) {
 	case cluster.Scheduled, cluster.Starting:
 		return d.mark(cluster.Pending, reason), wanted
 	case cluster.Active:
+		if replaceable(d.i) {
+			return d.succeed(), true
+		}
 		return d.mark(cluster.Stopping, reason), wanted
 	case cluster.Stopped, cluster.Exited, cluster.Failed:
 		return d.command(withdraw, d.t.Answer, "give it up"), d.i.Node != ""

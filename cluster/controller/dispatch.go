@@ -60,6 +60,7 @@ func request(i cluster.Instance, m *memory, c company) payload.PlacementRequest 
 func (r *reconciler) surroundings(view store.Reader, i cluster.Instance) surroundings {
 	s := surroundings{linked: r.linked, behind: r.behind, settling: r.placeable()}
 	s.lost, s.deaf = r.silence(i.Node)
+	s.next = r.successionOf(view, i)
 	s.company = r.companyOf(view, i)
 	s.leaving = i.Node != "" && r.peer(i.Node).leaving()
 	if s.leaving {
@@ -82,6 +83,15 @@ func (r *reconciler) perform(view store.Reader, i cluster.Instance, m *memory, d
 	case revive:
 		m.revivals++
 		r.reviveInstance(i, now)
+		return
+	case replace:
+		r.replaceInstance(i)
+		return
+	case retire:
+		r.retireInstance(i)
+		return
+	case dismiss:
+		r.dismissInstance(i)
 		return
 	case forget:
 		r.forget(i.ID)

@@ -107,10 +107,12 @@ func (r *reconciler) observeInstance(before, i cluster.Instance, deleted bool) {
 		}
 		r.roomier = true
 		r.wakeGroup(cluster.Instance{}, before)
+		r.wakePair(before)
 		return
 	}
 	r.dirty[i.ID] = true
 	r.wakeGroup(before, i)
+	r.wakePair(i)
 	if m := r.memories[i.ID]; m != nil {
 		m.settle(i)
 	}
@@ -123,6 +125,15 @@ func (r *reconciler) observeInstance(before, i cluster.Instance, deleted bool) {
 		r.wakeHosts(n)
 	default:
 		n.join(i)
+	}
+}
+
+// wakePair has the other decided of a pair of which one takes over from the other.
+func (r *reconciler) wakePair(i cluster.Instance) {
+	for _, other := range []string{i.Replaces, i.Replacement} {
+		if other != "" {
+			r.dirty[other] = true
+		}
 	}
 }
 

@@ -18,7 +18,11 @@ func (c *Controller) staying(r store.Reader, n cluster.Node) (list []cluster.Sta
 		if i.Desired == cluster.WantDeleted {
 			continue
 		}
-		if reason := c.stays(r, i); reason != "" {
+		reason := c.stays(r, i)
+		if next, err := instances.Get(r, i.Replacement); reason == "" && err == nil && next.State == cluster.Failed && next.Replaces == i.ID {
+			reason = fmt.Sprintf("its replacement %s failed: %s; delete that for another attempt", next.Name, next.Reason)
+		}
+		if reason != "" {
 			list = append(list, cluster.Stay{Instance: i.ID, Name: i.Name, Tenant: i.Tenant, Reason: reason})
 		}
 	}

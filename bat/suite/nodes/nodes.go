@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -48,6 +49,14 @@ func Suite() bat.Suite {
 			Expected:    "All are on one node before and on one other node afterwards; while they move, no two nodes are recorded.",
 			Timeout:     testTime,
 			Run:         together,
+		},
+		{
+			Name:        "StartFirst",
+			Summary:     "A service that starts elsewhere first answers throughout an evacuation.",
+			Description: "Has a client ask a web server with drain: start-first ten times a second, by the addresses of the server and its replacement, while the server's node is evacuated.",
+			Expected:    "No request fails at both addresses; the server is replaced on another node, and its quota is given back.",
+			Timeout:     testTime,
+			Run:         startFirst,
 		},
 		{
 			Name:        "Stays",
@@ -170,6 +179,54 @@ func together(ctx context.Context, t *bat.T) {
 	})
 	moved(ctx, t, tenant, created, left)
 	home(ctx, t, tenant)
+}
+
+func startFirst(ctx context.Context, t *bat.T) {
+	usable := ready(ctx, t, 2)
+	tenant := t.Tenant(ctx)
+	server := t.Cluster.Container("server", "mkdir -p /www && echo ciao > /www/file && exec httpd -f -h /www")
+	server.Drain, server.StopGrace = cluster.StartFirst, "2s"
+	tenant.Workload(ctx, server)
+	old := tenant.Active(ctx, tenant.Create(ctx, api.CreateInstances{Workload: "server", Name: "server"}))[0]
+	// Addresses are given out in order: the client gets the next, and the replacement the one after that. Names would not do: the node may be that
+	// of the CNCI, which moves, too.
+	address := old.Addresses[0]
+	after := address.Next().Next()
+	client := t.Cluster.Container("client", fmt.Sprintf(`ask() { timeout 2 wget -q -O /dev/null "http://$1/file"; }
+one=%s; other=%s
+n=0; until ask $one; do n=$((n+1)); [ $n -lt 50 ] || exit 2; sleep 0.2; done
+n=0; while [ $n -lt 100 ]; do
+	ask $one || { ask $other || exit 3; last=$one; one=$other; other=$last; }
+	n=$((n+1)); sleep 0.1
+done`, address, after))
+	for _, node := range usable {
+		if node.ID != old.Node {
+			client.Requirements.Node = node.ID
+		}
+	}
+	tenant.Workload(ctx, client)
+	asking := tenant.Active(ctx, tenant.Create(ctx, api.CreateInstances{Workload: "client", Name: "client"}))
+	restored(t, old.Node)
+	_, err := t.Cluster.Operator.EvacuateNode(ctx, old.Node, false)
+	t.Need(err, "evacuate node %s", old.Node)
+	t.Until(ctx, moveTime, "the server is replaced", func(ctx context.Context) (bool, string) {
+		var names []string
+		for _, i := range tenant.List(ctx) {
+			names = append(names, i.Name+" "+string(i.State))
+		}
+		slices.Sort(names)
+		return slices.Contains(names, "server-r1 active") && len(names) == 2, strings.Join(names, ", ")
+	})
+	tenant.Await(ctx, asking, moveTime, bat.In(cluster.Exited))
+	if now := tenant.Get(ctx, asking[0].ID); now.ExitCode == nil || *now.ExitCode != 0 {
+		t.Errorf("the client ended with %s: a request was answered by neither", now.Reason)
+	}
+	if now := tenant.Get(ctx, "server-r1"); !slices.Equal(now.Addresses, []netip.Addr{after}) {
+		t.Errorf("the replacement has %v, and the client asked %s", now.Addresses, after)
+	}
+	if used := tenant.Usage(ctx)[api.QuotaInstances]; used != 2 {
+		t.Errorf("%g instances are used, expected 2", used)
+	}
 }
 
 func stays(ctx context.Context, t *bat.T) {

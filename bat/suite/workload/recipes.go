@@ -41,7 +41,7 @@ stop_grace: 3s
 	want := api.Workload{
 		ID: made.ID, Name: "own", Tenant: tenant.ID, Visibility: cluster.Private, Kind: cluster.KindContainer, Description: "a workload of a test",
 		Image: image, Pull: cluster.PullNever, Command: []string{"sh", "-c", "sleep 3600"}, Environment: map[string]string{"COLOUR": "blue"},
-		Requirements: api.Requirements{VCPUs: 0.25, MemoryMiB: 24, Pids: 33}, Restart: cluster.RestartOnNode, StopGrace: "3s", Created: made.Created,
+		Requirements: api.Requirements{VCPUs: 0.25, MemoryMiB: 24, Pids: 33}, Restart: cluster.RestartOnNode, Drain: cluster.StopFirst, StopGrace: "3s", Created: made.Created,
 	}
 	for _, ref := range []string{"own", made.ID} {
 		t.Ciao(ctx, tenant.ID, "show", "workload", ref, "-o", "json").JSON(t, "show workload", &shown)
