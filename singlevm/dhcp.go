@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// dhcpArguments make dnsmasq the data centre's DHCP and DNS server on the underlay, and nothing else: it reads no file of the
+// dhcpArguments make dnsmasq the data centre's DHCP and DNS server on the underlay, and its router of IPv6, and nothing else: it reads no file of the
 // machine's own dnsmasq, and gives out no address that answers already.
 func (s *Setup) dhcpArguments() []string {
 	arguments := []string{
@@ -18,6 +18,9 @@ func (s *Setup) dhcpArguments() []string {
 		"--dhcp-option=option:router," + hostAddress, "--dhcp-option=option:dns-server," + hostAddress,
 		"--dhcp-leasefile=" + s.layout.leases(), "--dhcp-authoritative", "--no-ping", "--no-hosts",
 		"--pid-file=" + filepath.Join(s.layout.gateway(), "dnsmasq.pid"), "--cache-size=1000",
+	}
+	if hasIPv6() {
+		arguments = append(arguments, "--enable-ra", "--dhcp-range="+netip.MustParsePrefix(underlayPrefix6).Addr().String()+",ra-only,64,1h")
 	}
 	servers := upstreams("/etc/resolv.conf")
 	arguments = append(arguments, "--no-resolv")

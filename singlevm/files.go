@@ -231,17 +231,21 @@ func blockedPrefixes() ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list the links: %w", err)
 	}
-	blocked := []string{underlayPrefix, "127.0.0.0/8", "169.254.0.0/16"}
+	blocked := []string{underlayPrefix, underlayPrefix6, "127.0.0.0/8", "169.254.0.0/16"}
 	for _, link := range links {
 		if strings.HasPrefix(link.Attrs().Alias, "ciao/") || link.Attrs().Flags&net.FlagLoopback != 0 {
 			continue
 		}
-		addresses, err := netlink.AddrList(link, netlink.FAMILY_V4)
+		addresses, err := netlink.AddrList(link, netlink.FAMILY_ALL)
 		if err != nil {
 			return nil, fmt.Errorf("list the addresses of %s: %w", link.Attrs().Name, err)
 		}
 		for _, address := range addresses {
-			prefix := &net.IPNet{IP: address.IP, Mask: net.CIDRMask(32, 32)}
+			if address.IP.To4() == nil && address.IP.IsLinkLocalUnicast() {
+				continue // never routed
+			}
+			_, bits := address.Mask.Size()
+			prefix := &net.IPNet{IP: address.IP, Mask: net.CIDRMask(bits, bits)}
 			if link.Type() == "bridge" {
 				prefix = &net.IPNet{IP: address.IP.Mask(address.Mask), Mask: address.Mask}
 			}

@@ -24,7 +24,8 @@ const (
 // gatewayFirewall is the way out of the underlay through this machine.
 func gatewayFirewall(l layout) *firewall.Host {
 	return firewall.NewHost(firewall.HostConfig{
-		Cluster: ClusterName, Interface: underlayHost, Underlay: netip.MustParsePrefix(underlayPrefix), State: filepath.Join(l.gateway(), "before.json"),
+		Cluster: ClusterName, Interface: underlayHost, Underlay: netip.MustParsePrefix(underlayPrefix),
+		Underlay6: netip.MustParsePrefix(underlayPrefix6), State: filepath.Join(l.gateway(), "before.json"),
 	})
 }
 

@@ -14,6 +14,9 @@ const (
 	hostAddress        = "198.51.100.1"
 	leaseFirst         = "198.51.100.50"
 	leaseLast          = "198.51.100.250"
+	// Of IPv6 the underlay has unique local addresses (RFC 4193), where the machine's kernel has IPv6.
+	underlayPrefix6 = "fd6a:90c4:1be7::/64"
+	hostAddress6    = "fd6a:90c4:1be7::1"
 )
 
 // DefaultDirectory is where everything is kept.

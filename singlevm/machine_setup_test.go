@@ -95,7 +95,7 @@ func TestMachineOutsideAfterEngineRestart(t *testing.T) {
 	}
 	defer away.close()
 	reaches := func() bool {
-		_, err := m.probe().output(ctx, made[0], "timeout 3 wget -q -O - "+away.url)
+		_, err := m.probe().output(ctx, made[0], "timeout 3 wget -q -O - "+away.calls[0].url)
 		return err == nil
 	}
 	machinetest.Eventually(t, "the outside is reached", time.Minute, reaches)

@@ -14,26 +14,33 @@ import (
 	"github.com/ciaocloud/ciao/cluster/network/netns"
 )
 
-// Addresses of the place outside: TEST-NET-3 (RFC 5737).
+// Addresses of the place outside: TEST-NET-3 (RFC 5737), and of IPv6's range for documentation (RFC 3849).
 const (
-	outsideSpace   = "ciao-" + ClusterName + "-outside"
-	outsideLink    = "ciaooutside"
-	outsideMachine = "203.0.113.1"
-	outsideServer  = "203.0.113.2"
-	outsidePort    = "80"
+	outsideSpace    = "ciao-" + ClusterName + "-outside"
+	outsideLink     = "ciaooutside"
+	outsideMachine  = "203.0.113.1"
+	outsideServer   = "203.0.113.2"
+	outsideMachine6 = "2001:db8:cb00:7100::1"
+	outsideServer6  = "2001:db8:cb00:7100::2"
+	outsidePort     = "80"
 )
 
 // outside is a server beyond the machine: in a namespace of its own that has one link to the machine and no route back to the
 // underlay, so that only what the machine translates can be answered.
 type outside struct {
-	url     string
-	machine string // the caller that it sees when the machine translates
-	server  *http.Server
-	space   *os.File
+	calls  []call
+	server *http.Server
+	space  *os.File
 }
 
+// call is a way to call it, and the caller that it sees when the machine translates.
+type call struct{ url, machine string }
+
 func newOutside() (*outside, error) {
-	o := &outside{url: "http://" + outsideServer + ":" + outsidePort, machine: outsideMachine}
+	o := &outside{calls: []call{{"http://" + net.JoinHostPort(outsideServer, outsidePort), outsideMachine}}}
+	if hasIPv6() {
+		o.calls = append(o.calls, call{"http://" + net.JoinHostPort(outsideServer6, outsidePort), outsideMachine6})
+	}
 	if err := o.make(); err != nil {
 		o.close()
 		return nil, fmt.Errorf("make a server beyond the machine: %w", err)
@@ -52,7 +59,7 @@ func (o *outside) make() (err error) {
 	if err := netlink.LinkAdd(pair); err != nil {
 		return err
 	}
-	if err := bringUp(pair, outsideMachine); err != nil {
+	if err := bringUp(pair, outsideMachine, outsideMachine6); err != nil {
 		return err
 	}
 	return netns.Inside(o.space, o.serve)
@@ -64,28 +71,28 @@ func (o *outside) serve() error {
 	if err != nil {
 		return err
 	}
-	if err := bringUp(link, outsideServer); err != nil {
+	if err := bringUp(link, outsideServer, outsideServer6); err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", net.JoinHostPort(outsideServer, outsidePort))
+	listener, err := net.Listen("tcp", ":"+outsidePort)
 	if err != nil {
 		return err
 	}
 	o.server = &http.Server{ReadHeaderTimeout: 5 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if caller, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
-			fmt.Fprintln(w, caller.Addr())
+			fmt.Fprintln(w, caller.Addr().Unmap())
 		}
 	})}
 	go func() { _ = o.server.Serve(listener) }() // close ends it, which is the only error it can have
 	return nil
 }
 
-func bringUp(link netlink.Link, address string) error {
+func bringUp(link netlink.Link, address, address6 string) error {
 	parsed, err := netlink.ParseAddr(address + "/24")
 	if err != nil {
 		return err
 	}
-	return errors.Join(netlink.AddrReplace(link, parsed), netlink.LinkSetUp(link))
+	return errors.Join(netlink.AddrReplace(link, parsed), addAddress6(link, address6+"/64"), netlink.LinkSetUp(link))
 }
 
 // close removes all of it.

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/image"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/driver/container/localimage"
@@ -61,6 +63,39 @@ func (s *Setup) makeUnderlay(context.Context) error {
 		if err := netlink.LinkSetUp(link); err != nil {
 			return fmt.Errorf("bring %s up: %w", link.Attrs().Name, err)
 		}
+	}
+	return addAddress6(host, hostAddress6+"/64")
+}
+
+// hasIPv6 is false on a machine whose kernel was started without IPv6.
+func hasIPv6() bool {
+	_, err := os.Stat("/proc/sys/net/ipv6")
+	return err == nil
+}
+
+// addAddress6 gives a link of ours IPv6, also where the machine's links have none by default, and an address that is good at once: nobody
+// else can have it.
+func addAddress6(link netlink.Link, text string) error {
+	if !hasIPv6() {
+		return nil
+	}
+	name := link.Attrs().Name
+	for _, setting := range []string{"accept_dad", "disable_ipv6"} {
+		file := "/proc/sys/net/ipv6/conf/" + name + "/" + setting
+		if now, err := os.ReadFile(file); err == nil && strings.TrimSpace(string(now)) == "0" {
+			continue
+		}
+		if err := os.WriteFile(file, []byte("0"), 0); err != nil {
+			return fmt.Errorf("give %s IPv6: %w", name, err)
+		}
+	}
+	address, err := netlink.ParseAddr(text)
+	if err == nil {
+		address.Flags = unix.IFA_F_NODAD
+		err = netlink.AddrReplace(link, address)
+	}
+	if err != nil {
+		return fmt.Errorf("give %s its IPv6 address: %w", name, err)
 	}
 	return nil
 }

@@ -36,7 +36,7 @@ func (s *Server) departed() []binding {
 	}
 	var gone []binding
 	for line := range strings.Lines(string(text)) {
-		words := strings.Split(line, ",")
+		words := strings.Split(strings.TrimSpace(line), ",")
 		if len(words) < 2 {
 			continue
 		}

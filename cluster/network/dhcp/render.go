@@ -36,6 +36,10 @@ const (
 // leaseTime is short, for the sake of hosts whose MTU or DNS domain changes.
 const leaseTime = "1h"
 
+// leaseTime6 is the shortest that dnsmasq has: a lease of DHCPv6 is its client's, which nobody else can give back, and keeps the address from
+// the host that has it next.
+const leaseTime6 = "2m"
+
 // renderConfig is what dnsmasq reads once, at its start.
 func renderConfig(directory string, s Subnet) string {
 	mask := netip.AddrFrom4([4]byte(netMask(s.Prefix.Bits())))
@@ -65,7 +69,7 @@ func renderConfig(directory string, s Subnet) string {
 func renderConfig6(s Subnet) []string {
 	return []string{
 		"enable-ra", "quiet-ra", "quiet-dhcp6",
-		fmt.Sprintf("dhcp-range=%s,static,%d,%s", s.Prefix6.Masked().Addr(), s.Prefix6.Bits(), leaseTime),
+		fmt.Sprintf("dhcp-range=%s,static,%d,%s", s.Prefix6.Masked().Addr(), s.Prefix6.Bits(), leaseTime6),
 		fmt.Sprintf("dhcp-option=option6:dns-server,[%s]", s.Gateway6),
 		"dhcp-option=option6:domain-search," + s.Domain,
 	}
@@ -83,7 +87,7 @@ func renderHosts(hosts []network.Host) string {
 				words = append(words, "["+address.String()+"]")
 			}
 		}
-		lines = append(lines, strings.Join(append(words, leaseTime), ",")+"\n")
+		lines = append(lines, strings.Join(words, ",")+"\n")
 	}
 	slices.Sort(lines)
 	return strings.Join(lines, "")

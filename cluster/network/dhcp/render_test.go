@@ -30,7 +30,7 @@ var testSubnet = Subnet{
 
 func TestRender(t *testing.T) {
 	for _, c := range []struct{ name, got, want string }{
-		{"hosts for DHCP", renderHosts(testSubnet.Hosts), "02:00:ac:10:04:02,172.16.4.2,1h\n02:00:ac:10:04:03,172.16.4.3,[fd3e:9a4c:7100:7d1::3],1h\n"},
+		{"hosts for DHCP", renderHosts(testSubnet.Hosts), "02:00:ac:10:04:02,172.16.4.2\n02:00:ac:10:04:03,172.16.4.3,[fd3e:9a4c:7100:7d1::3]\n"},
 		{"names", renderNames(testSubnet.Hosts, "red.ciao"), "172.16.4.2 web-1.red.ciao web-1\n172.16.4.3 web-2.red.ciao web-2\nfd3e:9a4c:7100:7d1::3 web-2.red.ciao web-2\n"},
 		{"servers", renderServers(testSubnet.Servers), "server=198.51.100.1\nserver=198.51.100.2\n"},
 		{"settings", renderConfig("/run/x", testSubnet), `# Written by ciao; changes are lost.
@@ -60,7 +60,7 @@ dhcp-option=option:mtu,1450
 enable-ra
 quiet-ra
 quiet-dhcp6
-dhcp-range=fd3e:9a4c:7100:7d1::,static,64,1h
+dhcp-range=fd3e:9a4c:7100:7d1::,static,64,2m
 dhcp-option=option6:dns-server,[fd3e:9a4c:7100:7d1::1]
 dhcp-option=option6:domain-search,red.ciao
 `},

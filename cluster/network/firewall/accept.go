@@ -22,31 +22,42 @@ const (
 // iptablesWait is how many seconds to wait for others who change the tables.
 const iptablesWait = 10
 
-func openIPTables() (*iptables.IPTables, error) {
-	tables, err := iptables.New(iptables.IPFamily(iptables.ProtocolIPv4), iptables.Timeout(iptablesWait))
-	if err != nil {
-		return nil, fmt.Errorf("find iptables: %w: %w", cluster.ErrUnavailable, err)
+// openIPTables opens the tables of each family. A machine without iptables has nothing in the way of iptables either.
+func (h *Host) openIPTables() ([]*iptables.IPTables, error) {
+	programs := map[string]iptables.Protocol{"iptables": iptables.ProtocolIPv4}
+	if h.hasIPv6() {
+		programs["ip6tables"] = iptables.ProtocolIPv6
 	}
-	return tables, nil
+	var all []*iptables.IPTables
+	for program, family := range programs {
+		if _, err := exec.LookPath(program); err != nil {
+			continue
+		}
+		tables, err := iptables.New(iptables.IPFamily(family), iptables.Timeout(iptablesWait))
+		if err != nil {
+			return nil, fmt.Errorf("find %s: %w: %w", program, cluster.ErrUnavailable, err)
+		}
+		all = append(all, tables)
+	}
+	return all, nil
 }
 
 // accept puts our rules first into the chain that decides. A chain that lets everything through is left alone: nothing needs to be
-// said there, and nothing to be taken back. A machine without iptables has nothing in the way of iptables either.
+// said there, and nothing to be taken back.
 func (h *Host) accept() error {
-	if _, err := exec.LookPath("iptables"); err != nil {
-		return nil
-	}
-	tables, err := openIPTables()
+	families, err := h.openIPTables()
 	if err != nil {
 		return err
 	}
-	chain, needed, err := h.decider(tables)
-	if err != nil {
-		return err
-	}
-	for _, name := range []string{dockerUser, forward} {
-		if err := h.setRules(tables, name, name == chain && needed); err != nil {
+	for _, tables := range families {
+		chain, needed, err := h.decider(tables)
+		if err != nil {
 			return err
+		}
+		for _, name := range []string{dockerUser, forward} {
+			if err := h.setRules(tables, name, name == chain && needed); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -139,16 +150,15 @@ func (h *Host) deleteOld(tables *iptables.IPTables, chain string, lines []string
 }
 
 func (h *Host) dropRules() error {
-	if _, err := exec.LookPath("iptables"); err != nil {
-		return nil
-	}
-	tables, err := openIPTables()
+	families, err := h.openIPTables()
 	if err != nil {
 		return err
 	}
-	for _, chain := range []string{dockerUser, forward} {
-		if err := h.setRules(tables, chain, false); err != nil {
-			return err
+	for _, tables := range families {
+		for _, chain := range []string{dockerUser, forward} {
+			if err := h.setRules(tables, chain, false); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -22,6 +22,7 @@ type HostConfig struct {
 	Cluster   string
 	Interface string       // the host's own link on the underlay, by which the underlay's packets come to be routed
 	Underlay  netip.Prefix // packets from here are translated to the address of whatever link they leave by
+	Underlay6 netip.Prefix // the same for IPv6; invalid, or a kernel without IPv6, leaves the machine's IPv6 alone
 	State     string       // file that remembers what the machine was like before; its directory exists
 	Namespace string       // path of the host's network namespace; empty is the process's own
 	Log       *slog.Logger // nil logs nothing
@@ -47,13 +48,18 @@ const forwarding = "/proc/sys/net/ipv4/ip_forward"
 type before struct {
 	Forwarding string `json:"ip_forward"`
 	Zone       bool   `json:"firewalld_zone"` // we put the interface into firewalld's zone
+	// IPv6 are settings below /proc/sys/net/ipv6/conf that change when the machine becomes a router; nil if it was one.
+	IPv6 map[string]string `json:"ipv6,omitempty"`
 }
 
 // Apply opens the way out, or puts right what is not as it was left.
 func (h *Host) Apply(ctx context.Context) error {
 	err := h.forward()
 	if err == nil {
-		err = h.translate(h.table())
+		err = h.inside(h.forward6)
+	}
+	if err == nil {
+		err = h.translate(h.tables()...)
 	}
 	if err == nil {
 		err = h.inside(h.accept)
@@ -72,7 +78,7 @@ func (h *Host) Remove(ctx context.Context) error {
 	err := errors.Join(
 		h.inside(func() error { return h.leaveZone(ctx) }),
 		h.inside(h.dropRules),
-		h.translate(nil),
+		h.translate(),
 	)
 	if err == nil {
 		err = h.restore()
@@ -128,7 +134,7 @@ func (h *Host) restore() error {
 	if err != nil {
 		return err
 	}
-	if err := h.inside(func() error { return setForwarding(was.Forwarding) }); err != nil {
+	if err := h.inside(func() error { return errors.Join(setForwarding(was.Forwarding), restore6(was.IPv6)) }); err != nil {
 		return err
 	}
 	return os.Remove(h.config.State)
@@ -165,17 +171,25 @@ func (h *Host) store(was before) error {
 // tableName is that of our table on the host, which is not ours alone.
 func (h *Host) tableName() string { return "ciao_" + h.config.Cluster }
 
-// table translates what leaves the underlay by another link.
-func (h *Host) table() *network.Table {
-	rule := fmt.Sprintf(`ip saddr %s oifname != "%s" masquerade`, h.config.Underlay.Masked(), h.config.Interface)
-	return &network.Table{ID: network.TableID{Family: "ip", Name: h.tableName()}, Chains: []network.Chain{{
+// tables translate what leaves the underlay by another link.
+func (h *Host) tables() []network.Table {
+	all := []network.Table{h.table("ip", h.config.Underlay)}
+	if h.hasIPv6() {
+		all = append(all, h.table("ip6", h.config.Underlay6))
+	}
+	return all
+}
+
+func (h *Host) table(family string, underlay netip.Prefix) network.Table {
+	rule := fmt.Sprintf(`%s saddr %s oifname != "%s" masquerade`, family, underlay.Masked(), h.config.Interface)
+	return network.Table{ID: network.TableID{Family: family, Name: h.tableName()}, Chains: []network.Chain{{
 		Name: "postrouting", Type: "nat", Hook: "postrouting", Priority: 100, Policy: "accept",
 		Rules: []network.Rule{{Name: "masquerade", Text: rule}},
 	}}}
 }
 
-// translate makes the table what is wanted; nil wants none.
-func (h *Host) translate(wanted *network.Table) error {
+// translate makes our tables what is wanted, and removes others.
+func (h *Host) translate(wanted ...network.Table) error {
 	namespace, err := netns.Open(h.config.Namespace)
 	if err != nil {
 		return err
@@ -190,8 +204,8 @@ func (h *Host) translate(wanted *network.Table) error {
 	if have.Tables, err = tables.Read(h.tableName()); err != nil {
 		return err
 	}
-	if wanted != nil {
-		want.Tables[wanted.ID] = *wanted
+	for _, table := range wanted {
+		want.Tables[table.ID] = table
 	}
 	for _, step := range network.Plan(have, want) {
 		if change, ok := step.(network.Filter); ok {

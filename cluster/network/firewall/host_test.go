@@ -14,11 +14,12 @@ import (
 
 // state is all that Host may change.
 func state(space *networktest.Space) string {
-	return handles.ReplaceAllString(space.Run("nft", "-s", "list", "ruleset"), "") + space.Run("cat", forwarding)
+	return handles.ReplaceAllString(space.Run("nft", "-s", "list", "ruleset"), "") + space.Run("cat", forwarding) +
+		space.Run("sh", "-c", "cd "+settings6+"; grep . */forwarding */accept_ra")
 }
 
 func newTestHost(t *testing.T, space *networktest.Space) *Host {
-	return NewHost(HostConfig{Cluster: "test", Interface: "ciaovlan", Underlay: networktest.Underlay,
+	return NewHost(HostConfig{Cluster: "test", Interface: "ciaovlan", Underlay: networktest.Underlay, Underlay6: networktest.Underlay6,
 		State: filepath.Join(t.TempDir(), "host.json"), Namespace: space.Path()})
 }
 
@@ -33,6 +34,9 @@ func TestHostRemoveRestoresExactly(t *testing.T) {
 		{"nothing there", "true", ""},
 		{"forwarding is on", "echo 1 > " + forwarding, ""},
 		{"a policy of drop", "iptables -P FORWARD DROP", "FORWARD"},
+		{"forwarding of IPv6 is on", "echo 1 > " + settings6 + "/" + forwarding6, ""},
+		{"a link that listens to routers, and one that forwards", "ip link add wan type bridge; ip link add lan type bridge; echo 1 > " + settings6 + "/lan/forwarding; echo 0 > " + settings6 + "/lan/accept_ra", ""},
+		{"a policy of drop for IPv6", "ip6tables -P FORWARD DROP", "IPv6"},
 		{"rules of others", "iptables -A FORWARD -s 192.0.2.0/24 -j DROP", "FORWARD"},
 		{"docker", "iptables -P FORWARD DROP; iptables -N DOCKER-USER; iptables -A DOCKER-USER -j RETURN; iptables -I FORWARD -j DOCKER-USER", "DOCKER-USER"},
 	} {
@@ -65,13 +69,26 @@ func checkOpen(t *testing.T, space *networktest.Space, chain string) {
 	if got := strings.TrimSpace(space.Run("cat", forwarding)); got != "1" {
 		t.Errorf("ip_forward is %s", got)
 	}
-	if !strings.Contains(space.Run("nft", "list", "ruleset"), `ip saddr 198.51.100.0/24 oifname != "ciaovlan" masquerade`) {
-		t.Error("nothing is masqueraded")
+	if got := strings.TrimSpace(space.Run("cat", settings6+"/"+forwarding6)); got != "1" {
+		t.Errorf("forwarding of IPv6 is %s", got)
 	}
-	if chain == "" {
+	if deaf, _ := space.Try("sh", "-c", "cd "+settings6+"; ls -d wan && grep -L 2 wan/accept_ra"); strings.Contains(deaf, "accept_ra") {
+		t.Error("a link that listened to routers does not any more")
+	}
+	rules := space.Run("nft", "list", "ruleset")
+	for _, rule := range []string{`ip saddr 198.51.100.0/24 oifname != "ciaovlan" masquerade`, `ip6 saddr fd7a:31c5:90e4::/64 oifname != "ciaovlan" masquerade`} {
+		if !strings.Contains(rules, rule) {
+			t.Errorf("there is no %s", rule)
+		}
+	}
+	program := "iptables"
+	switch chain {
+	case "":
 		return
+	case "IPv6":
+		program, chain = "ip6tables", "FORWARD"
 	}
-	lines := strings.Split(strings.TrimSpace(space.Run("iptables", "-S", chain)), "\n")
+	lines := strings.Split(strings.TrimSpace(space.Run(program, "-S", chain)), "\n")
 	want := []string{"-A " + chain + " -i ciaovlan -m comment --comment \"ciao/test\" -j ACCEPT",
 		"-A " + chain + " -o ciaovlan -m conntrack --ctstate RELATED,ESTABLISHED -m comment --comment \"ciao/test\" -j ACCEPT"}
 	if diff := cmp.Diff(want, lines[1:3]); diff != "" || strings.Count(strings.Join(lines, "\n"), "ciao/test") != 2 {
