@@ -32,5 +32,6 @@
 //   - A store that was restored from a backup is behind its nodes. Until [Controller.SettleStore], what only nodes know is stopped and
 //     kept, not deleted, and nothing is placed before the nodes have had time to report. That a generation is started on
 //     one node only cannot be promised across a restore; a second copy is stopped as soon as its node reports it.
+//   - An external IP is mapped to another instance only when the CNCI that had it has let it go, or is gone itself.
 //   - Things of another tenant do not exist: they are answered with cluster.ErrNotFound.
 package controller
