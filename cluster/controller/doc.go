@@ -22,6 +22,9 @@
 //   - At most one node is ever told to start a given (instance, generation): placement is asked, recorded, then started. A start
 //     that was refused for want of room moves on only after the refusing node has confirmed that it holds nothing; an instance
 //     that has once been active never moves.
+//   - A node is recorded only where it breaks no group: those of one that is together have one node, those of one that is spread have
+//     different ones, but for a failed one. What an evacuation finds no other node for goes on running where it is.
+//   - An instance that starts elsewhere first and its replacement are never both gone, and never both there for good.
 //   - The sum of a tenant's instances (stored or still in a batch) is its usage row, in every committed state. Every transaction
 //     that adds or removes an instance of a tenant writes that row, which is how they are put one after the other: the store
 //     detects conflicts by key only, so that names, addresses and quotas of a tenant are protected by this row.
