@@ -17,8 +17,9 @@ type Batch struct {
 	ID       string         `json:"id"`
 	Template Instance       `json:"template"` // everything that its instances share; Name is the common stem
 	Count    int            `json:"count"`
-	Unfolded int            `json:"unfolded"` // instances 0 to Unfolded-1 are in the store
-	Segments []BatchSegment `json:"segments"` // where the addresses come from, in order
+	Unfolded int            `json:"unfolded"`          // instances 0 to Unfolded-1 are in the store
+	Segments []BatchSegment `json:"segments"`          // where the addresses come from, in order
+	Volumes  []Volume       `json:"volumes,omitempty"` // that are made with each instance, without what differs
 }
 
 // BatchSegment is a run of reserved host numbers of one subnet.
@@ -32,7 +33,10 @@ type BatchSegment struct {
 // InstanceID is the id of the batch's instance i: a UUID of version 8 (RFC 9562) made of the batch's id and the number, the same
 // whenever it is asked for.
 func (b Batch) InstanceID(i int) string {
-	sum := sha256.Sum256(binary.BigEndian.AppendUint64([]byte(b.ID), uint64(i)))
+	return derivedID(sha256.Sum256(binary.BigEndian.AppendUint64([]byte(b.ID), uint64(i))))
+}
+
+func derivedID(sum [sha256.Size]byte) string {
 	id := sum[:16]
 	id[6] = id[6]&0x0f | 0x80
 	id[8] = id[8]&0x3f | 0x80

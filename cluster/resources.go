@@ -111,6 +111,7 @@ type Quota struct {
 	DiskMiB           Limit `json:"disk_mib"`
 	Images            Limit `json:"images"`
 	ExternalIPs       Limit `json:"external_ips"`
+	Volumes           Limit `json:"volumes"`
 	InstanceVCPUs     Limit `json:"instance_vcpus"` // of one instance
 	InstanceMemoryMiB Limit `json:"instance_memory_mib"`
 	InstanceDiskMiB   Limit `json:"instance_disk_mib"`
@@ -130,12 +131,12 @@ func (q *Quota) UnmarshalJSON(text []byte) error {
 // NoQuota is the quota that allows everything.
 func NoQuota() Quota {
 	return Quota{
-		Instances: Unlimited, VCPUs: Unlimited, MemoryMiB: Unlimited, DiskMiB: Unlimited, Images: Unlimited, ExternalIPs: Unlimited,
+		Instances: Unlimited, VCPUs: Unlimited, MemoryMiB: Unlimited, DiskMiB: Unlimited, Images: Unlimited, ExternalIPs: Unlimited, Volumes: Unlimited,
 		InstanceVCPUs: Unlimited, InstanceMemoryMiB: Unlimited, InstanceDiskMiB: Unlimited,
 	}
 }
 
-// Usage is what a tenant holds: reserved at creation, given back when the instance, image or external IP is gone.
+// Usage is what a tenant holds: reserved at creation, given back when the instance, image, external IP or volume is gone.
 type Usage struct {
 	Instances   int64 `json:"instances"`
 	CPU         CPU   `json:"vcpus"`
@@ -143,4 +144,5 @@ type Usage struct {
 	DiskMiB     int64 `json:"disk_mib,omitempty"`
 	Images      int64 `json:"images,omitempty"`
 	ExternalIPs int64 `json:"external_ips,omitempty"`
+	Volumes     int64 `json:"volumes,omitempty"`
 }

@@ -76,6 +76,7 @@ type WorkloadSpec struct {
 	User         string            `json:"user,omitempty"`      // process: a name or UID[:GID]; default nobody
 	Directory    string            `json:"directory,omitempty"` // process: working directory; default /
 	Requirements Requirements      `json:"requirements"`
+	Volumes      []VolumeSpec      `json:"volumes,omitempty"`
 	Privileged   bool              `json:"privileged,omitempty"` // needs the tenant's permission
 	Restart      RestartPolicy     `json:"restart,omitempty"`
 	Drain        DrainOrder        `json:"drain,omitempty"`
@@ -152,6 +153,7 @@ func (s WorkloadSpec) Validate() error {
 	var problems Problems
 	s.validateKind(&problems)
 	s.validateCommand(&problems)
+	s.validateVolumes(&problems)
 	s.Requirements.validate(&problems)
 	if s.Restart != RestartOnNode {
 		problems.Add("restart", "%q is not a restart policy; use on-node", s.Restart)

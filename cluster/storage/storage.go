@@ -1,0 +1,55 @@
+// Package storage is the contract between the launcher and what keeps volumes on a node.
+//
+// A volume is a disk for a VM, or a directory of files for containers and processes. Who may use it, and that one instance at a time does,
+// is the controller's to say; a driver keeps what is in it.
+//
+// What a driver guarantees, and storagetest checks: every call may be repeated; a volume is there whole or not at all, whenever the process
+// or the machine dies; Create of what is there leaves it as it is; Delete of what is not there succeeds; a name that is no id leads nowhere;
+// errors are of a class of package cluster, and a full disk is cluster.ErrNoCapacity and leaves nothing.
+package storage
+
+import (
+	"context"
+
+	"github.com/ciaocloud/ciao/cluster"
+)
+
+// Volume is what a driver needs to know of a volume.
+type Volume struct {
+	ID      string
+	Content cluster.VolumeContent
+	SizeMiB int64 // of a disk; files are not limited
+}
+
+// Origin is what a new volume is a copy of; at most one of its fields is set, and none is an empty volume.
+type Origin struct {
+	Image  *Image
+	Volume string // id of another volume of the same driver, which nobody uses meanwhile
+}
+
+// Image is the content of an image in a file.
+type Image struct {
+	Path   string
+	Format cluster.ImageFormat
+}
+
+// Place is where a volume is found on the node.
+type Place struct {
+	Path   string
+	Format cluster.ImageFormat // of a disk; empty for files
+}
+
+// Driver keeps volumes. All methods may be called from many goroutines, for one volume from one at a time.
+type Driver interface {
+	// Create makes a volume, unless it is there. It may take long; ctx ends it.
+	Create(ctx context.Context, volume Volume, origin Origin) error
+
+	// Find looks a volume up; one that is not there is cluster.ErrNotFound.
+	Find(ctx context.Context, id string) (Place, error)
+
+	// Delete removes a volume, which nobody uses.
+	Delete(ctx context.Context, id string) error
+
+	// List finds the ids of all volumes.
+	List(ctx context.Context) ([]string, error)
+}
