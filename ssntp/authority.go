@@ -35,6 +35,7 @@ var rules = []Rule{
 	{Operand: RequestInventory, Name: "RequestInventory", From: RoleController, To: nodes},
 	{Operand: OpenStream, Name: "OpenStream", From: RoleController, To: nodes},
 	{Operand: Revoke, Name: "Revoke", From: RoleController, To: RoleScheduler | nodes, Multicast: true},
+	{Operand: Volume, Name: "Volume", From: RoleController, To: nodes},
 
 	{Operand: Ready, Name: "Ready", From: nodes, To: RoleScheduler | RoleController, Multicast: true},
 	{Operand: Full, Name: "Full", From: nodes, To: RoleScheduler | RoleController, Multicast: true},
@@ -51,6 +52,7 @@ var rules = []Rule{
 	{Operand: CertificateRequest, Name: "CertificateRequest", From: RoleNetAgent, To: RoleController, Multicast: true},
 	{Operand: TraceReport, Name: "TraceReport", From: nodes, To: RoleController, Multicast: true},
 	{Operand: RequestPaths, Name: "RequestPaths", From: nodes, To: RoleController, Multicast: true},
+	{Operand: VolumeState, Name: "VolumeState", From: nodes, To: RoleController, Multicast: true},
 
 	{Operand: Undeliverable, Name: "Undeliverable", From: hubs, To: everyone},
 	{Operand: InvalidFrame, Name: "InvalidFrame", From: hubs, To: everyone},

@@ -50,6 +50,7 @@ const (
 	RequestInventory Operand = 0x0109 // controller → node: report all instances
 	OpenStream       Operand = 0x010a // controller → node: dial the controller for a log or a command
 	Revoke           Operand = 0x010b // controller → scheduler, nodes: the authority's list of revoked certificates
+	Volume           Operand = 0x010c // controller → node: make a volume that is a copy of another, or remove one
 )
 
 // Statuses of a node.
@@ -72,6 +73,7 @@ const (
 	CertificateRequest Operand = 0x0309 // network node → controllers: sign this for a concentrator
 	TraceReport        Operand = 0x030a // node → controllers: the ways of traced commands
 	RequestPaths       Operand = 0x030b // node → controllers: tell it all paths of these subnets
+	VolumeState        Operand = 0x030c // node → controllers: answer to Volume
 )
 
 // Errors. The payload of the first three is a [Refusal].

@@ -13,5 +13,15 @@ func NewWorkload(name string, visibility cluster.Visibility, spec cluster.Worklo
 			DiskMiB: spec.Requirements.DiskMiB, Pids: spec.Requirements.Pids, Node: spec.Requirements.Node, Hostname: spec.Requirements.Hostname,
 			Labels: spec.Requirements.Labels, Together: spec.Requirements.Together, Spread: spec.Requirements.Spread,
 		},
+		Volumes: VolumeSpecs(spec.Volumes),
 	}
+}
+
+// VolumeSpecs are the volumes of a recipe on the wire.
+func VolumeSpecs(specs []cluster.VolumeSpec) []VolumeSpec {
+	all := make([]VolumeSpec, len(specs))
+	for i, v := range specs {
+		all[i] = VolumeSpec(v)
+	}
+	return all
 }

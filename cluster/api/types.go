@@ -49,6 +49,7 @@ type CreateInstances struct {
 	Name     string            `json:"name,omitempty" maxLength:"63" doc:"the name, or the stem of the names NAME-1 to NAME-count; made up when empty"`
 	Labels   map[string]string `json:"labels,omitempty" maxProperties:"64"`
 	SSHKeys  []string          `json:"ssh_keys,omitempty" maxItems:"64" doc:"public keys, in addition to the workload's, that let the user of a virtual machine's image in"`
+	Volumes  []InstanceVolume  `json:"volumes,omitempty" maxItems:"16" doc:"existing volumes, of one instance, beside those of its workload"`
 }
 
 // InstanceUsage is what an active instance uses, as its node last sampled it.
@@ -84,6 +85,7 @@ type Workload struct {
 	User         string                `json:"user" doc:"of a process"`
 	Directory    string                `json:"directory" doc:"in which a process begins"`
 	Requirements Requirements          `json:"requirements"`
+	Volumes      []VolumeSpec          `json:"volumes" nullable:"false"`
 	Privileged   bool                  `json:"privileged"`
 	Restart      cluster.RestartPolicy `json:"restart"`
 	Drain        cluster.DrainOrder    `json:"drain" doc:"stop-first or start-first: what an instance does first when its node is evacuated"`
@@ -120,6 +122,7 @@ type CreateWorkload struct {
 	User         string                `json:"user,omitempty" doc:"of a process: a name or UID[:GID]; nobody is the default"`
 	Directory    string                `json:"directory,omitempty" doc:"in which a process begins; / is the default"`
 	Requirements Requirements          `json:"requirements,omitempty"`
+	Volumes      []VolumeSpec          `json:"volumes,omitempty" maxItems:"16"`
 	Privileged   bool                  `json:"privileged,omitempty"`
 	Restart      cluster.RestartPolicy `json:"restart,omitempty"`
 	Drain        cluster.DrainOrder    `json:"drain,omitempty" doc:"stop-first (the default) or start-first"`
@@ -153,6 +156,57 @@ type CreateImage struct {
 
 // BlobPath is where nodes, and nobody else, read the contents of images that they need: the digest follows.
 const BlobPath = Version + "/blobs/"
+
+// VolumeSpec is a volume of each instance of a workload: an existing one, or one that is made with the instance.
+type VolumeSpec struct {
+	Volume    string `json:"volume,omitempty" maxLength:"64" doc:"name or id of an existing one"`
+	SizeMiB   int64  `json:"size_mib,omitempty" doc:"of one that is made with the instance"`
+	Image     string `json:"image,omitempty" maxLength:"64" doc:"uploaded image that it begins as a copy of"`
+	Target    string `json:"target,omitempty" maxLength:"255" doc:"containers and processes: absolute path at which they find it"`
+	ReadOnly  bool   `json:"read_only,omitempty"`
+	Ephemeral bool   `json:"ephemeral,omitempty" doc:"it goes with its instance"`
+}
+
+// Volume is storage that outlives instances.
+type Volume struct {
+	ID        string                `json:"id" doc:"UUID"`
+	Name      string                `json:"name" doc:"empty for one that was made with its instance"`
+	Tenant    string                `json:"tenant" doc:"id of its owner"`
+	State     cluster.VolumeState   `json:"state" doc:"creating, available, attached, deleting or failed"`
+	Content   cluster.VolumeContent `json:"content" doc:"disk (VMs) or filesystem (containers, processes); empty until its first instance decides"`
+	SizeMiB   int64                 `json:"size_mib"`
+	Image     string                `json:"image" doc:"name of the image that it began as a copy of"`
+	Source    string                `json:"source" doc:"id of the volume that it began as a copy of"`
+	Node      string                `json:"node" doc:"id of the node that it is on; empty before its first instance is placed"`
+	Instance  string                `json:"instance" doc:"id of the instance that has it"`
+	Target    string                `json:"target" doc:"where the instance finds it"`
+	ReadOnly  bool                  `json:"read_only"`
+	Ephemeral bool                  `json:"ephemeral" doc:"it goes with its instance"`
+	Reason    string                `json:"reason" doc:"why it is in its state, for people"`
+	Created   time.Time             `json:"created"`
+}
+
+// CreateVolume is a new volume: empty, or a copy of an image or of a volume.
+type CreateVolume struct {
+	Name    string `json:"name,omitempty" maxLength:"63" doc:"made up when empty"`
+	SizeMiB int64  `json:"size_mib,omitempty" doc:"that of what it is a copy of when 0"`
+	Image   string `json:"image,omitempty" maxLength:"64" doc:"name or id of an uploaded image"`
+	Volume  string `json:"volume,omitempty" maxLength:"64" doc:"name or id of a volume that no instance has"`
+}
+
+// AttachVolume gives a volume to an instance that does not run.
+type AttachVolume struct {
+	Instance string `json:"instance" minLength:"1" maxLength:"64" doc:"name or id"`
+	Target   string `json:"target,omitempty" maxLength:"255" doc:"containers and processes: absolute path at which they find it"`
+	ReadOnly bool   `json:"read_only,omitempty"`
+}
+
+// InstanceVolume is an existing volume that a new instance has.
+type InstanceVolume struct {
+	Volume   string `json:"volume" minLength:"1" maxLength:"64" doc:"name or id"`
+	Target   string `json:"target,omitempty" maxLength:"255" doc:"containers and processes: absolute path at which they find it"`
+	ReadOnly bool   `json:"read_only,omitempty"`
+}
 
 // Tenant is the owner of instances, networks and quotas.
 type Tenant struct {
@@ -192,6 +246,7 @@ const (
 	QuotaDiskMiB           = "disk_mib"
 	QuotaImages            = "images"
 	QuotaExternalIPs       = "external_ips"
+	QuotaVolumes           = "volumes"
 	QuotaInstanceVCPUs     = "instance_vcpus" // of one instance
 	QuotaInstanceMemoryMiB = "instance_memory_mib"
 	QuotaInstanceDiskMiB   = "instance_disk_mib"
@@ -199,7 +254,7 @@ const (
 
 // QuotaItem is one bounded amount.
 type QuotaItem struct {
-	Name  string  `json:"name" doc:"instances, vcpus, memory_mib, disk_mib, images, external_ips: what all of the tenant's may be; instance_vcpus, instance_memory_mib, instance_disk_mib: what each instance may have"`
+	Name  string  `json:"name" doc:"instances, vcpus, memory_mib, disk_mib, images, external_ips, volumes: what all of the tenant's may be; instance_vcpus, instance_memory_mib, instance_disk_mib: what each instance may have"`
 	Limit string  `json:"limit" doc:"a whole number, or unlimited"`
 	Used  float64 `json:"used"`
 	Each  bool    `json:"each" doc:"it bounds one instance, not their sum: none of it is used"`

@@ -44,7 +44,7 @@ func workloadOf(w cluster.Workload) api.Workload {
 			Node: w.Spec.Requirements.Node, Hostname: w.Spec.Requirements.Hostname, Labels: w.Spec.Requirements.Labels,
 			Together: w.Spec.Requirements.Together, Spread: w.Spec.Requirements.Spread,
 		},
-		Privileged: w.Spec.Privileged, Restart: w.Spec.Restart, Drain: w.Spec.Drain, StopGrace: w.Spec.StopGrace.String(), Created: w.Created,
+		Volumes: api.VolumeSpecs(w.Spec.Volumes), Privileged: w.Spec.Privileged, Restart: w.Spec.Restart, Drain: w.Spec.Drain, StopGrace: w.Spec.StopGrace.String(), Created: w.Created,
 	}
 }
 
@@ -59,6 +59,9 @@ func specOf(w api.CreateWorkload) (cluster.WorkloadSpec, error) {
 			Labels: w.Requirements.Labels, Together: w.Requirements.Together, Spread: w.Requirements.Spread,
 		},
 		Privileged: w.Privileged, Restart: w.Restart, Drain: w.Drain,
+	}
+	for _, v := range w.Volumes {
+		spec.Volumes = append(spec.Volumes, cluster.VolumeSpec(v))
 	}
 	milli := math.Round(w.Requirements.VCPUs * float64(cluster.VCPU))
 	if math.IsNaN(milli) || milli < 0 || milli > float64(cluster.MaxVCPUs*cluster.VCPU) {
@@ -86,6 +89,7 @@ func quotaOf(tenant string, quota cluster.Quota, used cluster.Usage) api.Quota {
 		{Name: api.QuotaDiskMiB, Limit: quota.DiskMiB.String(), Used: float64(used.DiskMiB)},
 		{Name: api.QuotaImages, Limit: quota.Images.String(), Used: float64(used.Images)},
 		{Name: api.QuotaExternalIPs, Limit: quota.ExternalIPs.String(), Used: float64(used.ExternalIPs)},
+		{Name: api.QuotaVolumes, Limit: quota.Volumes.String(), Used: float64(used.Volumes)},
 		{Name: api.QuotaInstanceVCPUs, Limit: quota.InstanceVCPUs.String(), Each: true},
 		{Name: api.QuotaInstanceMemoryMiB, Limit: quota.InstanceMemoryMiB.String(), Each: true},
 		{Name: api.QuotaInstanceDiskMiB, Limit: quota.InstanceDiskMiB.String(), Each: true},

@@ -80,6 +80,7 @@ func (s *Server) createInstances(ctx context.Context, in *createInstances) (api.
 	}
 	created, err := s.config.UseCases.CreateInstances(ctx, tenant, controller.InstanceRequest{
 		Workload: in.Body.Workload, Count: in.Body.Count, Name: in.Body.Name, Labels: in.Body.Labels, SSHKeys: in.Body.SSHKeys,
+		Volumes: each(in.Body.Volumes, attachmentOf),
 	})
 	if err != nil {
 		return api.List[api.Instance]{}, err

@@ -156,6 +156,7 @@ func (s *Server) register(a huma.API) {
 	s.registerInstances(a)
 	s.registerWorkloads(a)
 	s.registerImages(a)
+	s.registerVolumes(a)
 	s.registerExternalIPs(a)
 	s.registerTenants(a)
 	s.registerNodes(a)

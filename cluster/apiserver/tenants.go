@@ -133,7 +133,7 @@ func quotaUpdate(limits map[string]string) (controller.QuotaUpdate, error) {
 	var problems cluster.Problems
 	fields := map[string]**cluster.Limit{
 		api.QuotaInstances: &update.Instances, api.QuotaVCPUs: &update.VCPUs, api.QuotaMemoryMiB: &update.MemoryMiB,
-		api.QuotaDiskMiB: &update.DiskMiB, api.QuotaImages: &update.Images, api.QuotaExternalIPs: &update.ExternalIPs, api.QuotaInstanceVCPUs: &update.InstanceVCPUs,
+		api.QuotaDiskMiB: &update.DiskMiB, api.QuotaImages: &update.Images, api.QuotaExternalIPs: &update.ExternalIPs, api.QuotaVolumes: &update.Volumes, api.QuotaInstanceVCPUs: &update.InstanceVCPUs,
 		api.QuotaInstanceMemoryMiB: &update.InstanceMemoryMiB, api.QuotaInstanceDiskMiB: &update.InstanceDiskMiB,
 	}
 	for name, value := range limits {

@@ -36,6 +36,13 @@ type UseCases interface {
 	OpenBlob(ctx context.Context, node, digest string) (io.ReadSeekCloser, error)
 	DeleteImage(ctx context.Context, scope, ref string) error
 
+	CreateVolume(ctx context.Context, tenant string, request controller.VolumeRequest) (cluster.Volume, error)
+	Volumes(ctx context.Context, scope string, page controller.Page) (volumes []cluster.Volume, next string, err error)
+	Volume(ctx context.Context, scope, ref string) (cluster.Volume, error)
+	AttachVolume(ctx context.Context, scope, ref, instance string, place cluster.VolumePlace) (cluster.Volume, error)
+	DetachVolume(ctx context.Context, scope, ref string) (cluster.Volume, error)
+	DeleteVolume(ctx context.Context, scope, ref string) (cluster.Volume, error)
+
 	CreateInstances(ctx context.Context, tenant string, request controller.InstanceRequest) ([]cluster.Instance, error)
 	Instances(ctx context.Context, scope string, filter controller.InstanceFilter) (instances []cluster.Instance, next string, err error)
 	Instance(ctx context.Context, scope, ref string) (cluster.Instance, error)

@@ -18,12 +18,12 @@ import (
 )
 
 func (s *session) create() *cobra.Command {
-	return terminal.Group("create", "Create instances, workloads, images, external IPs and tenants", s.createInstance(), s.createWorkload(), s.createImage(), s.createTenant(), s.createPool(), s.createExternalIP())
+	return terminal.Group("create", "Create instances, workloads, images, volumes, external IPs and tenants", s.createInstance(), s.createWorkload(), s.createImage(), s.createVolume(), s.createTenant(), s.createPool(), s.createExternalIP())
 }
 
 func (s *session) createInstance() *cobra.Command {
 	var request api.CreateInstances
-	var labels, keys []string
+	var labels, keys, volumes []string
 	var wait waitFlags
 	command := &cobra.Command{
 		Use: "instance WORKLOAD", Aliases: []string{"instances"}, Short: "Create instances of a workload, all or none",
@@ -34,6 +34,9 @@ func (s *session) createInstance() *cobra.Command {
 				return err
 			}
 			if request.SSHKeys, err = readKeys(keys); err != nil {
+				return err
+			}
+			if request.Volumes, err = parseVolumes(volumes); err != nil {
 				return err
 			}
 			if request.Count < 1 {
@@ -55,6 +58,7 @@ func (s *session) createInstance() *cobra.Command {
 	flags.StringVar(&request.Name, "name", "", "the name, or the stem of the names NAME-1, NAME-2, …")
 	flags.StringArrayVar(&labels, "label", nil, "KEY=VALUE; may be given several times")
 	flags.StringArrayVar(&keys, "ssh-key", nil, "file with a public key that lets the user of a virtual machine's image in; may be given several times")
+	flags.StringArrayVar(&volumes, "volume", nil, "VOLUME:TARGET, an existing volume and where the one instance finds it, with :ro behind if it cannot be written to; may be given several times")
 	wait.add(flags)
 	return s.printing(command)
 }

@@ -12,13 +12,14 @@ import (
 )
 
 func (s *session) delete() *cobra.Command {
-	group := terminal.Group("delete", "Delete instances, workloads, images, external IPs, tenants, nodes, …",
+	group := terminal.Group("delete", "Delete instances, workloads, images, volumes, external IPs, tenants, nodes, …",
 		s.deleteInstance(),
 		s.deleteOne(workloads, "Delete a workload that no instance uses", (*client.Client).DeleteWorkload),
 		s.deleteOne(images, "Delete an image that nothing uses", (*client.Client).DeleteImage),
+		s.deleteOne(volumes, "Delete a volume that no instance has", (*client.Client).DeleteVolume),
 		s.deleteOne(externalIPs, "Give an external IP that is attached to nothing back to its pool", (*client.Client).DeleteExternalIP),
 		s.deleteOne(pools.asOperator(), "Delete a pool that no tenant has an address of (operator)", (*client.Client).DeletePool),
-		s.deleteOne(tenants, "Delete a tenant that has neither instances nor external IPs (operator)", (*client.Client).DeleteTenant),
+		s.deleteOne(tenants, "Delete a tenant that has neither instances nor volumes nor external IPs (operator)", (*client.Client).DeleteTenant),
 		s.deleteOne(nodes, "Forget a node that is not connected and has nothing (operator)", (*client.Client).DeleteNode),
 		&cobra.Command{
 			Use: "events", Short: "Forget all events (operator)", Args: terminal.Arguments(),

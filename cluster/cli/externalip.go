@@ -77,7 +77,7 @@ func (s *session) createExternalIP() *cobra.Command {
 }
 
 func (s *session) attach() *cobra.Command {
-	return terminal.Group("attach", "Attach external IPs to instances", s.attachExternalIP())
+	return terminal.Group("attach", "Attach external IPs and volumes to instances", s.attachExternalIP(), s.attachVolume())
 }
 
 func (s *session) attachExternalIP() *cobra.Command {
@@ -116,7 +116,7 @@ func awaitExternalIP(ctx context.Context, c *client.Client, wait waitFlags, e ap
 }
 
 func (s *session) detach() *cobra.Command {
-	return terminal.Group("detach", "Detach external IPs from instances", s.detachExternalIP())
+	return terminal.Group("detach", "Detach external IPs and volumes from instances", s.detachExternalIP(), s.detachVolume())
 }
 
 func (s *session) detachExternalIP() *cobra.Command {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,6 +37,10 @@ var (
 	images = noun{"images", "IMAGE", false, func(ctx context.Context, c *client.Client) ([]string, error) {
 		items, err := c.Images(ctx)
 		return namesOf(items, func(i api.Image) string { return i.Name }), err
+	}}
+	volumes = noun{"volumes", "VOLUME", false, func(ctx context.Context, c *client.Client) ([]string, error) {
+		items, err := c.Volumes(ctx)
+		return namesOf(items, func(v api.Volume) string { return cmp.Or(v.Name, v.ID) }), err
 	}}
 	nodes = noun{"nodes", "NODE", true, func(ctx context.Context, c *client.Client) ([]string, error) {
 		items, err := c.Nodes(ctx, "")

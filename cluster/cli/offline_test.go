@@ -67,7 +67,7 @@ func TestCompletionKnowsLiveNames(t *testing.T) {
 		{"delete workload b", "busybox"},
 		{"show tenant _", "blue green"},
 		{"update quota _", "blue green"},
-		{"update quota blue _", "instances vcpus memory_mib disk_mib images external_ips instance_vcpus instance_memory_mib instance_disk_mib"},
+		{"update quota blue _", "instances vcpus memory_mib disk_mib images external_ips volumes instance_vcpus instance_memory_mib instance_disk_mib"},
 		{"update quota blue vcpus _", "unlimited"},
 		{"update quota blue vcpus 5 _", ""},
 		{"show cnci _", cnci},

@@ -15,7 +15,7 @@ func (s *session) update() *cobra.Command {
 }
 
 var quotaNames = []string{
-	api.QuotaInstances, api.QuotaVCPUs, api.QuotaMemoryMiB, api.QuotaDiskMiB, api.QuotaImages, api.QuotaExternalIPs,
+	api.QuotaInstances, api.QuotaVCPUs, api.QuotaMemoryMiB, api.QuotaDiskMiB, api.QuotaImages, api.QuotaExternalIPs, api.QuotaVolumes,
 	api.QuotaInstanceVCPUs, api.QuotaInstanceMemoryMiB, api.QuotaInstanceDiskMiB,
 }
 

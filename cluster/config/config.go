@@ -368,6 +368,9 @@ func (p PKI) CAFile() string { return filepath.Join(p.Directory, "ca.pem") }
 // CAKeyFile is the authority's key; only the controller's machine has it.
 func (p PKI) CAKeyFile() string { return filepath.Join(p.Directory, "ca-key.pem") }
 
+// StorageDirectory is where a node's volumes are.
+func (l Launcher) StorageDirectory() string { return filepath.Join(l.Directory, "volumes") }
+
 // ImagesDirectory is where the contents of uploaded images are. Controllers that share an etcd cluster share this directory, too.
 func (c Controller) ImagesDirectory() string { return filepath.Join(c.Directory, "images") }
 

@@ -32,7 +32,17 @@ type workloadFile struct {
 	Privileged   bool                                         `yaml:"privileged"`
 	Restart      cluster.RestartPolicy                        `yaml:"restart"`
 	Drain        cluster.DrainOrder                           `yaml:"drain"`
+	Volumes      []workloadVolume                             `yaml:"volumes"`
 	StopGrace    located[cluster.Duration, *cluster.Duration] `yaml:"stop_grace"`
+}
+
+type workloadVolume struct {
+	Volume    string `yaml:"volume"`
+	SizeMiB   int64  `yaml:"size_mib"`
+	Image     string `yaml:"image"`
+	Target    string `yaml:"target"`
+	ReadOnly  bool   `yaml:"read_only"`
+	Ephemeral bool   `yaml:"ephemeral"`
 }
 
 type workloadRequirements struct {
@@ -92,7 +102,15 @@ func (f workloadFile) workload() Workload {
 			Node: f.Requirements.Node, Hostname: f.Requirements.Hostname, Labels: f.Requirements.Labels,
 			Together: f.Requirements.Together, Spread: f.Requirements.Spread,
 		},
+		Volumes: f.volumes(),
 	}.WithDefaults()}
+}
+
+func (f workloadFile) volumes() (all []cluster.VolumeSpec) {
+	for _, v := range f.Volumes {
+		all = append(all, cluster.VolumeSpec(v))
+	}
+	return all
 }
 
 func (w Workload) validate() error {

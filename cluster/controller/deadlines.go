@@ -15,6 +15,7 @@ type subjectKind int
 
 const (
 	ofInstance subjectKind = iota
+	ofVolume
 	ofNode
 	ofSubnet
 	ofCluster

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -25,7 +26,7 @@ func (r *reconciler) decideDirty(view store.Reader, now time.Time) {
 		d := decide(i, *m, s, r.timing, now)
 		r.deadlines.set(subject{ofInstance, id}, d.wake)
 		if d.action == place {
-			requests = append(requests, request(i, m, s.company))
+			requests = append(requests, request(i, m, s.company, volumesNode(view, id)))
 		}
 		r.perform(view, i, m, d, now)
 	}
@@ -47,11 +48,12 @@ func (m *memory) note(i cluster.Instance, s surroundings, now time.Time) {
 	}
 }
 
-func request(i cluster.Instance, m *memory, c company) payload.PlacementRequest {
+// request asks for a node: that with the instance's volumes, if they are on one.
+func request(i cluster.Instance, m *memory, c company, volumes string) payload.PlacementRequest {
 	needs := i.Spec.Requirements
 	return payload.PlacementRequest{
 		Instance: i.ID, Generation: i.Generation, Tenant: i.Tenant, Kind: i.Kind, Role: roleOf(i), Resources: needs.Resources(),
-		Node: needs.Node, Hostname: needs.Hostname, Labels: needs.Labels,
+		Node: cmp.Or(volumes, needs.Node), Hostname: needs.Hostname, Labels: needs.Labels,
 		Together: needs.Together, Beside: c.beside, Others: c.others, Spread: needs.Spread,
 		Avoid: slices.Clone(m.avoid),
 	}
@@ -157,6 +159,7 @@ func (r *reconciler) startOf(view store.Reader, i cluster.Instance) payload.Star
 		Network:    payload.Attachment{MAC: i.MAC, Addresses: i.Addresses},
 		Privileged: i.Spec.Privileged && privileged(view, i.Tenant),
 	}
+	body.Volumes = r.volumesOn(view, i.ID)
 	if i.Image != nil {
 		body.Image = &payload.Image{Content: *i.Image, Controller: r.c.address}
 	}

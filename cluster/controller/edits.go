@@ -143,6 +143,7 @@ func removeInstance(tx store.Tx, i cluster.Instance) error {
 		usages.Put(tx, usage),
 		releaseAddress(tx, i),
 		detachAll(tx, i.ID),
+		leaveVolumes(tx, i),
 		instances.Delete(tx, i.ID),
 		events.Put(tx, instanceEvent(i, cluster.Info, "Deleted", "Instance "+i.Name+" was deleted.")))
 }

@@ -169,6 +169,8 @@ func abandonInstance(tx store.Tx, i cluster.Instance, now time.Time) error {
 	release(&i)
 	switch {
 	case ended(i.State) || i.State == cluster.Deleting:
+	case i.Desired == cluster.WantActive && madeVolume(tx, i.ID) != "":
+		enter(&i, cluster.Failed, "node "+node+" was lost, and volume "+madeVolume(tx, i.ID)+" with it", now)
 	case i.Desired == cluster.WantActive:
 		i.Generation++
 		enter(&i, cluster.Pending, "node "+node+" was lost", now)
@@ -176,4 +178,14 @@ func abandonInstance(tx store.Tx, i cluster.Instance, now time.Time) error {
 		enter(&i, cluster.Stopped, "node "+node+" was lost", now)
 	}
 	return instances.Put(tx, i)
+}
+
+// madeVolume names a volume of an instance that has been made, and so is on its node for good; empty when there is none.
+func madeVolume(r store.Reader, instance string) string {
+	for v := range volumes.By(r, byInstance, instance) {
+		if v.Made {
+			return label(v)
+		}
+	}
+	return ""
 }

@@ -3,6 +3,7 @@ package controller
 import (
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"time"
@@ -42,6 +43,7 @@ func (r *reconciler) linkUp(resumed bool) {
 	}
 	r.watchSilence()
 	r.peek(func(view store.Reader) {
+		r.resumeVolumes(view, "")
 		for i := range instances.All(view) {
 			if !i.State.Settled() || i.State == cluster.Missing || i.State == cluster.Active {
 				r.dirty[i.ID] = true
@@ -81,6 +83,9 @@ func (r *reconciler) receiveFrame(ctx context.Context, m message) {
 		err = with(f, func(body payload.NodeDisconnected) { r.nodeDisconnected(body, now) })
 	case ssntp.ConcentratorState:
 		err = with(f, func(body payload.ConcentratorState) { r.concentratorState(source, body) })
+	case ssntp.VolumeState:
+		r.hear(source)
+		err = with(f, func(body payload.VolumeReport) { r.volumeReport(source, body) })
 	case ssntp.RequestPaths:
 		err = with(f, func(body payload.RequestPaths) { r.pathsRequested(source, body) })
 	case ssntp.CertificateRequest:
@@ -124,6 +129,9 @@ func (r *reconciler) placed(body payload.Placed) {
 			}
 			if misplaced(tx, before, d.Node) {
 				return func() { r.placeElsewhere(d) }, nil
+			}
+			if bound, err := bindVolumes(tx, before.ID, d.Node); err != nil || !bound {
+				return nil, err
 			}
 			i := before
 			i.Node, i.Explanation = d.Node, clip(d.Explanation)
@@ -182,7 +190,7 @@ func (r *reconciler) report(node string, report payload.InstanceReport) {
 		case removed:
 			return nil, removeInstance(tx, before)
 		case changed:
-			return func() { r.recorded(node, report, after) }, putInstance(tx, before, after)
+			return func() { r.recorded(node, report, after) }, errors.Join(putInstance(tx, before, after), followInstance(tx, before, after))
 		}
 		return func() { r.answered(node, report) }, nil
 	}})
@@ -237,6 +245,7 @@ func (r *reconciler) nodeConnected(body payload.NodeConnected) {
 	r.tellRevocationsTo(body.Node)
 	r.doubt(body.Node) // it may be another process of a node that was not missed
 	r.wakeNode(body.Node, true)
+	r.peek(func(view store.Reader) { r.resumeVolumes(view, body.Node) })
 	r.nodeArrived(body.Node, "", payload.NodeStatus{Roles: body.Roles})
 	r.roomier = true
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -285,7 +286,7 @@ func (c *Controller) OpenImage(ctx context.Context, scope, ref string) (cluster.
 	return image.Image, content, err
 }
 
-// OpenBlob opens a content for a node that needs it: one with an instance that starts from it.
+// OpenBlob opens a content for a node that needs it: one with an instance that starts from it, or a volume that begins as a copy of it.
 func (c *Controller) OpenBlob(ctx context.Context, node, digest string) (io.ReadSeekCloser, error) {
 	blobs, err := c.imageStore()
 	if err != nil {
@@ -295,6 +296,9 @@ func (c *Controller) OpenBlob(ctx context.Context, node, digest string) (io.Read
 	err = c.view(ctx, func(r store.Reader) error {
 		for instance := range instances.By(r, byNode, node) {
 			needed = needed || instance.Image != nil && instance.Image.Digest == digest
+		}
+		for volume := range volumes.By(r, byNode, node) {
+			needed = needed || volume.Image != nil && volume.Image.Digest == digest
 		}
 		return nil
 	})
@@ -342,7 +346,7 @@ func removeImage(tx store.Tx, image cluster.Image) error {
 	return errors.Join(given, claims.Delete(tx, imageClaim(image.Tenant, image.Name)), images.Delete(tx, image.ID))
 }
 
-// unusedImage refuses an image that instances or workloads start from, naming one.
+// unusedImage refuses an image that instances or workloads start from, or a volume is to begin as, naming one.
 func unusedImage(r store.Reader, image cluster.Image) error {
 	used := func(what, name string) error {
 		return fmt.Errorf("image %q: %w: %s %s starts from it; delete that first", image.Name, cluster.ErrConflict, what, name)
@@ -353,11 +357,45 @@ func unusedImage(r store.Reader, image cluster.Image) error {
 		}
 	}
 	for workload := range workloads.All(r) {
-		if meant, found := meantImage(r, workload.Tenant, workload.Spec.Image); found && meant.ID == image.ID {
-			return used("workload", workload.Name)
+		for _, name := range imagesOf(workload.Spec) {
+			if meant, found := meantImage(r, workload.Tenant, name); found && meant.ID == image.ID {
+				return used("workload", workload.Name)
+			}
+		}
+	}
+	for volume := range toBeMade(r) {
+		if volume.Image != nil && volume.Image.ID == image.ID {
+			return used("volume", label(volume))
 		}
 	}
 	return nil
+}
+
+// imagesOf are the names of images in a workload.
+func imagesOf(spec cluster.WorkloadSpec) []string {
+	names := []string{spec.Image}
+	for _, v := range spec.Volumes {
+		names = append(names, v.Image)
+	}
+	return names
+}
+
+// toBeMade yields the volumes that have not been on a node yet.
+func toBeMade(r store.Reader) iter.Seq[cluster.Volume] {
+	return func(yield func(cluster.Volume) bool) {
+		for volume := range volumes.All(r) {
+			if !volume.Made && !yield(volume) {
+				return
+			}
+		}
+		for batch := range batches.All(r) {
+			for _, volume := range batch.Volumes {
+				if !yield(volume) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // sweepImages removes contents and uploads that no image has (any more), also those that a killed controller left.

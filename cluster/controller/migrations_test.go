@@ -49,7 +49,9 @@ func makeStore(t *testing.T) {
 		w.stop()
 		<-w.done
 		w.create(2, "later") // stays a batch: nobody unfolds it
-		if _, err := w.db.Update(w.ctx, func(tx store.Tx) error { return putSamples(tx, w.tenant.ID) }); err != nil {
+		if _, err := w.db.Update(w.ctx, func(tx store.Tx) error {
+			return errors.Join(putSamples(tx, w.tenant.ID), volumes.Put(tx, madeVolumeRow(w.tenant.ID)))
+		}); err != nil {
 			t.Fatal(err)
 		}
 		s, err := w.db.Snapshot(w.ctx)
@@ -84,6 +86,15 @@ func activeImage(tenant string) cluster.Image {
 	return cluster.Image{
 		ID: "55555555-5555-4555-8555-555555555555", Name: "root", Tenant: tenant, Visibility: cluster.Private, State: cluster.ImageActive,
 		Format: cluster.FormatQcow2, Bytes: 1 << 20, DiskBytes: 1 << 30, Digest: "sha256:" + strings.Repeat("0", 64), Created: time.Now().UTC(),
+	}
+}
+
+func madeVolumeRow(tenant string) cluster.Volume {
+	image := activeImage(tenant).Content()
+	return cluster.Volume{
+		ID: "66666666-6666-4666-8666-666666666666", Name: "data", Tenant: tenant, State: cluster.VolumeAvailable, Content: cluster.ContentDisk,
+		SizeMiB: 1024, Image: &image, Node: "77777777-7777-4777-8777-777777777777", Made: true, Created: time.Now().UTC(),
+		Place: cluster.VolumePlace{Number: 1, Target: "/data", ReadOnly: true}, Ephemeral: true, Reason: "none",
 	}
 }
 
@@ -173,6 +184,7 @@ func checkStored(t *testing.T, r store.Reader, rows map[string][]byte) {
 	take(read, r, events, func(v cluster.Event) string { return v.ID })
 	take(read, r, ownRanges, func(v rangeRow) string { return v.Name })
 	take(read, r, images, func(v cluster.Image) string { return v.ID })
+	take(read, r, volumes, func(v cluster.Volume) string { return v.ID })
 	take(read, r, pools, func(v cluster.Pool) string { return v.ID })
 	take(read, r, externalIPs, func(v cluster.ExternalIP) string { return v.Address.String() })
 	take(read, r, restorations, func(v restoration) string { return v.Key })

@@ -49,6 +49,7 @@ func (r *reconciler) observe(ctx context.Context, batch store.Batch) {
 			r.tendTenant(row.Key)
 		}
 	}
+	r.observeVolumes(batch)
 	for row := range externalIPs.Changes(batch) {
 		r.observeExternalIP(row.Old, row.New, row.Deleted)
 	}
@@ -85,6 +86,7 @@ func (r *reconciler) resync(view store.Reader) {
 	for instance := range instances.All(view) {
 		r.observeInstance(cluster.Instance{}, instance, false)
 	}
+	r.resumeVolumes(view, "")
 	for e := range externalIPs.All(view) {
 		r.observeExternalIP(cluster.ExternalIP{}, e, false)
 	}

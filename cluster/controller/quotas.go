@@ -31,6 +31,7 @@ func (c *Controller) UpdateQuota(ctx context.Context, ref string, update QuotaUp
 			{&tenant.Quota.DiskMiB, update.DiskMiB},
 			{&tenant.Quota.Images, update.Images},
 			{&tenant.Quota.ExternalIPs, update.ExternalIPs},
+			{&tenant.Quota.Volumes, update.Volumes},
 			{&tenant.Quota.InstanceVCPUs, update.InstanceVCPUs},
 			{&tenant.Quota.InstanceMemoryMiB, update.InstanceMemoryMiB},
 			{&tenant.Quota.InstanceDiskMiB, update.InstanceDiskMiB},
@@ -54,7 +55,7 @@ func validateQuota(quota cluster.Quota, problems *cluster.Problems) {
 		value cluster.Limit
 	}{
 		{"quota.instances", quota.Instances}, {"quota.vcpus", quota.VCPUs}, {"quota.memory_mib", quota.MemoryMiB},
-		{"quota.disk_mib", quota.DiskMiB}, {"quota.images", quota.Images}, {"quota.external_ips", quota.ExternalIPs}, {"quota.instance_vcpus", quota.InstanceVCPUs},
+		{"quota.disk_mib", quota.DiskMiB}, {"quota.images", quota.Images}, {"quota.external_ips", quota.ExternalIPs}, {"quota.volumes", quota.Volumes}, {"quota.instance_vcpus", quota.InstanceVCPUs},
 		{"quota.instance_memory_mib", quota.InstanceMemoryMiB}, {"quota.instance_disk_mib", quota.InstanceDiskMiB},
 	} {
 		if limit.value < cluster.Unlimited {

@@ -32,14 +32,16 @@ type reconciler struct {
 	memories  map[string]*memory // by instance
 	peers     map[string]*peer   // by node
 	networks  map[string]*network
-	lent      []netip.Prefix    // ranges of all pools
-	cncis     map[string]string // instance id of a CNCI → subnet
-	version   uint64            // of paths, the last that was given away; no other controller gives the same
-	revoked   []byte            // the list of revoked certificates that all were told
-	doubted   map[string]bool   // nodes that may not have got the paths that they were told
-	folded    map[string]bool   // batches to unfold
-	dirty     map[string]bool   // instances to decide
-	aftermath                   // of a restore
+	lent      []netip.Prefix       // ranges of all pools
+	cncis     map[string]string    // instance id of a CNCI → subnet
+	version   uint64               // of paths, the last that was given away; no other controller gives the same
+	revoked   []byte               // the list of revoked certificates that all were told
+	doubted   map[string]bool      // nodes that may not have got the paths that they were told
+	folded    map[string]bool      // batches to unfold
+	dirty     map[string]bool      // instances to decide
+	chores    map[string]bool      // volumes that may need something of their node
+	ordered   map[string]time.Time // volumes → when their node was last told what is wanted of it
+	aftermath                      // of a restore
 	deadlines *deadlines
 	behind    time.Duration  // by which messages wait: an answer that is overdue may be among them
 	roomier   bool           // a node may have more room than before
@@ -53,13 +55,13 @@ func newReconciler(c *Controller, link Link, box *mailbox) *reconciler {
 		c: c, store: c.store, link: link, box: box, timing: c.timing, log: c.logger,
 		linked: c.linked.Load(), since: time.Now(),
 		memories: map[string]*memory{}, peers: map[string]*peer{}, networks: map[string]*network{}, cncis: map[string]string{},
-		version: rand.Uint64() >> 1, doubted: map[string]bool{}, folded: map[string]bool{}, dirty: map[string]bool{}, aftermath: newAftermath(), deadlines: newDeadlines(), asked: map[order]bool{},
+		version: rand.Uint64() >> 1, doubted: map[string]bool{}, folded: map[string]bool{}, dirty: map[string]bool{}, chores: map[string]bool{}, ordered: map[string]time.Time{}, aftermath: newAftermath(), deadlines: newDeadlines(), asked: map[order]bool{},
 	}
 }
 
 // watched are the tables that the reconciler follows.
 func watched() []string {
-	return []string{instances.Name(), batches.Name(), subnets.Name(), nodes.Name(), tenants.Name(), restorations.Name(), pools.Name(), externalIPs.Name()}
+	return []string{instances.Name(), batches.Name(), subnets.Name(), nodes.Name(), tenants.Name(), restorations.Name(), pools.Name(), externalIPs.Name(), volumes.Name()}
 }
 
 // run is the loop: take what has come, record it in as few transactions as possible, decide, act.
@@ -142,6 +144,7 @@ func (r *reconciler) act(ctx context.Context) error {
 	if err := r.look(ctx, func(view store.Reader) {
 		r.tendNetworks(view, now)
 		r.decideDirty(view, now)
+		r.tendVolumes(view, now)
 	}); err != nil {
 		return err
 	}
@@ -165,6 +168,8 @@ func (r *reconciler) expire(s subject, now time.Time) {
 	switch s.kind {
 	case ofInstance:
 		r.dirty[s.id] = true
+	case ofVolume:
+		r.chores[s.id] = true
 	case ofNode:
 		r.expireNode(s.id)
 	case ofSubnet:

@@ -57,6 +57,13 @@ var (
 	images = store.NewTable("images", func(i cluster.Image) string { return i.ID },
 		store.Index[cluster.Image]{Name: byTenant, Keys: func(i cluster.Image) []string { return []string{ownerKey(i.Tenant)} }})
 
+	volumes = store.NewTable("volumes", func(v cluster.Volume) string { return v.ID },
+		store.Index[cluster.Volume]{Name: byTenant, Keys: func(v cluster.Volume) []string { return []string{v.Tenant} }},
+		store.Index[cluster.Volume]{Name: byNode, Keys: func(v cluster.Volume) []string { return known(v.Node) }},
+		store.Index[cluster.Volume]{Name: byInstance, Keys: func(v cluster.Volume) []string { return known(v.Instance) }},
+		store.Index[cluster.Volume]{Name: byName, Keys: volumeNames},
+		store.Index[cluster.Volume]{Name: byState, Keys: func(v cluster.Volume) []string { return []string{string(v.State)} }})
+
 	instances = store.NewTable("instances", func(i cluster.Instance) string { return i.ID },
 		store.Index[cluster.Instance]{Name: byTenant, Keys: func(i cluster.Instance) []string { return []string{i.Tenant} }},
 		store.Index[cluster.Instance]{Name: byNode, Keys: func(i cluster.Instance) []string { return known(i.Node) }},
@@ -92,7 +99,7 @@ var (
 // Schema is what a store for a controller must be opened with.
 func Schema() store.Schema {
 	return store.Schema{Tables: []store.AnyTable{
-		tenants, usages, claims, workloads, instances, batches, subnets, nodes, events, restorations, images, pools, externalIPs, ownRanges,
+		tenants, usages, claims, workloads, instances, batches, subnets, nodes, events, restorations, images, pools, externalIPs, ownRanges, volumes,
 	}}
 }
 
@@ -117,6 +124,14 @@ func instanceNames(i cluster.Instance) []string {
 		return nil
 	}
 	return []string{i.Name, i.Tenant + "/" + i.Name}
+}
+
+// volumeNames is under which names a volume is found: its own alone for the operator, and with its tenant.
+func volumeNames(v cluster.Volume) []string {
+	if v.Name == "" {
+		return nil
+	}
+	return []string{v.Name, v.Tenant + "/" + v.Name}
 }
 
 // Paged cuts a list that is in order of ids; next is empty when nothing follows.

@@ -86,6 +86,8 @@ func (c *Controller) unsuitable(r store.Reader, n cluster.Node, movers []cluster
 			return "without the role"
 		case !slices.Contains(n.Kinds, i.Kind):
 			return "unable to run its kind"
+		case madeVolume(r, i.ID) != "":
+			return "without its volume " + madeVolume(r, i.ID)
 		case crowded(r, i, n.ID):
 			return "with another instance of its group"
 		}

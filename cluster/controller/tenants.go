@@ -155,7 +155,7 @@ func (c *Controller) changeTenant(ctx context.Context, ref string, match store.R
 // workloadsPerTransaction leaves room for each workload's claim.
 const workloadsPerTransaction = 50
 
-// DeleteTenant removes a tenant that has neither instances nor external IPs (else ErrConflict), with its workloads and images. Its subnets and CNCIs follow.
+// DeleteTenant removes a tenant that has neither instances nor volumes nor external IPs (else ErrConflict), with its workloads and images. Its subnets and CNCIs follow.
 func (c *Controller) DeleteTenant(ctx context.Context, ref string) error {
 	for {
 		more := false
@@ -188,6 +188,9 @@ func deleteTenant(tx store.Tx, tenant cluster.Tenant) (more bool, err error) {
 	}
 	if n := usage.Usage.Instances; n > 0 {
 		return false, fmt.Errorf("tenant %s: %w: it has %d instances; delete them first and wait until they are gone", tenant.Name, cluster.ErrConflict, n)
+	}
+	if n := usage.Usage.Volumes; n > 0 {
+		return false, fmt.Errorf("tenant %s: %w: it has %d volumes; delete them first and wait until they are gone", tenant.Name, cluster.ErrConflict, n)
 	}
 	if n := usage.Usage.ExternalIPs; n > 0 {
 		return false, fmt.Errorf("tenant %s: %w: it has %d external IPs; delete them first", tenant.Name, cluster.ErrConflict, n)

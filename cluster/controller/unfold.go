@@ -33,7 +33,7 @@ func (c *Controller) unfold(ctx context.Context, id string) (more bool, err erro
 			if batch.Unfolded == end {
 				break
 			}
-			if err := instances.Create(tx, instance); err != nil {
+			if err := errors.Join(instances.Create(tx, instance), createVolumes(tx, batch, batch.Unfolded)); err != nil {
 				return err
 			}
 			batch.Unfolded++
@@ -54,7 +54,18 @@ func unfoldStep(batch cluster.Batch) int {
 		return 1 // Create reports it
 	}
 	const more = 1024 // what an instance has beyond the template, and the cost of its operation
-	return min(unfoldInstances, max(1, unfoldBytes/(len(row)+more)))
+	rows := 1 + len(batch.Volumes)
+	return max(1, min(unfoldInstances, unfoldBytes/(len(row)+more))/rows)
+}
+
+// createVolumes stores the volumes that are made with instance i.
+func createVolumes(tx store.Tx, batch cluster.Batch, i int) error {
+	for v := range batch.VolumesOf(i) {
+		if err := volumes.Create(tx, v); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // unfoldFor unfolds the batch that an instance is still in.

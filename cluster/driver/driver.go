@@ -30,8 +30,9 @@ type Instance struct {
 	Spec       cluster.WorkloadSpec // with its defaults
 	Privileged bool
 	Network    Network
-	Directory  string // the instance's own directory on the node; exists, mode 0700
-	Image      *Image // the uploaded image that it starts from; nil is one that the driver finds by Spec.Image
+	Directory  string   // the instance's own directory on the node; exists, mode 0700
+	Image      *Image   // the uploaded image that it starts from; nil is one that the driver finds by Spec.Image
+	Volumes    []Volume // that it has, in their order; another Create of a newer generation may bring others
 }
 
 // Image is the content of an uploaded image on the node. The file never changes, everybody may read it, and it is there as long as the
@@ -39,6 +40,16 @@ type Instance struct {
 type Image struct {
 	cluster.ImageContent
 	Path string
+}
+
+// Volume is a volume of an instance, on the node.
+type Volume struct {
+	ID       string
+	Name     string              // for messages
+	Path     string              // of a disk's file, or of the directory with its files
+	Format   cluster.ImageFormat // of a disk; empty for files
+	Target   string              // where the instance finds files
+	ReadOnly bool
 }
 
 // Network is the instance's prepared place in its tenant's subnet: the port exists before Create is called, and again before every
@@ -130,6 +141,11 @@ type Driver interface {
 	// Watch sends the id of every instance whose status may have changed, until ctx ends; the receiver asks Status. An empty id
 	// means that changes may have been missed: the receiver asks List. The channel is closed when ctx has ended.
 	Watch(ctx context.Context) <-chan string
+}
+
+// Storer is a driver whose instances can have volumes.
+type Storer interface {
+	Stores(content cluster.VolumeContent) bool
 }
 
 // Sampler is a driver that knows what its instances use.

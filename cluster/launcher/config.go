@@ -12,6 +12,7 @@ import (
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/driver"
 	"github.com/ciaocloud/ciao/cluster/network"
+	"github.com/ciaocloud/ciao/cluster/storage"
 )
 
 // Config says how a launcher works. Link, Directory and Drivers are required, and Network on a compute node.
@@ -30,6 +31,8 @@ type Config struct {
 	Images ImageCache
 	// Revocations takes lists of revoked certificates; nil takes none.
 	Revocations Revocations
+	// Storage keeps volumes; nil is a node without.
+	Storage storage.Driver
 
 	Hostname string            // default os.Hostname
 	Version  string            // of the program, for people to read

@@ -22,14 +22,18 @@ func (j *job) image(ctx context.Context, progress func(step, message string)) (*
 	if wanted == nil {
 		return nil, nil
 	}
-	if j.launcher.config.Images == nil {
-		return nil, fmt.Errorf("image %s: %w: this node fetches no images", wanted.Content.Name, cluster.ErrInvalid)
+	path, err := j.launcher.fetchImage(ctx, wanted, j.launcher.usesImage, func(message string) { progress("pull", message) })
+	return &driver.Image{ImageContent: wanted.Content, Path: path}, err
+}
+
+func (l *Launcher) fetchImage(ctx context.Context, wanted *payload.Image, inUse func(digest string) bool, progress func(message string)) (path string, err error) {
+	if l.config.Images == nil {
+		return "", fmt.Errorf("image %s: %w: this node fetches no images", wanted.Content.Name, cluster.ErrInvalid)
 	}
-	path, err := j.launcher.config.Images.Fetch(ctx, wanted.Content, wanted.Controller, j.launcher.usesImage, func(message string) { progress("pull", message) })
-	if err != nil {
-		return nil, fmt.Errorf("image %s: %w", wanted.Content.Name, err)
+	if path, err = l.config.Images.Fetch(ctx, wanted.Content, wanted.Controller, inUse, progress); err != nil {
+		return "", fmt.Errorf("image %s: %w", wanted.Content.Name, err)
 	}
-	return &driver.Image{ImageContent: wanted.Content, Path: path}, nil
+	return path, nil
 }
 
 // usesImage says whether an instance of the node starts from a content: one that is about to be created, too.

@@ -28,6 +28,7 @@ type Launcher struct {
 	outbox  *outbox
 	slots   chan struct{}
 	fabric  *fabric
+	volumes volumes
 
 	life    context.Context // of Run: owners are born at any time and end with it
 	group   sync.WaitGroup  // of owners, engines and streams

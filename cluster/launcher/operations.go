@@ -70,7 +70,9 @@ func (j *job) do(ctx context.Context) (status driver.Status, err error) {
 	case stop:
 		err = j.driver.Stop(ctx, j.record.ID, j.grace())
 	case remove:
-		err = j.driver.Delete(ctx, j.record.ID)
+		if err = j.driver.Delete(ctx, j.record.ID); err == nil {
+			err = j.dropVolumes(ctx)
+		}
 	case disconnect:
 		return status, j.launcher.fabric.disconnect(ctx, j.record.ID)
 	}
@@ -109,12 +111,18 @@ func (j *job) create(ctx context.Context) error {
 	if instance.Image, err = j.image(ctx, tell); err != nil {
 		return err
 	}
+	if instance.Volumes, err = j.volumes(ctx, tell); err != nil {
+		return err
+	}
 	tell(string(create), "")
 	return j.driver.Create(ctx, instance, tell)
 }
 
 func (j *job) start(ctx context.Context) error {
 	if err := j.owner.acquire(ctx); err != nil {
+		return err
+	}
+	if err := j.use(); err != nil {
 		return err
 	}
 	j.progress(string(start), "")

@@ -108,7 +108,7 @@ func (o *owner) follow(ctx context.Context, w wish) {
 func (o *owner) accept(s *payload.Start) *refusal {
 	next := o.record
 	next.Generation, next.Want = s.Generation, cluster.WantActive
-	next.Name, next.Tenant, next.Kind, next.Spec, next.Privileged, next.Image = s.Name, s.Tenant, s.Kind, s.Spec, s.Privileged, s.Image
+	next.Name, next.Tenant, next.Kind, next.Spec, next.Privileged, next.Image, next.Volumes = s.Name, s.Tenant, s.Kind, s.Spec, s.Privileged, s.Image, s.Volumes
 	next.Subnet, next.MAC, next.Addresses = s.Network.Subnet.ID, s.Network.MAC, s.Network.Addresses
 	next.Settled, next.ExitCode, next.Reason, next.Failure, next.Retry = "", nil, "", "", false
 	if err := o.launcher.records.save(next, true); err != nil {

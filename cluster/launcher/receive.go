@@ -34,6 +34,8 @@ func (l *Launcher) receive(f ssntp.Frame) {
 		err = with(f, l.configure)
 	case ssntp.Certificate:
 		err = with(f, l.link.answered)
+	case ssntp.Volume:
+		err = with(f, l.orderVolume)
 	case ssntp.OpenStream:
 		err = with(f, l.openStream)
 	case ssntp.Revoke:

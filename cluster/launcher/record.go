@@ -27,6 +27,7 @@ type record struct {
 	Spec       cluster.WorkloadSpec `json:"spec"`
 	Privileged bool                 `json:"privileged,omitempty"`
 	Image      *payload.Image       `json:"image,omitempty"`
+	Volumes    []payload.Volume     `json:"volumes,omitempty"`
 	Subnet     string               `json:"subnet,omitempty"`
 	MAC        string               `json:"mac,omitempty"`
 	Addresses  []netip.Addr         `json:"addresses,omitempty"`

@@ -40,6 +40,7 @@ type Start struct {
 	Spec       cluster.WorkloadSpec `cbor:"6,keyasint"`
 	Network    Attachment           `cbor:"7,keyasint"`
 	Privileged bool                 `cbor:"8,keyasint,omitempty"` // the controller checked the tenant's permission
+	Volumes    []Volume             `cbor:"10,keyasint,omitempty"`
 	Image      *Image               `cbor:"9,keyasint,omitempty"` // the uploaded image that it starts from; nil is one that the node finds by its name
 }
 
@@ -47,6 +48,25 @@ type Start struct {
 type Image struct {
 	Content    cluster.ImageContent `cbor:"1,keyasint"`
 	Controller string               `cbor:"2,keyasint"` // host:port
+}
+
+// Volume is a volume as its node needs to know it.
+type Volume struct {
+	ID       string                `cbor:"1,keyasint"`
+	Name     string                `cbor:"2,keyasint"` // for messages
+	Content  cluster.VolumeContent `cbor:"3,keyasint"`
+	SizeMiB  int64                 `cbor:"4,keyasint"`
+	Image    *Image                `cbor:"5,keyasint,omitempty"` // that it begins as a copy of
+	Source   string                `cbor:"6,keyasint,omitempty"` // volume that it begins as a copy of
+	Made     bool                  `cbor:"7,keyasint,omitempty"` // it must be there: nobody may make it anew
+	Target   string                `cbor:"8,keyasint,omitempty"`
+	ReadOnly bool                  `cbor:"9,keyasint,omitempty"`
+}
+
+// VolumeOrder wants a volume made, or gone from the node (controller → agent). The answer is a VolumeReport.
+type VolumeOrder struct {
+	Volume Volume `cbor:"1,keyasint"`
+	Delete bool   `cbor:"2,keyasint,omitempty"`
 }
 
 // Attachment is an instance's place in its tenant's network.

@@ -75,6 +75,13 @@ type InstanceReport struct {
 	Spread     string            `cbor:"10,keyasint,omitempty"` // of one that takes room: the tenant's group that no other on its node may be of
 }
 
+// VolumeReport is a node's word on one volume; it is the body of VolumeState (agent → controllers).
+type VolumeReport struct {
+	Volume string              `cbor:"1,keyasint"`
+	State  cluster.VolumeState `cbor:"2,keyasint"` // available: it is there; failed: it could not be made; gone
+	Reason string              `cbor:"3,keyasint,omitempty"`
+}
+
 // Progress tells how far a start has come (agent, netagent → controllers).
 type Progress struct {
 	Instance   string `cbor:"1,keyasint"`

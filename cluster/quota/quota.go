@@ -94,6 +94,7 @@ func exceededBy(quota cluster.Quota, usage, asked cluster.Usage) (exceeded []Exc
 	check("memory_mib", quota.MemoryMiB, asked.MemoryMiB == 0 || quota.MemoryMiB.Allows(after.MemoryMiB), usage.MemoryMiB, asked.MemoryMiB)
 	check("external_ips", quota.ExternalIPs, asked.ExternalIPs == 0 || quota.ExternalIPs.Allows(after.ExternalIPs), usage.ExternalIPs, asked.ExternalIPs)
 	check("images", quota.Images, asked.Images == 0 || quota.Images.Allows(after.Images), usage.Images, asked.Images)
+	check("volumes", quota.Volumes, asked.Volumes == 0 || quota.Volumes.Allows(after.Volumes), usage.Volumes, asked.Volumes)
 	check("disk_mib", quota.DiskMiB, asked.DiskMiB == 0 || quota.DiskMiB.Allows(after.DiskMiB), usage.DiskMiB, asked.DiskMiB)
 	return exceeded
 }
@@ -112,6 +113,7 @@ func Sub(usage, given cluster.Usage) cluster.Usage {
 		DiskMiB:     usage.DiskMiB - given.DiskMiB,
 		Images:      usage.Images - given.Images,
 		ExternalIPs: usage.ExternalIPs - given.ExternalIPs,
+		Volumes:     usage.Volumes - given.Volumes,
 	}
 }
 
@@ -123,6 +125,7 @@ func plus(usage, asked cluster.Usage) cluster.Usage {
 		DiskMiB:     usage.DiskMiB + asked.DiskMiB,
 		Images:      usage.Images + asked.Images,
 		ExternalIPs: usage.ExternalIPs + asked.ExternalIPs,
+		Volumes:     usage.Volumes + asked.Volumes,
 	}
 }
 

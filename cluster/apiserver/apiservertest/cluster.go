@@ -19,6 +19,7 @@ import (
 	"github.com/ciaocloud/ciao/cluster/network"
 	"github.com/ciaocloud/ciao/cluster/payload"
 	"github.com/ciaocloud/ciao/cluster/scheduler"
+	"github.com/ciaocloud/ciao/cluster/storage/local"
 	"github.com/ciaocloud/ciao/cluster/stream"
 	"github.com/ciaocloud/ciao/ssntp"
 	"github.com/ciaocloud/ciao/ssntp/certs"
@@ -76,12 +77,14 @@ func (a *API) launch(hub string) {
 	a.t.Cleanup(transport.CloseIdleConnections)
 	images, err := imagecache.Open(filepath.Join(a.directory, "node-images"), 1<<30, &http.Client{Transport: transport})
 	must(a.t, err)
+	volumes, err := local.Open(filepath.Join(a.directory, "node-volumes"))
+	must(a.t, err)
 	concentrators := simulate.New(simulate.NewEngine(simulate.Config{Kind: cluster.KindCNCI}))
 	service, err := launcher.New(launcher.Config{
 		Link: link, Directory: a.t.TempDir(), Network: silentNetwork{}, Hostname: "simulated", Version: "test",
 		Labels:     map[string]string{"zone": "a"},
 		Drivers:    []driver.Driver{simulate.New(simulate.NewEngine(simulate.Config{})), agents{Driver: concentrators, api: a, hub: hub}},
-		Statistics: 50 * time.Millisecond, Streams: streams, Images: images,
+		Statistics: 50 * time.Millisecond, Streams: streams, Images: images, Storage: volumes,
 	})
 	must(a.t, err)
 	a.background(service.Run)

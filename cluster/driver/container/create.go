@@ -1,7 +1,9 @@
 package container
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -27,15 +29,23 @@ func (d *Driver) Create(ctx context.Context, instance driver.Instance, progress 
 		return err
 	}
 	progress("create", "making the container")
+	from, err := d.imageOf(ctx, instance)
+	if err != nil {
+		return err
+	}
 	for {
-		err := d.make(ctx, instance, subnet)
+		err := d.make(ctx, instance, from, subnet)
 		switch {
 		case cerrdefs.IsNotFound(err):
 			if err := d.fetch(ctx, instance, progress); err != nil {
 				return fmt.Errorf("image %s: %w", instance.Spec.Image, err)
 			}
 		case cerrdefs.IsConflict(err):
-			if known, err := d.adopt(ctx, instance, subnet); known || err != nil {
+			known, err := d.adopt(ctx, instance, subnet)
+			if errors.Is(err, errRemade) {
+				return d.Create(ctx, instance, progress)
+			}
+			if known || err != nil {
 				return err
 			}
 			// The engine is still making or removing the one that has the name.
@@ -50,8 +60,8 @@ func (d *Driver) Create(ctx context.Context, instance driver.Instance, progress 
 
 // make asks the engine for the container. The engine finishes a create whose caller has gone, and shows the container only then: so
 // the call is never given up, only its caller is let go, and a Delete meanwhile waits for it.
-func (d *Driver) make(ctx context.Context, instance driver.Instance, subnet string) error {
-	config, host := d.engineConfig(instance), hostConfig(instance, subnet)
+func (d *Driver) make(ctx context.Context, instance driver.Instance, from, subnet string) error {
+	config, host := d.engineConfig(instance, from), hostConfig(instance, subnet)
 	networks := &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{subnet: endpoint(instance, "")}}
 	leave, err := d.enter(ctx)
 	if err != nil {
@@ -93,6 +103,9 @@ func (d *Driver) adopt(ctx context.Context, instance driver.Instance, subnet str
 	return true, d.renew(ctx, instance, found, subnet)
 }
 
+// errRemade says that the container was removed to be made again.
+var errRemade = errors.New("the container has other volumes now")
+
 // hasEndpoint says whether a container still has the endpoint that it was created with. An engine that is killed while it starts the
 // container may write down only half of it, and then every start fails.
 func hasEndpoint(found container.InspectResponse) bool {
@@ -122,6 +135,9 @@ func (d *Driver) renew(ctx context.Context, instance driver.Instance, found cont
 			return fmt.Errorf("%s: it went away meanwhile: %w", doing, cluster.ErrUnavailable)
 		}
 		found = stopped
+	}
+	if !sameVolumes(found, instance) {
+		return cmp.Or(d.remake(ctx, instance, found), errRemade)
 	}
 	ctx, cancel := context.WithTimeout(ctx, quickCall)
 	defer cancel()

@@ -105,6 +105,11 @@ func (d *Driver) Delete(ctx context.Context, id string) error {
 			return err
 		}
 	}
+	if !known || found.Config.Image == d.keptImage(id) { // it may have been about to be made anew
+		if err := d.forgetKept(ctx, id); err != nil {
+			return err
+		}
+	}
 	return d.sweepNetworks(ctx)
 }
 

@@ -54,14 +54,14 @@ func check(instance driver.Instance) error {
 	return nil
 }
 
-// engineConfig is what the image runs and how it sees itself.
-func (d *Driver) engineConfig(instance driver.Instance) *container.Config {
+// engineConfig is what the image runs and how it sees itself; from is the image, or what was kept of the container before.
+func (d *Driver) engineConfig(instance driver.Instance, from string) *container.Config {
 	spec := instance.Spec
 	grace := seconds(time.Duration(spec.StopGrace))
 	return &container.Config{
 		Hostname:    instance.Name,
 		Domainname:  instance.Network.Domain,
-		Image:       d.reference(instance),
+		Image:       from,
 		Cmd:         spec.Command,
 		Env:         environment(spec.Environment),
 		StopTimeout: &grace, // for the engine's own shutdown
@@ -85,6 +85,7 @@ func hostConfig(instance driver.Instance, networkID string) *container.HostConfi
 		NetworkMode: container.NetworkMode(networkID),
 		Privileged:  spec.Privileged,
 		SecurityOpt: []string{"no-new-privileges"},
+		Mounts:      mounts(instance),
 		LogConfig: container.LogConfig{
 			Type:   "json-file",
 			Config: map[string]string{"max-size": logFileSize, "max-file": logFiles},

@@ -132,9 +132,9 @@ func unusable(err error) error {
 	return classify("give the image to the engine", err)
 }
 
-// drop removes an uploaded image from the engine unless a container uses it; the node's own files have its content still.
+// drop removes an image, if it is of the cluster's own, from the engine unless a container uses it; the node's own files have its content still.
 func (d *Driver) drop(ctx context.Context, reference string) error {
-	if !strings.HasPrefix(reference, d.repository()+":") {
+	if !strings.HasPrefix(reference, d.repository()+":") && !strings.HasPrefix(reference, d.keptRepository()+":") {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, slowCall)
@@ -146,11 +146,13 @@ func (d *Driver) drop(ctx context.Context, reference string) error {
 	return classify("remove an uploaded image from the engine", err)
 }
 
-// dropAll removes all uploaded images that no container uses, whoever gave them to the engine.
+// dropAll removes all images of the cluster's own that no container uses, whoever gave them to the engine.
 func (d *Driver) dropAll(ctx context.Context) error {
-	found, err := d.engine.ImageList(ctx, image.ListOptions{Filters: filters.NewArgs(filters.Arg("reference", d.repository()))})
+	found, err := d.engine.ImageList(ctx, image.ListOptions{
+		Filters: filters.NewArgs(filters.Arg("reference", d.repository()), filters.Arg("reference", d.keptRepository())),
+	})
 	if err != nil {
-		return classify("list the uploaded images", err)
+		return classify("list the cluster's own images", err)
 	}
 	for _, one := range found {
 		for _, reference := range one.RepoTags {
