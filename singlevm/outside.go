@@ -37,9 +37,9 @@ type outside struct {
 type call struct{ url, machine string }
 
 func newOutside() (*outside, error) {
-	o := &outside{calls: []call{{"http://" + net.JoinHostPort(outsideServer, outsidePort), outsideMachine}}}
-	if hasIPv6() {
-		o.calls = append(o.calls, call{"http://" + net.JoinHostPort(outsideServer6, outsidePort), outsideMachine6})
+	o := &outside{}
+	for i, address := range o.addresses() {
+		o.calls = append(o.calls, call{"http://" + net.JoinHostPort(address, outsidePort), []string{outsideMachine, outsideMachine6}[i]})
 	}
 	if err := o.make(); err != nil {
 		o.close()
@@ -65,6 +65,14 @@ func (o *outside) make() (err error) {
 	return netns.Inside(o.space, o.serve)
 }
 
+// addresses are the server's.
+func (o *outside) addresses() []string {
+	if hasIPv6() {
+		return []string{outsideServer, outsideServer6}
+	}
+	return []string{outsideServer}
+}
+
 // serve answers every caller with the address that it sees.
 func (o *outside) serve() error {
 	link, err := netlink.LinkByName("eth0")
@@ -74,16 +82,23 @@ func (o *outside) serve() error {
 	if err := bringUp(link, outsideServer, outsideServer6); err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", ":"+outsidePort)
-	if err != nil {
-		return err
+	// Of each family by its own: a process asks once whether its machine has IPv6, and the answer is not this namespace's.
+	var listeners []net.Listener
+	for _, address := range o.addresses() {
+		listener, err := net.Listen("tcp", net.JoinHostPort(address, outsidePort))
+		if err != nil {
+			return err
+		}
+		listeners = append(listeners, listener)
 	}
 	o.server = &http.Server{ReadHeaderTimeout: 5 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if caller, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 			fmt.Fprintln(w, caller.Addr().Unmap())
 		}
 	})}
-	go func() { _ = o.server.Serve(listener) }() // close ends it, which is the only error it can have
+	for _, listener := range listeners {
+		go func() { _ = o.server.Serve(listener) }() // close ends it, which is the only error it can have
+	}
 	return nil
 }
 
