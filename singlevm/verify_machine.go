@@ -99,12 +99,11 @@ func (p *proof) login(ctx context.Context, machine api.Instance, key ssh.Signer,
 	if err != nil {
 		return "", fmt.Errorf("log in to %s: %w", machine.Name, err)
 	}
-	var printed bytes.Buffer
-	session.Stdout, session.Stderr = &printed, &printed
-	if err := session.Run(line); err != nil {
-		return "", fmt.Errorf("%w: `%s` in %s: %w: %s", cluster.ErrConflict, line, machine.Name, err, strings.TrimSpace(printed.String()))
+	printed, err := session.CombinedOutput(line)
+	if err != nil {
+		return "", fmt.Errorf("%w: `%s` in %s: %w: %s", cluster.ErrConflict, line, machine.Name, err, bytes.TrimSpace(printed))
 	}
-	return printed.String(), nil
+	return string(printed), nil
 }
 
 // carriersAreGone looks for what the nodes may have kept of the process and the virtual machines.
