@@ -231,6 +231,10 @@ func blockedPrefixes() ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list the links: %w", err)
 	}
+	_, underlay6, err := net.ParseCIDR(underlayPrefix6)
+	if err != nil {
+		return nil, fmt.Errorf("the underlay's IPv6 prefix: %w", err)
+	}
 	blocked := []string{underlayPrefix, underlayPrefix6, "127.0.0.0/8", "169.254.0.0/16"}
 	for _, link := range links {
 		if strings.HasPrefix(link.Attrs().Alias, "ciao/") || link.Attrs().Flags&net.FlagLoopback != 0 {
@@ -241,8 +245,8 @@ func blockedPrefixes() ([]string, error) {
 			return nil, fmt.Errorf("list the addresses of %s: %w", link.Attrs().Name, err)
 		}
 		for _, address := range addresses {
-			if address.IP.To4() == nil && address.IP.IsLinkLocalUnicast() {
-				continue // never routed
+			if address.IP.To4() == nil && (address.IP.IsLinkLocalUnicast() || underlay6.Contains(address.IP)) {
+				continue // never routed; blocked with all of the underlay, where links of ours take addresses as they come up
 			}
 			_, bits := address.Mask.Size()
 			prefix := &net.IPNet{IP: address.IP, Mask: net.CIDRMask(bits, bits)}
