@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -221,7 +220,7 @@ done`, address, after))
 	if now := tenant.Get(ctx, asking[0].ID); now.ExitCode == nil || *now.ExitCode != 0 {
 		t.Errorf("the client ended with %s: a request was answered by neither", now.Reason)
 	}
-	if now := tenant.Get(ctx, "server-r1"); !slices.Equal(now.Addresses, []netip.Addr{after}) {
+	if now := tenant.Get(ctx, "server-r1"); !slices.Contains(now.Addresses, after) {
 		t.Errorf("the replacement has %v, and the client asked %s", now.Addresses, after)
 	}
 	if used := tenant.Usage(ctx)[api.QuotaInstances]; used != 2 {
