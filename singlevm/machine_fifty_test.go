@@ -187,13 +187,13 @@ func (f *fiftyContainers) exactlyFifty(ctx context.Context) {
 		t.Fatalf("list the instances: %v", err)
 	}
 	var ids []string
-	addresses, macs := make(map[string]string), make(map[string]string)
+	seen := make(map[string]string) // addresses to who has them
 	for _, i := range instances {
 		ids = append(ids, i.ID)
-		if i.State != cluster.Active || len(i.Addresses) != 1 {
+		if i.State != cluster.Active || len(i.Addresses) != 2 { // one of each family
 			t.Fatalf("%s is %s with addresses %v: %s\n%s", i.Name, i.State, i.Addresses, i.Reason, f.report())
 		}
-		for what, seen := range map[string]map[string]string{i.Addresses[0].String(): addresses, i.MAC: macs} {
+		for _, what := range []string{i.Addresses[0].String(), i.Addresses[1].String(), i.MAC} {
 			if other := seen[what]; other != "" {
 				t.Fatalf("%s and %s both have %s", i.Name, other, what)
 			}
