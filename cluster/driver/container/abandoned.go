@@ -33,7 +33,7 @@ func (d *Driver) unmountAbandoned(ctx context.Context) error {
 	if info.Driver != "overlay2" {
 		return nil
 	}
-	started, err := d.engineStarted(ctx)
+	started, _, err := d.engineStarted(ctx)
 	if err != nil || started.IsZero() {
 		return err // nobody knows what is this engine's own
 	}

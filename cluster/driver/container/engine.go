@@ -17,8 +17,9 @@ import (
 
 // engineStarted says when the engine that answers now was started, by the clock as it was then: by the start of the process behind its socket,
 // or, where an init system holds the socket or the clock has jumped since, by the birth of the engine's own bridge, which every start makes anew.
-// Zero is unknown.
-func (d *Driver) engineStarted(ctx context.Context) (time.Time, error) {
+// Zero is unknown. The engine makes its bridge when it is done with the containers that it found, and before it takes calls: restored is that
+// time, or the same as started where the bridge does not tell.
+func (d *Driver) engineStarted(ctx context.Context) (started, restored time.Time, err error) {
 	ctx, cancel := context.WithTimeout(ctx, quickCall)
 	defer cancel()
 	var process time.Time
@@ -27,9 +28,10 @@ func (d *Driver) engineStarted(ctx context.Context) (time.Time, error) {
 	}
 	bridge, err := d.engine.NetworkInspect(ctx, network.NetworkBridge, network.InspectOptions{})
 	if cerrdefs.IsNotFound(err) {
-		return process, nil
+		return process, process, nil
 	}
-	return startOf(process, bridge.Created), classify("ask the Docker Engine when it was started", err)
+	started, restored = startOf(process, bridge.Created)
+	return started, restored, classify("ask the Docker Engine when it was started", err)
 }
 
 // clockJump is longer than an engine takes from its start to its bridge.
@@ -37,11 +39,16 @@ const clockJump = 5 * time.Minute
 
 // startOf chooses between an engine's start by its process, which is exact and reckoned by the clock of now, and its bridge, whose birth the engine
 // wrote down a little later: like the times of containers, which it is compared with, by the clock of then. Zero is unknown.
-func startOf(process, bridge time.Time) time.Time {
-	if bridge.IsZero() || !process.IsZero() && bridge.Sub(process).Abs() < clockJump {
-		return process
+func startOf(process, bridge time.Time) (started, restored time.Time) {
+	switch {
+	case bridge.IsZero():
+		return process, process
+	case process.IsZero() || bridge.Sub(process).Abs() >= clockJump:
+		return bridge, bridge
+	case bridge.Before(process): // of an engine before: with live-restore it is kept while containers have it
+		return process, process
 	}
-	return bridge
+	return process, bridge
 }
 
 // liveRestore says whether containers outlive the engine.

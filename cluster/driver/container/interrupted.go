@@ -7,7 +7,8 @@ import (
 	"github.com/ciaocloud/ciao/cluster/driver"
 )
 
-// interrupted decides whether an ended container ended by itself.
+// interrupted decides whether an ended container ended by itself. An engine takes a start that its predecessor was killed in for its own, and
+// says that the run began when it found it; but it found it before it took calls.
 func (d *Driver) interrupted(ctx context.Context, status driver.Status, outOfMemory bool) (bool, error) {
 	if outOfMemory {
 		return false, nil
@@ -15,8 +16,8 @@ func (d *Driver) interrupted(ctx context.Context, status driver.Status, outOfMem
 	if d.seen.killed(status) || d.seen.cutOff(status) {
 		return true, nil
 	}
-	engine, err := d.engineStarted(ctx)
-	if err != nil || engine.IsZero() || status.Started.After(engine.Add(-slack)) {
+	engine, restored, err := d.engineStarted(ctx)
+	if err != nil || engine.IsZero() || status.Started.After(restored.Add(-slack)) {
 		return false, err
 	}
 	survives, err := d.liveRestore(ctx)

@@ -89,16 +89,18 @@ func TestSightingsOfLateEvents(t *testing.T) {
 // A clock that jumped since the engine was started does not make its containers older than it, or younger.
 func TestStartOfEngineWhoseClockJumped(t *testing.T) {
 	bridge := time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC)
-	for name, c := range map[string]struct{ process, bridge, want time.Time }{
-		"as usual":              {bridge.Add(-2 * time.Second), bridge, bridge.Add(-2 * time.Second)},
-		"forward":               {bridge.Add(2 * time.Hour), bridge, bridge},
-		"back":                  {bridge.Add(-2 * time.Hour), bridge, bridge},
-		"no bridge":             {process: bridge, want: bridge},
-		"no process":            {bridge: bridge, want: bridge},
+	for name, c := range map[string]struct{ process, bridge, started, restored time.Time }{
+		"as usual":              {bridge.Add(-2 * time.Second), bridge, bridge.Add(-2 * time.Second), bridge},
+		"forward":               {bridge.Add(2 * time.Hour), bridge, bridge, bridge},
+		"back":                  {bridge.Add(-2 * time.Hour), bridge, bridge, bridge},
+		"bridge that was kept":  {bridge.Add(time.Second), bridge, bridge.Add(time.Second), bridge.Add(time.Second)},
+		"no bridge":             {process: bridge, started: bridge, restored: bridge},
+		"no process":            {bridge: bridge, started: bridge, restored: bridge},
 		"neither bridge nor it": {},
 	} {
-		if got := startOf(c.process, c.bridge); !got.Equal(c.want) {
-			t.Errorf("%s: %v, want %v", name, got, c.want)
+		started, restored := startOf(c.process, c.bridge)
+		if !started.Equal(c.started) || !restored.Equal(c.restored) {
+			t.Errorf("%s: started %v, restored %v, want %v and %v", name, started, restored, c.started, c.restored)
 		}
 	}
 }
