@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/ipam"
 )
 
 // Config says what to simulate. Zero fields take their defaults, but for the first three.
@@ -98,7 +100,7 @@ func (c Config) validate() error {
 
 // descriptors is about how many the simulation needs: both ends of a connection and a lock for each node, both ends and a file being
 // written for each CNCI, and some for the store.
-func (c Config) descriptors() uint64 { return uint64(3*(c.Nodes+c.networkNodes()+c.Tenants) + 200) }
+func (c Config) descriptors() uint64 { return uint64(3*(c.Nodes+c.networkNodes()+c.subnets()) + 200) }
 
 // descriptors is how many this process may have; the Go runtime has raised the limit as far as it may.
 func descriptors() uint64 {
@@ -109,8 +111,14 @@ func descriptors() uint64 {
 	return limit.Max
 }
 
+// subnets is how many the tenants get at most, each with a CNCI.
+func (c Config) subnets() int {
+	room := ipam.Capacity(netip.PrefixFrom(cluster.TenantRange.Addr(), cluster.DefaultSubnetBits))
+	return c.Tenants * ((c.perTenant(0) + room - 1) / room)
+}
+
 // networkNodes run the CNCIs.
-func (c Config) networkNodes() int { return (c.Tenants + 9) / 10 }
+func (c Config) networkNodes() int { return (c.subnets() + 9) / 10 }
 
 // perTenant is how many instances a tenant has.
 func (c Config) perTenant(tenant int) int {

@@ -37,7 +37,7 @@ func (s *simulation) startNodes(ctx context.Context) error {
 		return nil
 	}
 	network := s.config.networkNodes()
-	if err := start(network, (s.config.Tenants+network-1)/network, ssntp.RoleNetAgent); err != nil {
+	if err := start(network, (s.config.subnets()+network-1)/network, ssntp.RoleNetAgent); err != nil {
 		return err
 	}
 	if err := start(s.config.Nodes, s.config.slots(), ssntp.RoleAgent); err != nil {
