@@ -79,6 +79,9 @@ func foldedOf(view store.Reader, tenant, group string) (sum cluster.Resources) {
 // misplaced says whether an instance on that node would break a group.
 func misplaced(tx store.Tx, i cluster.Instance, node string) bool {
 	needs := i.Spec.Requirements
+	if needs.Together == "" {
+		return crowded(tx, i, node)
+	}
 	for other := range instances.By(tx, byGroup, togetherKey(i.Tenant, needs.Together)) {
 		if other.ID == i.ID || other.Node == "" || other.Desired == cluster.WantDeleted {
 			continue

@@ -101,6 +101,9 @@ func (c *Controller) unsuitable(r store.Reader, n cluster.Node, movers []cluster
 
 // crowded says whether a node has an instance that must not share a node with this one.
 func crowded(r store.Reader, i cluster.Instance, node string) bool {
+	if i.Spec.Requirements.Spread == "" {
+		return false // without a look: it costs a transaction that has written already
+	}
 	for other := range instances.By(r, byGroup, spreadKey(i.Tenant, i.Spec.Requirements.Spread)) {
 		if other.ID != i.ID && occupies(other, node) {
 			return true

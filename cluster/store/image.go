@@ -1,6 +1,7 @@
 package store
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/tidwall/btree"
@@ -82,7 +83,9 @@ func (t *tableImage) set(key string, r *row) (before *row) {
 	if before != nil {
 		for i, values := range before.indexed {
 			for _, v := range values {
-				t.indexes[i].Delete(entry{v, before})
+				if r == nil || !slices.Contains(r.indexed[i], v) { // what stays is replaced in its place
+					t.indexes[i].Delete(entry{v, before})
+				}
 			}
 		}
 	}

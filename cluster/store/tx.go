@@ -16,14 +16,15 @@ type transaction struct {
 	base   *image
 	seen   map[rowID]Revision
 	writes []write
-	at     map[rowID]int // position in writes
+	at     map[rowID]int             // position in writes
+	own    map[*tableDef]*tableImage // the tables that it has written to and gone over since, as it sees them
 	over   bool
 }
 
 var errOver = errors.New("store: transaction used after its function returned")
 
 func newTransaction(db *DB) *transaction {
-	return &transaction{db: db, base: db.current.Load(), seen: map[rowID]Revision{}, at: map[rowID]int{}}
+	return &transaction{db: db, base: db.current.Load(), seen: map[rowID]Revision{}, at: map[rowID]int{}, own: map[*tableDef]*tableImage{}}
 }
 
 func (tx *transaction) Revision() Revision { return tx.base.revision }
@@ -45,8 +46,11 @@ func (tx *transaction) find(d *tableDef, key string) *row {
 }
 
 // scan returns the table as the transaction sees it now. Only a transaction that has written to the table and then goes over its
-// rows needs a copy of its own.
+// rows needs a copy of its own, which it keeps: what it writes while somebody goes over the returned one is not seen there.
 func (tx *transaction) scan(d *tableDef) *tableImage {
+	if own := tx.own[d]; own != nil {
+		return own.clone()
+	}
 	base := tx.base.tables[tx.db.number(d)]
 	var own *tableImage
 	for _, w := range tx.writes {
@@ -63,7 +67,8 @@ func (tx *transaction) scan(d *tableDef) *tableImage {
 	if own == nil {
 		return base
 	}
-	return own
+	tx.own[d] = own
+	return own.clone()
 }
 
 func (tx *transaction) write(d *tableDef, key string, r *row, raw []byte) error {
@@ -73,6 +78,9 @@ func (tx *transaction) write(d *tableDef, key string, r *row, raw []byte) error 
 	tx.find(d, key)
 	id := rowID{d, key}
 	w := write{d, key, r, raw}
+	if own := tx.own[d]; own != nil {
+		own.set(key, r)
+	}
 	if i, ok := tx.at[id]; ok {
 		tx.writes[i] = w
 		return nil
