@@ -43,8 +43,8 @@ type Config struct {
 	ReserveMemoryMiB int64
 	// Overcommit must be the scheduler's own; default cluster.DefaultOvercommit.
 	Overcommit cluster.Overcommit
-	// MaxParallelStarts bounds how many instances are being created and started at one time; default 8, at least twice the number of
-	// processors.
+	// MaxParallelStarts bounds how many instances are being created and started at one time; fewer are where more would only wait for
+	// each other. Default 8, at least twice the number of processors.
 	MaxParallelStarts int
 	// Statistics is the period of samples; default 6 s.
 	Statistics time.Duration

@@ -26,7 +26,7 @@ type Launcher struct {
 	engines map[cluster.Kind]*engine
 	records records
 	outbox  *outbox
-	slots   chan struct{}
+	starts  *starts
 	fabric  *fabric
 	volumes volumes
 
@@ -57,7 +57,7 @@ func New(config Config) (*Launcher, error) {
 		config: config, logger: config.Logger, link: config.Link, roles: config.Link.roles(),
 		drivers: map[cluster.Kind]driver.Driver{}, engines: map[cluster.Kind]*engine{},
 		records: records{InstancesDirectory(config.Directory)}, outbox: newOutbox(),
-		slots:  make(chan struct{}, config.MaxParallelStarts),
+		starts: newStarts(config.MaxParallelStarts),
 		owners: map[string]*owner{}, graves: newGraves(), unreadable: map[string]bool{},
 	}
 	for _, d := range config.Drivers {

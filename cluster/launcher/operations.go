@@ -98,9 +98,11 @@ func (j *job) create(ctx context.Context) error {
 	if err := j.owner.acquire(ctx); err != nil {
 		return err
 	}
+	paused := false
 	tell := func(step, message string) {
 		j.progress(step, message)
 		if step == "pull" || step == "certificate" {
+			paused = true
 			j.owner.release()
 		} else if err := j.owner.acquire(ctx); err != nil {
 			j.launcher.logger.Debug("start cancelled while it waited", "instance", j.record.ID, "error", err)
@@ -115,7 +117,13 @@ func (j *job) create(ctx context.Context) error {
 		return err
 	}
 	tell(string(create), "")
-	return j.driver.Create(ctx, instance, tell)
+	begun := time.Now()
+	paused = false
+	err = j.driver.Create(ctx, instance, tell)
+	if err == nil && !paused {
+		j.launcher.starts.learn(work{j.record.Kind, create}, begun)
+	}
+	return err
 }
 
 func (j *job) start(ctx context.Context) error {
@@ -126,7 +134,12 @@ func (j *job) start(ctx context.Context) error {
 		return err
 	}
 	j.progress(string(start), "")
-	return j.driver.Start(ctx, j.record.ID)
+	begun := time.Now()
+	err := j.driver.Start(ctx, j.record.ID)
+	if err == nil {
+		j.launcher.starts.learn(work{j.record.Kind, start}, begun)
+	}
+	return err
 }
 
 func (j *job) progress(step, message string) {
@@ -166,19 +179,15 @@ func (o *owner) acquire(ctx context.Context) error {
 	if o.slot {
 		return nil
 	}
-	select {
-	case o.launcher.slots <- struct{}{}:
-		o.slot = true
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	err := o.launcher.starts.acquire(ctx)
+	o.slot = err == nil
+	return err
 }
 
 func (o *owner) release() {
 	if o.slot {
 		o.slot = false
-		<-o.launcher.slots
+		o.launcher.starts.release()
 	}
 }
 
