@@ -1,0 +1,95 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/store"
+)
+
+// AttachVolume gives a volume to an instance of the same tenant that does not run; it is there from its next start on. ErrConflict: the
+// volume has an instance, the instance runs, or the two are on different nodes.
+func (c *Controller) AttachVolume(ctx context.Context, scope, ref, instanceRef string, place cluster.VolumePlace) (cluster.Volume, error) {
+	if err := c.unfoldFor(ctx, scope, instanceRef); err != nil {
+		return cluster.Volume{}, err
+	}
+	return c.changeVolume(ctx, scope, ref, func(tx store.Tx, v *cluster.Volume) error {
+		i, err := quietInstance(tx, v.Tenant, instanceRef)
+		if err != nil {
+			return err
+		}
+		return give(tx, v, i, place)
+	})
+}
+
+// quietInstance finds an instance that no node runs, nor will before the transaction is over.
+func quietInstance(tx store.Tx, tenant, ref string) (cluster.Instance, error) {
+	found, _, err := findInstance(tx, tenant, ref)
+	if err != nil {
+		return found, err
+	}
+	i, err := instances.Get(tx, found.ID) // protects it
+	if err != nil {
+		return i, noSuch("instance", ref)
+	}
+	if !ended(i.State) {
+		return i, fmt.Errorf("%w: instance %s is %s; stop it first", cluster.ErrConflict, i.Name, i.State)
+	}
+	return i, nil
+}
+
+// give attaches a volume to an instance, in a transaction that protects both.
+func give(tx store.Tx, v *cluster.Volume, i cluster.Instance, place cluster.VolumePlace) error {
+	var problems cluster.Problems
+	place.Check("", i.Kind, &problems)
+	own := slices.Collect(volumes.By(tx, byInstance, i.ID))
+	for _, other := range own {
+		if other.Place.Target != "" && other.Place.Target == place.Target {
+			problems.Add("target", "%q is where instance %s finds volume %s", place.Target, i.Name, label(other))
+		}
+		place.Number = max(place.Number, other.Place.Number+1)
+	}
+	if err := problems.Err(); err != nil {
+		return err
+	}
+	needed := cluster.ContentFor(i.Kind)
+	switch {
+	case v.State == cluster.VolumeAttached:
+		return fmt.Errorf("%w: instance %s has it; detach it first", cluster.ErrConflict, instanceName(tx, v.Instance))
+	case v.State != cluster.VolumeAvailable:
+		return fmt.Errorf("%w: it is %s", cluster.ErrConflict, v.State)
+	case v.Content != "" && v.Content != needed:
+		return fmt.Errorf("%w: it is a %s, and a %s needs a %s; create another volume for it", cluster.ErrInvalid, v.Content, i.Kind, needed)
+	case v.Node != "" && i.Node != "" && v.Node != i.Node:
+		return fmt.Errorf("%w: it is on node %s, and instance %s belongs to node %s; create an instance that has it from the beginning (`ciao create instance … --volume`)",
+			cluster.ErrConflict, v.Node, i.Name, i.Node)
+	case len(own) >= cluster.MaxVolumesPerInstance:
+		return fmt.Errorf("%w: instance %s has %d volumes, which is the most", cluster.ErrConflict, i.Name, len(own))
+	}
+	v.State, v.Instance, v.Place, v.Content, v.Reason = cluster.VolumeAttached, i.ID, place, needed, ""
+	if i.Node != "" {
+		v.Node = i.Node
+	}
+	return events.Put(tx, instanceEvent(i, cluster.Info, "VolumeAttached", fmt.Sprintf("Volume %s was attached to instance %s.", label(*v), i.Name)))
+}
+
+// DetachVolume takes a volume from its instance, which must not run.
+func (c *Controller) DetachVolume(ctx context.Context, scope, ref string) (cluster.Volume, error) {
+	return c.changeVolume(ctx, scope, ref, func(tx store.Tx, v *cluster.Volume) error {
+		if v.State != cluster.VolumeAttached {
+			return fmt.Errorf("%w: no instance has it", cluster.ErrConflict)
+		}
+		i, err := quietInstance(tx, v.Tenant, v.Instance)
+		if err != nil {
+			return err
+		}
+		detach(v)
+		return events.Put(tx, instanceEvent(i, cluster.Info, "VolumeDetached", fmt.Sprintf("Volume %s was detached from instance %s.", label(*v), i.Name)))
+	})
+}
+
+func detach(v *cluster.Volume) {
+	v.State, v.Instance, v.Place = cluster.VolumeAvailable, "", cluster.VolumePlace{}
+}
