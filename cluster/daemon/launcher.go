@@ -103,6 +103,7 @@ func (n node) run(ctx context.Context, network *kernel.Node, roles ssntp.Role) e
 	if err != nil {
 		return err
 	}
+	defer volumes.Close()
 	service, err := launcher.New(launcher.Config{
 		Link: n.link, Directory: n.Config.Launcher.Directory, Drivers: drivers, Network: network, Streams: n.streams, Images: images, Revocations: n.revoked, Storage: volumes,
 		Hostname: n.Config.Launcher.Hostname, Version: n.Version, Labels: n.Config.Launcher.Labels,

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/storage"
 )
 
 // Instance is all that a driver needs to know of an instance.
@@ -45,10 +46,9 @@ type Image struct {
 // Volume is a volume of an instance, on the node.
 type Volume struct {
 	ID       string
-	Name     string              // for messages
-	Path     string              // of a disk's file, or of the directory with its files
-	Format   cluster.ImageFormat // of a disk; empty for files
-	Target   string              // where the instance finds files
+	Name     string        // for messages
+	Place    storage.Place // it was checked
+	Target   string        // where the instance finds files
 	ReadOnly bool
 }
 

@@ -95,10 +95,13 @@ func (l *Launcher) makeVolume(ctx context.Context, v payload.Volume, progress fu
 		}
 		found, err = l.config.Storage.Find(ctx, v.ID)
 	}
+	if err == nil {
+		err = found.Check()
+	}
 	if err != nil {
 		return driver.Volume{}, fmt.Errorf("volume %s: %w", v.Name, err)
 	}
-	return driver.Volume{ID: v.ID, Name: v.Name, Path: found.Path, Format: found.Format, Target: v.Target, ReadOnly: v.ReadOnly}, nil
+	return driver.Volume{ID: v.ID, Name: v.Name, Place: found, Target: v.Target, ReadOnly: v.ReadOnly}, nil
 }
 
 func (l *Launcher) fillVolume(ctx context.Context, v payload.Volume, progress func(message string)) error {

@@ -33,12 +33,6 @@ type Image struct {
 	Format cluster.ImageFormat
 }
 
-// Place is where a volume is found on the node.
-type Place struct {
-	Path   string
-	Format cluster.ImageFormat // of a disk; empty for files
-}
-
 // Driver keeps volumes. All methods may be called from many goroutines, for one volume from one at a time.
 type Driver interface {
 	// Create makes a volume, unless it is there. It may take long; ctx ends it.

@@ -22,7 +22,7 @@ func (d *Driver) Stores(content cluster.VolumeContent) bool { return content == 
 func mounts(instance driver.Instance) (all []mount.Mount) {
 	for _, v := range instance.Volumes {
 		all = append(all, mount.Mount{
-			Type: mount.TypeBind, Source: v.Path, Target: v.Target, ReadOnly: v.ReadOnly,
+			Type: mount.TypeBind, Source: v.Place.Directory, Target: v.Target, ReadOnly: v.ReadOnly,
 			BindOptions: &mount.BindOptions{Propagation: mount.PropagationRPrivate},
 		})
 	}

@@ -13,6 +13,7 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/storage"
@@ -33,27 +35,60 @@ const (
 )
 
 // Driver implements storage.Driver.
-type Driver struct{ directory string }
+type Driver struct {
+	directory string
+	lock      *os.File // the directory, for as long as the driver is open
+}
 
 var _ storage.Driver = (*Driver)(nil)
 
-// Open returns the volumes in a directory, which is made when it is not there. One process at a time uses it.
+// Open returns the volumes in a directory, which is made when it is not there, and removes what a crash left. A directory that another
+// driver has open is cluster.ErrConflict, and left alone: what is half made there is its to finish.
 func Open(directory string) (*Driver, error) {
 	if err := os.MkdirAll(directory, 0o711); err != nil { // QEMU is not root, and is told the names
 		return nil, fmt.Errorf("make the directory of volumes: %w", err)
 	}
+	lock, err := lockDirectory(directory)
+	if err != nil {
+		return nil, err
+	}
+	if err := removeUnfinished(directory); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return &Driver{directory, lock}, nil
+}
+
+// Close lets others open the directory. Nothing may be under way; the volumes stay.
+func (d *Driver) Close() error { return d.lock.Close() }
+
+func lockDirectory(name string) (*os.File, error) {
+	directory, err := os.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("open the directory of volumes: %w", err)
+	}
+	switch err := syscall.Flock(int(directory.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); {
+	case errors.Is(err, syscall.EWOULDBLOCK):
+		return nil, errors.Join(fmt.Errorf("%w: another launcher uses the volumes in %s; stop it first", cluster.ErrConflict, name), directory.Close())
+	case err != nil:
+		return nil, errors.Join(fmt.Errorf("lock the directory of volumes %s: %w", name, err), directory.Close())
+	}
+	return directory, nil
+}
+
+// removeUnfinished removes what a crash left of volumes that were being made or deleted.
+func removeUnfinished(directory string) error {
 	entries, err := os.ReadDir(directory)
 	if err != nil {
-		return nil, fmt.Errorf("read the directory of volumes: %w", err)
+		return fmt.Errorf("read the directory of volumes: %w", err)
 	}
 	for _, entry := range entries {
 		if strings.HasPrefix(entry.Name(), newPrefix) || strings.HasPrefix(entry.Name(), gonePrefix) {
 			if err := os.RemoveAll(filepath.Join(directory, entry.Name())); err != nil {
-				return nil, fmt.Errorf("remove what a crash left of a volume: %w", err)
+				return fmt.Errorf("remove what a crash left of a volume: %w", err)
 			}
 		}
 	}
-	return &Driver{directory}, nil
+	return nil
 }
 
 // Create implements storage.Driver.
@@ -117,10 +152,10 @@ func (d *Driver) source(ctx context.Context, id string, content cluster.VolumeCo
 	if err != nil {
 		return "", fmt.Errorf("the volume that it is a copy of: %w", err)
 	}
-	if (place.Format == "") != (content == cluster.ContentFiles) {
+	if place.Content() != content {
 		return "", fmt.Errorf("%w: a %s cannot begin as a copy of volume %s, which is none", cluster.ErrInvalid, content, id)
 	}
-	return place.Path, nil
+	return pathOf(place), nil
 }
 
 // Find implements storage.Driver.
@@ -129,10 +164,10 @@ func (d *Driver) Find(_ context.Context, id string) (storage.Place, error) {
 		return storage.Place{}, fmt.Errorf("volume %q: %w: it is not an id", id, cluster.ErrInvalid)
 	}
 	for _, place := range []storage.Place{
-		{Path: filepath.Join(d.path(id), filesName)},
-		{Path: filepath.Join(d.path(id), diskFile), Format: cluster.FormatQcow2},
+		{Directory: filepath.Join(d.path(id), filesName)},
+		{File: storage.File{Path: filepath.Join(d.path(id), diskFile), Format: cluster.FormatQcow2}},
 	} {
-		_, err := os.Lstat(place.Path)
+		_, err := os.Lstat(pathOf(place))
 		if !errors.Is(err, fs.ErrNotExist) {
 			return place, err
 		}
@@ -171,6 +206,9 @@ func (d *Driver) List(context.Context) (ids []string, err error) {
 	}
 	return ids, nil
 }
+
+// pathOf is where a volume of this driver is.
+func pathOf(place storage.Place) string { return cmp.Or(place.Directory, place.File.Path) }
 
 func (d *Driver) path(id string) string { return filepath.Join(d.directory, id) }
 

@@ -29,12 +29,16 @@ func TestConformance(t *testing.T) {
 	require.Command(t, "qemu-io")
 	storagetest.Run(t, func(t *testing.T) storagetest.Harness {
 		directory := t.TempDir()
+		var opened *Driver
 		open := func(t *testing.T) storage.Driver {
-			d, err := Open(directory)
-			if err != nil {
+			if opened != nil {
+				opened.Close()
+			}
+			var err error
+			if opened, err = Open(directory); err != nil {
 				t.Fatal(err)
 			}
-			return d
+			return opened
 		}
 		return storagetest.Harness{
 			Driver: open(t), Reopen: open, Write: write, Read: read, Size: size, Note: note,
@@ -49,8 +53,8 @@ func TestConformance(t *testing.T) {
 // write leaves a note: in a disk the length of a run of the byte 7 at its beginning is that of the note, whose text is beside it.
 func write(t *testing.T, place storage.Place, text string) {
 	t.Helper()
-	if place.Format == "" {
-		if err := os.WriteFile(filepath.Join(place.Path, "note"), []byte(text), 0o644); err != nil {
+	if place.Directory != "" {
+		if err := os.WriteFile(filepath.Join(place.Directory, "note"), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return
@@ -59,20 +63,20 @@ func write(t *testing.T, place storage.Place, text string) {
 	if err := os.WriteFile(pattern, append([]byte(text), make([]byte, 512-len(text))...), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	tool(t, "qemu-io", "-f", "qcow2", "-c", "write -s "+pattern+" 0 512", place.Path)
+	tool(t, "qemu-io", "-f", "qcow2", "-c", "write -s "+pattern+" 0 512", place.File.Path)
 }
 
 func read(t *testing.T, place storage.Place) string {
 	t.Helper()
-	if place.Format == "" {
-		data, err := os.ReadFile(filepath.Join(place.Path, "note"))
+	if place.Directory != "" {
+		data, err := os.ReadFile(filepath.Join(place.Directory, "note"))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			t.Fatal(err)
 		}
 		return string(data)
 	}
 	raw := filepath.Join(t.TempDir(), "raw")
-	tool(t, "qemu-img", "convert", "-f", "qcow2", "-O", "raw", place.Path, raw)
+	tool(t, "qemu-img", "convert", "-f", "qcow2", "-O", "raw", place.File.Path, raw)
 	data, err := os.ReadFile(raw)
 	if err != nil {
 		t.Fatal(err)
@@ -85,7 +89,7 @@ func size(t *testing.T, place storage.Place) int64 {
 	var info struct {
 		Size int64 `json:"virtual-size"`
 	}
-	if err := json.Unmarshal(tool(t, "qemu-img", "info", "--output=json", place.Path), &info); err != nil {
+	if err := json.Unmarshal(tool(t, "qemu-img", "info", "--output=json", place.File.Path), &info); err != nil {
 		t.Fatal(err)
 	}
 	return info.Size >> 20
@@ -185,7 +189,7 @@ func TestArchivesKeepOwnersAndModesAndNoDevices(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := tool(t, "sh", "-c", "cd "+place.Path+" && stat -c '%n %A %u %g %h' bin bin/su bin/alias && ls -A dev")
+	got := tool(t, "sh", "-c", "cd "+place.Directory+" && stat -c '%n %A %u %g %h' bin bin/su bin/alias && ls -A dev")
 	want := "bin drwxr-x--- 7 0 2\nbin/su -rwsr-xr-x 33 34 2\nbin/alias lrwxrwxrwx 0 0 1\n"
 	if string(got) != want {
 		t.Errorf("unpacked\n%swant\n%s", got, want)
@@ -199,10 +203,42 @@ func TestWhatACrashLeftIsRemoved(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := Open(directory); err != nil {
+	d, err := Open(directory)
+	if err != nil {
 		t.Fatal(err)
 	}
+	defer d.Close()
 	if left, err := os.ReadDir(directory); err != nil || len(left) != 0 {
 		t.Errorf("left %v, %v", left, err)
+	}
+}
+
+// TestDirectoryHasOneUser: whoever comes second touches nothing of what the first is making.
+func TestDirectoryHasOneUser(t *testing.T) {
+	directory := t.TempDir()
+	first, err := Open(directory)
+	if err != nil {
+		t.Fatal(err)
+	}
+	making := filepath.Join(directory, newPrefix+uuid.NewString())
+	if err := os.Mkdir(making, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(directory); !errors.Is(err, cluster.ErrConflict) {
+		t.Errorf("opened twice: %v, want conflict", err)
+	}
+	if _, err := os.Stat(making); err != nil {
+		t.Errorf("the second took away what the first was making: %v", err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	second, err := Open(directory)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second.Close()
+	if _, err := os.Stat(making); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("what the first left is still there: %v", err)
 	}
 }

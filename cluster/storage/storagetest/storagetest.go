@@ -55,6 +55,9 @@ func (h Harness) create(t *testing.T, v storage.Volume, origin storage.Origin) s
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := place.Check(); err != nil || place.Content() != v.Content {
+		t.Errorf("the place of a %s: %+v, %v", v.Content, place, err)
+	}
 	return place
 }
 
