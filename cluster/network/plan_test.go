@@ -66,6 +66,7 @@ func TestPlan(t *testing.T) {
 		{"nothing to do", one, one, ``},
 		{"a first port", nodeImage(t, nil), one, `
 nft add element bridge ciao addresses { "port-a" . 02:00:ac:10:00:02 . 172.16.0.2 }
+nft add element bridge ciao configured { "port-a" }
 nft add element bridge ciao senders { "port-a" . 02:00:ac:10:00:02 }
 nft add element ip ciao peers { 198.51.100.70 . 0.0.1.0 }
 link add bridge-red type bridge mtu 1450
@@ -83,6 +84,7 @@ link set vxlan-red up
 link set port-a up`},
 		{"one more port", one, nodeImage(t, []network.Subnet{red}, port("a", "red", "172.16.0.2"), port("b", "red", "172.16.0.3")), `
 nft add element bridge ciao addresses { "port-b" . 02:00:ac:10:00:03 . 172.16.0.3 }
+nft add element bridge ciao configured { "port-b" }
 nft add element bridge ciao senders { "port-b" . 02:00:ac:10:00:03 }
 link add port-b type veth peer engine-b address 02:00:ac:10:00:03 mtu 1450
 link set port-b alias ciao/test/instance/b
@@ -91,12 +93,14 @@ link set port-b up`},
 		{"the last port goes", one, nodeImage(t, []network.Subnet{red}), `
 link del port-a
 nft delete element bridge ciao addresses { "port-a" . 02:00:ac:10:00:02 . 172.16.0.2 }
+nft delete element bridge ciao configured { "port-a" }
 nft delete element bridge ciao senders { "port-a" . 02:00:ac:10:00:02 }`},
 		{"the subnet goes", one, nodeImage(t, nil), `
 link del port-a
 link del vxlan-red
 link del bridge-red
 nft delete element bridge ciao addresses { "port-a" . 02:00:ac:10:00:02 . 172.16.0.2 }
+nft delete element bridge ciao configured { "port-a" }
 nft delete element bridge ciao senders { "port-a" . 02:00:ac:10:00:02 }
 nft delete element ip ciao peers { 198.51.100.70 . 0.0.1.0 }`},
 		{"a port moves to another subnet", nodeImage(t, []network.Subnet{red, blue}, port("a", "red", "172.16.0.2")),
@@ -160,7 +164,7 @@ func tampered(image network.Image) network.Image {
 	id := network.TableID{Family: "bridge", Name: network.TableName}
 	table := image.Tables[id]
 	table.Chains = append([]network.Chain(nil), table.Chains...)
-	table.Chains[1].Rules = table.Chains[1].Rules[1:]
+	table.Chains[0].Rules = table.Chains[0].Rules[1:]
 	image.Tables[id] = table
 	return image
 }

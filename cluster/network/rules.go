@@ -46,9 +46,13 @@ func portsTable(allowed allowed) Table {
 		Sets: []Set{
 			{Name: "addresses", Type: "ifname . ether_addr . ipv4_addr", Elements: allowed.addresses},
 			{Name: "addresses6", Type: "ifname . ether_addr . ipv6_addr", Elements: allowed.addresses6},
+			{Name: "configured", Type: "ifname", Elements: allowed.configured},
 			{Name: "senders", Type: "ifname . ether_addr", Elements: allowed.senders},
 		},
 		Chains: []Chain{
+			{Name: "forward", Type: "filter", Hook: "forward", Priority: priorityBridgeFilter, Policy: "accept", Rules: []Rule{
+				{"advertisement", `oifname @configured icmpv6 type nd-router-advert drop`},
+			}},
 			{Name: "input", Type: "filter", Hook: "input", Priority: priorityBridgeFilter, Policy: "drop"},
 			{Name: "prerouting", Type: "filter", Hook: "prerouting", Priority: priorityBridgeFilter, Policy: "drop", Rules: slices.Concat([]Rule{
 				{"tunnel", `iifname "cx*" ether type ip accept`},
@@ -67,16 +71,20 @@ func portsTable(allowed allowed) Table {
 	}
 }
 
-// allowed is what ports may send from, as elements of sets.
-type allowed struct{ senders, addresses, addresses6 map[string]bool }
+// allowed is what ports may send from, as elements of sets, and which have carriers that set up all of their addresses and routes. A kernel that
+// hears of a router before that makes a route of its own, with which the carrier's collides.
+type allowed struct{ senders, addresses, addresses6, configured map[string]bool }
 
 func newAllowed() allowed {
-	return allowed{map[string]bool{}, map[string]bool{}, map[string]bool{}}
+	return allowed{map[string]bool{}, map[string]bool{}, map[string]bool{}, map[string]bool{}}
 }
 
 func (a allowed) add(port Port) {
 	sender := quoted(NodeEnd(port.Instance)) + " . " + port.MAC
 	a.senders[sender] = true
+	if port.Kind == Veth {
+		a.configured[quoted(NodeEnd(port.Instance))] = true
+	}
 	for _, address := range port.Addresses {
 		if address.Is4() {
 			a.addresses[sender+" . "+address.String()] = true

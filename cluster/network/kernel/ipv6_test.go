@@ -3,6 +3,7 @@ package kernel_test
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -197,16 +199,53 @@ func openTap(name string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	file, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0)
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
 	request.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI)
-	if err := unix.IoctlIfreq(int(file.Fd()), unix.TUNSETIFF, request); err != nil {
-		file.Close()
+	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, request); err != nil {
+		unix.Close(fd)
 		return nil, err
 	}
-	return file, nil
+	return os.NewFile(uintptr(fd), name), nil // after the call, for a tap that is not one yet cannot be waited for
+}
+
+// virtual is a namespace that stands for a virtual machine: it has the other end of a tap.
+func (t *tenant) virtual(number int) *instance {
+	t.t.Helper()
+	i := t.expect(number, network.Tap)
+	var port, own *os.File
+	t.space().Do(func() (err error) {
+		port, err = openTap(network.NodeEnd(i.id))
+		return err
+	})
+	i.Do(func() (err error) {
+		own, err = openTap("eth0")
+		return err
+	})
+	i.IP("link set eth0 address " + i.mac)
+	var relays sync.WaitGroup
+	relays.Go(func() { relay(port, own) })
+	relays.Go(func() { relay(own, port) })
+	t.t.Cleanup(func() {
+		port.Close()
+		own.Close()
+		relays.Wait()
+	})
+	return i
+}
+
+// relay hands frames on until a tap is closed; what a link that is down does not take is lost.
+func relay(to io.Writer, from io.Reader) {
+	frame := make([]byte, 1<<16)
+	for {
+		n, err := from.Read(frame)
+		if errors.Is(err, os.ErrClosed) {
+			return
+		}
+		_, _ = to.Write(frame[:n])
+	}
 }
 
 func testPorts6(t *testing.T, kind network.PortKind) {
@@ -340,11 +379,36 @@ func testPorts6(t *testing.T, kind network.PortKind) {
 	}
 }
 
+// A carrier that sets up a container's addresses and routes is not forestalled by a kernel that has heard of a router; a machine hears of it.
+func TestContainersHearOfNoRouter(t *testing.T) {
+	m := newMachine(t)
+	red := m.tenant("red", 3602)
+	container, machine := red.instance(4), red.virtual(5)
+	machine.IP("link set eth0 up")
+	gateway := listen(t, red.gateway, network.BridgeName(red.subnet.ID))
+	from, nodes := network.LinkLocalOf(gateway.link.HardwareAddr.String()), netip.MustParseAddr("ff02::1")
+	say := func(packet []byte) {
+		gateway.send(ethernet("33:33:00:00:00:01", gateway.link.HardwareAddr.String(), unix.ETH_P_IPV6, packet))
+	}
+	for name, i := range map[string]*instance{"container": container, "machine": machine} {
+		in := listen(t, i.Space, "eth0")
+		networktest.Eventually(t, "the path to the "+name, func() bool {
+			say(ip6(from, nodes, unix.IPPROTO_UDP, udp6(7, 7, "path")))
+			return in.sees("path", 100*time.Millisecond)
+		})
+		say(ip6(from, nodes, unix.IPPROTO_ICMPV6, icmp6(134, make([]byte, 12), "router")))
+		say(ip6(from, nodes, unix.IPPROTO_UDP, udp6(7, 7, "control")))
+		if heard := in.seesBefore("control", "router"); heard != (i == machine) {
+			t.Errorf("the %s hears of the router: %t", name, heard)
+		}
+	}
+}
+
 // A DHCPv6 client gets its own address, and the router's advertisement tells it to ask and who the router is.
 func TestHostsGetTheirAddressByDHCPv6(t *testing.T) {
 	m := newMachine(t)
 	red := m.tenant("red", 3601)
-	client := red.port(5)
+	client := red.virtual(5)
 	client.Run("sh", "-c", "echo 0 > /proc/sys/net/ipv6/conf/eth0/accept_dad; echo 1 > /proc/sys/net/ipv6/conf/eth0/accept_ra; echo 0 > /proc/sys/net/ipv6/conf/eth0/disable_ipv6")
 	client.IP("link set eth0 up")
 	networktest.Eventually(t, "a route to the gateway", func() bool { return strings.Contains(client.IP("-6 route"), "default via fe80::") })

@@ -212,14 +212,21 @@ func (t *tenant) instance(number int) *instance {
 // port is an instance without an address of its own yet.
 func (t *tenant) port(number int) *instance {
 	t.t.Helper()
+	i := t.expect(number, network.Veth)
+	t.engine.IP("link set " + network.EngineEnd(i.id) + " netns " + holder(i.Space) + " name eth0")
+	return i
+}
+
+// expect has the node and the CNCI know of an instance.
+func (t *tenant) expect(number int, kind network.PortKind) *instance {
+	t.t.Helper()
 	address := netip.AddrFrom4([4]byte{172, 16, 0, byte(number)})
 	i := &instance{Space: networktest.NewSpace(t.t), tenant: t, id: fmt.Sprintf("%s-%d", t.name, number), address: address,
 		address6: cluster.HostAddress(t.subnet.Prefix6, uint32(number)), mac: network.MACOf(address).String()}
-	t.machine.wanted.Ports = append(t.machine.wanted.Ports, network.Port{Instance: i.id, Subnet: t.subnet.ID, Kind: network.Veth, MAC: i.mac, Addresses: []netip.Addr{address, i.address6}})
+	t.machine.wanted.Ports = append(t.machine.wanted.Ports, network.Port{Instance: i.id, Subnet: t.subnet.ID, Kind: kind, MAC: i.mac, Addresses: []netip.Addr{address, i.address6}})
 	t.apply()
 	t.wanted.Hosts = append(t.wanted.Hosts, network.Host{Name: fmt.Sprintf("web-%d", number), MAC: i.mac, Addresses: []netip.Addr{address, i.address6}})
 	t.configure()
-	t.engine.IP("link set " + network.EngineEnd(i.id) + " netns " + holder(i.Space) + " name eth0")
 	return i
 }
 
