@@ -43,26 +43,34 @@ func (p *proof) machinesAreEqual(ctx context.Context) error {
 		return err
 	}
 	p.machines, p.blues = made, append(p.blues, made...)
-	var tasks []func(context.Context) error
+	var up, equal []func(context.Context) error
 	for i, machine := range made {
 		other := made[(i+1)%len(made)]
-		tasks = append(tasks, func(ctx context.Context) error { return p.machineIsEqual(ctx, machine, other, key.Signer) })
+		up = append(up, func(ctx context.Context) error { return p.machineIsUp(ctx, machine) })
+		equal = append(equal, func(ctx context.Context) error { return p.machineIsEqual(ctx, machine, other, key.Signer) })
 	}
-	return p.inParallel(ctx, tasks...)
+	if err := p.inParallel(ctx, up...); err != nil {
+		return err
+	}
+	return p.inParallel(ctx, equal...)
 }
 
-func (p *proof) machineIsEqual(ctx context.Context, machine, other api.Instance, key ssh.Signer) error {
-	ctx, cancel := context.WithTimeout(ctx, p.setup.scaled(machinePing))
-	defer cancel()
-	address := machine.Addresses[0].String()
-	up := fmt.Sprintf("until ping -c 1 -W 1 %s && nc -w 1 %[1]s 22 </dev/null | grep -q SSH; do sleep 0.1; done", address)
+func (p *proof) machineIsUp(ctx context.Context, machine api.Instance) error {
+	up := fmt.Sprintf("until ping -c 1 -W 1 %s && nc -w 1 %[1]s 22 </dev/null | grep -q SSH; do sleep 0.1; done", machine.Addresses[0])
 	if _, err := p.probe.outputWithin(ctx, p.setup.scaled(machinePing), p.blues[0], up); err != nil {
 		return fmt.Errorf("%w; `ciao logs` shows its console", err)
 	}
-	if err := p.judgeProcess(ctx, works("ping -c 1 -W 5 %s", address)); err != nil {
+	return nil
+}
+
+// machineIsEqual expects the other machine to be up.
+func (p *proof) machineIsEqual(ctx context.Context, machine, other api.Instance, key ssh.Signer) error {
+	ctx, cancel := context.WithTimeout(ctx, p.setup.scaled(machinePing))
+	defer cancel()
+	if err := p.judgeProcess(ctx, works("ping -c 1 -W 5 %s", machine.Addresses[0])); err != nil {
 		return err
 	}
-	said, err := p.login(ctx, machine, key, fmt.Sprintf("hostname && ping -c 1 -W 20 %s >/dev/null && ping -c 1 -W 5 %s >/dev/null && ! ping -c 1 -W 1 %s >/dev/null && echo done",
+	said, err := p.login(ctx, machine, key, fmt.Sprintf("hostname && ping -c 1 -W 5 %s >/dev/null && ping -c 1 -W 5 %s >/dev/null && ! ping -c 1 -W 1 %s >/dev/null && echo done",
 		other.Addresses[0], p.blues[1].Name, p.only().Addresses[0]))
 	if err != nil {
 		return err
