@@ -25,6 +25,13 @@ type Prober struct {
 // trialLimit is how long the tiny guest may take. Where KVM works it takes 0.2 s; a guest that hangs in the firmware never ends.
 const trialLimit = 3 * time.Second
 
+// Where the machine is itself emulated QEMU alone takes seconds to begin. A trial that is late may therefore take patience times as long as the
+// tiny guest takes when it is emulated, which always works and may take emulationLimit.
+const (
+	patience       = 3
+	emulationLimit = time.Minute
+)
+
 // trials is how often the tiny guest must get to its exit. Where hardware virtualisation is itself imitated, one guest in many gets
 // through by luck, and a real one hangs all the same.
 const trials = 3
@@ -77,7 +84,7 @@ func (p Prober) kvm(ctx context.Context) (string, error) {
 	if failure, ok := p.recall(key); ok {
 		return failure, nil
 	}
-	failure, err := p.tries(ctx, Accelerator{Kind: KVM})
+	failure, err := p.tries(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -86,13 +93,30 @@ func (p Prober) kvm(ctx context.Context) (string, error) {
 }
 
 // tries ends with the first trial that fails.
-func (p Prober) tries(ctx context.Context, a Accelerator) (failure string, err error) {
+func (p Prober) tries(ctx context.Context) (failure string, err error) {
+	failure, late, err := p.series(ctx, trialLimit)
+	if !late || err != nil {
+		return failure, err
+	}
+	begun := time.Now()
+	if emulated, _, err := p.trial(ctx, Accelerator{Kind: TCG}, emulationLimit); emulated != "" || err != nil {
+		return failure, err
+	}
+	limit := patience * time.Since(begun).Round(time.Second)
+	if limit <= trialLimit {
+		return failure, nil
+	}
+	failure, _, err = p.series(ctx, limit)
+	return failure, err
+}
+
+func (p Prober) series(ctx context.Context, limit time.Duration) (failure string, late bool, err error) {
 	for range trials {
-		if failure, err = p.trial(ctx, a); failure != "" || err != nil {
+		if failure, late, err = p.trial(ctx, Accelerator{Kind: KVM}, limit); failure != "" || err != nil {
 			break
 		}
 	}
-	return failure, err
+	return failure, late, err
 }
 
 func (p Prober) binary() (string, error) {
@@ -156,43 +180,46 @@ func (p Prober) remember(key, failure string) {
 	}
 }
 
-// trial runs the tiny guest with the arguments that real machines get, and returns why it did not reach its exit, or "".
-func (p Prober) trial(ctx context.Context, a Accelerator) (string, error) {
+// trial runs the tiny guest with the arguments that real machines get, and returns why it did not reach its exit, or "", and whether that is
+// for want of time.
+func (p Prober) trial(ctx context.Context, a Accelerator, limit time.Duration) (failure string, late bool, err error) {
 	binary, err := p.binary()
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
 	kernel, err := os.CreateTemp("", "ccloudvm-trial-*")
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
 	defer os.Remove(kernel.Name())
 	_, err = kernel.Write(trialGuest())
 	if err := errors.Join(err, kernel.Close()); err != nil {
-		return "", err
+		return "", false, err
 	}
 	machine := Machine{Name: "trial", Accelerator: a, VCPUs: 1, MemoryMiB: 64, Boot: Boot{Kernel: kernel.Name()}}
 	args, err := machine.Args()
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
 	args = append(args, "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04", "-no-reboot")
-	run, cancel := context.WithTimeout(ctx, trialLimit)
+	run, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	cmd := exec.CommandContext(run, binary, args...)
 	cmd.WaitDelay = time.Second
 	out, err := cmd.CombinedOutput()
-	if ctx.Err() != nil {
-		return "", context.Cause(ctx)
+	switch {
+	case ctx.Err() != nil:
+		return "", false, context.Cause(ctx)
+	case run.Err() != nil:
+		return fmt.Sprintf("a trial guest on it did not get through the firmware within %v", limit), true, nil
 	}
-	return verdict(cmd, run.Err() != nil, string(out), err)
+	failure, err = verdict(cmd, string(out), err)
+	return failure, false, err
 }
 
-func verdict(cmd *exec.Cmd, late bool, out string, err error) (string, error) {
+func verdict(cmd *exec.Cmd, out string, err error) (string, error) {
 	var exit *exec.ExitError
 	switch {
-	case late:
-		return fmt.Sprintf("a trial guest on it did not get through the firmware within %v", trialLimit), nil
 	case err == nil:
 		return "a trial guest on it ended without reaching its exit", nil
 	case !errors.As(err, &exit):
