@@ -22,6 +22,9 @@ type Spec struct {
 	// Packages are distribution packages the workload needs. They are baked into an image that is built here, and installed by
 	// cloud-init into one that is downloaded.
 	Packages []string `json:"packages,omitempty"`
+	// Images are images for programs in the guest that run machines themselves. They are made on the host and shown to the guest, read-only,
+	// as the mount [ImageTag] says.
+	Images []string `json:"images,omitempty"`
 	// VM is the machine.
 	VM VM `json:"vm"`
 }
@@ -53,7 +56,15 @@ type Mount struct {
 	SecurityModel string `json:"security_model,omitempty"`
 	// Path is the directory, absolute, on the host and in the guest.
 	Path string `json:"path"`
+	// ReadOnly keeps the guest from changing it.
+	ReadOnly bool `json:"read_only,omitempty"`
 }
+
+// ImageTiny is the image that a workload's images may name.
+const ImageTiny = "tiny"
+
+// ImageTag is the tag of the mount with an image of [Spec.Images].
+func ImageTag(name string) string { return "image-" + name }
 
 // Drive attaches a file or block device of the host to the guest as a further disk.
 type Drive struct {

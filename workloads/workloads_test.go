@@ -2,7 +2,10 @@ package workloads_test
 
 import (
 	"io/fs"
+	"os"
 	"path"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -66,6 +69,25 @@ func check(t *testing.T, name, variant string, config []byte) {
 			if !strings.Contains(text, want) {
 				t.Errorf("ciao does not say %s:\n%s", want, text)
 			}
+		}
+	}
+}
+
+// Every package of scripts/deps that a cluster needs is in the development VM, too.
+func TestDevelopmentVMHasWhatTheClusterNeeds(t *testing.T) {
+	script, err := os.ReadFile("../scripts/deps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	recipe, err := os.ReadFile("ccloudvm/ciao.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Others are for tests and builds on the host, or every Debian has them.
+	elsewhere := []string{"e2fsprogs", "gcc", "openssh-client", "procps", "uidmap", "xorriso"}
+	for _, need := range regexp.MustCompile(`(?m)^[a-z0-9_-]+:([a-z0-9-]+):[a-z0-9-]+:[a-z0-9-]+$`).FindAllStringSubmatch(string(script), -1) {
+		if !slices.Contains(elsewhere, need[1]) && !strings.Contains(string(recipe), "\n- "+need[1]+"\n") {
+			t.Errorf("the development VM lacks the package %s", need[1])
 		}
 	}
 }

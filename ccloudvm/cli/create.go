@@ -29,7 +29,7 @@ type machine struct {
 func (m *machine) add(flags *pflag.FlagSet) {
 	flags.IntVar(&m.mem, "mem", 0, "memory in `MIB`")
 	flags.IntVar(&m.cpus, "cpus", 0, "`NUMBER` of CPUs")
-	flags.StringArrayVar(&m.mounts, "mount", nil, "share a directory of the host, at the same path: `TAG,SECURITY-MODEL,PATH`")
+	flags.StringArrayVar(&m.mounts, "mount", nil, "share a directory of the host, at the same path: `TAG,SECURITY-MODEL,PATH[,ro]`")
 	flags.StringArrayVar(&m.drives, "drive", nil, "attach a disk of the host: `PATH,FORMAT[,OPTION,…]`")
 	flags.StringArrayVar(&m.ports, "port", nil, "forward a port: `HOST-GUEST`")
 	flags.IntVar(&m.qemuPort, "qemuport", 0, "TCP `PORT` on localhost with the guest's second serial line")
@@ -133,11 +133,12 @@ func (m *machine) overrides(flags *pflag.FlagSet) (instance.Overrides, error) {
 		return o, terminal.Usage("--timeout must be a second at least")
 	}
 	for _, text := range m.mounts {
+		text, readOnly := strings.CutSuffix(text, ",ro")
 		parts := strings.SplitN(text, ",", 3)
 		if len(parts) != 3 {
-			return o, terminal.Usage("--mount %s: it is TAG,SECURITY-MODEL,PATH, such as src,none,/home/me/src", text)
+			return o, terminal.Usage("--mount %s: it is TAG,SECURITY-MODEL,PATH[,ro], such as src,none,/home/me/src", text)
 		}
-		o.Mounts = append(o.Mounts, ccloudvm.Mount{Tag: parts[0], SecurityModel: parts[1], Path: parts[2]})
+		o.Mounts = append(o.Mounts, ccloudvm.Mount{Tag: parts[0], SecurityModel: parts[1], Path: parts[2], ReadOnly: readOnly})
 	}
 	for _, text := range m.drives {
 		parts := strings.SplitN(text, ",", 3)

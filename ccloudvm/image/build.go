@@ -54,9 +54,16 @@ func (s *Store) builtDir(digest string) string {
 	return s.path("built", sum)
 }
 
-// built returns the finished image of a recipe, if it is here.
+// built returns the finished image of a recipe, if it is here or provided.
 func (s *Store) built(digest string) (Image, bool) {
 	dir := s.builtDir(digest)
+	if img, ok := readBuilt(dir); ok {
+		return img, true
+	}
+	return readBuilt(filepath.Join(Provided, "built", filepath.Base(dir)))
+}
+
+func readBuilt(dir string) (Image, bool) {
 	b, err := os.ReadFile(filepath.Join(dir, "image.json"))
 	var img Image
 	if err != nil || json.Unmarshal(b, &img) != nil {

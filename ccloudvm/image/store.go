@@ -26,6 +26,9 @@ func DefaultDir() (string, error) {
 	return filepath.Join(dir, "ccloudvm", "images"), nil
 }
 
+// Provided is where an administrator, or whoever made the machine, has put images for everybody: built images in built, as in a store.
+const Provided = "/usr/local/share/ccloudvm/images"
+
 // Store holds images. It may be used concurrently, and several processes may use one directory.
 type Store struct {
 	Dir string

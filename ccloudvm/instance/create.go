@@ -119,7 +119,7 @@ func (c *creation) dryRun() error {
 	ws.Hostname, ws.PublicKey, ws.UUID, ws.HostIP = "name", "ssh-ed25519 AAAA", newUUID(), "127.0.0.2"
 	ws.Packages = c.workload.Spec.Packages
 	for _, mount := range c.workload.Spec.VM.Mounts {
-		ws.Mounts = append(ws.Mounts, workload.Mount{Mount: mount, Type: "9p", Options: ninePOptions})
+		ws.Mounts = append(ws.Mounts, ninePMount(mount))
 	}
 	_, err := render(c.workload, ws, guest.Key{}, "")
 	return err

@@ -37,7 +37,7 @@ func machine(r *Record, l Layout, accelerator qemu.Accelerator, sockets string) 
 	}
 	for _, s := range r.Shares {
 		if s.Backend == ccloudvm.Backend9P {
-			m.Shares = append(m.Shares, qemu.Share{Tag: s.Tag, Path: s.Path, Security: s.SecurityModel})
+			m.Shares = append(m.Shares, qemu.Share{Tag: s.Tag, Path: s.Path, Security: s.SecurityModel, ReadOnly: s.ReadOnly})
 		}
 	}
 	if vm.QEMUPort != 0 {

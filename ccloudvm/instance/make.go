@@ -57,6 +57,24 @@ func (c *creation) image(ctx context.Context) error {
 		return imageError(err)
 	}
 	c.record.Image = base
+	return c.images(ctx)
+}
+
+// images makes the images that the guest's own machines need. Where the packages for them cannot be had the guest makes them itself, or goes
+// without.
+func (c *creation) images(ctx context.Context) error {
+	for _, name := range c.record.Spec.Images {
+		made, err := c.Images.Tiny(ctx, func(p image.Progress) { c.phases.say(PhaseNote, "%s: %s", name, describe(p)) })
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		if err != nil {
+			c.phases.say(PhaseNote, "%s: not made here: %v", name, err)
+			continue
+		}
+		vm := &c.record.Spec.VM
+		vm.Mounts = workload.MergeMounts(vm.Mounts, []ccloudvm.Mount{{Tag: ccloudvm.ImageTag(name), Path: filepath.Dir(made.Disk), ReadOnly: true}})
+	}
 	return nil
 }
 

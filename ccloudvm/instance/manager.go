@@ -32,6 +32,7 @@ type Manager struct {
 type Images interface {
 	Ensure(ctx context.Context, r image.Request, report image.Report) (image.Image, error)
 	Fetch(ctx context.Context, src image.Source, report image.Report) (image.Image, error)
+	Tiny(ctx context.Context, report image.Report) (image.Image, error)
 }
 
 // EventKind is the kind of an Event.

@@ -65,6 +65,10 @@ func (e emptyDisks) Fetch(ctx context.Context, _ image.Source, r image.Report) (
 	return e.Ensure(ctx, image.Request{}, r)
 }
 
+func (e emptyDisks) Tiny(ctx context.Context, r image.Report) (image.Image, error) {
+	return e.Ensure(ctx, image.Request{}, r)
+}
+
 func newManager(state string) *Manager {
 	return &Manager{
 		Layout: Layout{State: state, Cache: filepath.Join(state, "cache")},

@@ -57,12 +57,21 @@ func lacks9P(ctx context.Context, base image.Image) string {
 func templateMounts(shares []ccloudvm.Share) (mounted, synced []workload.Mount) {
 	for _, s := range shares {
 		if s.Backend == ccloudvm.Backend9P {
-			mounted = append(mounted, workload.Mount{Mount: s.Mount, Type: "9p", Options: ninePOptions})
+			mounted = append(mounted, ninePMount(s.Mount))
 		} else {
 			synced = append(synced, workload.Mount{Mount: s.Mount})
 		}
 	}
 	return mounted, synced
+}
+
+// ninePMount is a mount as the guest makes it.
+func ninePMount(m ccloudvm.Mount) workload.Mount {
+	options := ninePOptions
+	if m.ReadOnly {
+		options += ",ro"
+	}
+	return workload.Mount{Mount: m, Type: "9p", Options: options}
 }
 
 // checkMounts refuses what cannot be shared.

@@ -18,6 +18,7 @@ func inherit(parent, child ccloudvm.Spec) ccloudvm.Spec {
 		NeedsNestedVM:   child.NeedsNestedVM || parent.NeedsNestedVM,
 		BIOS:            said(child.BIOS, parent.BIOS),
 		Packages:        union(parent.Packages, child.Packages),
+		Images:          union(parent.Images, child.Images),
 		VM:              inheritVM(parent.VM, child.VM),
 	}
 	if child.BaseImage == "" && child.BaseImageURL == "" { // one image: its name, address and digest belong together

@@ -25,7 +25,7 @@ func embedded(files map[string]string) Finder {
 
 func TestInheritance(t *testing.T) {
 	finder := embedded(map[string]string{
-		"root": "base_image: debian-12\nbase_image_digest: sha256:" + strings.Repeat("a", 64) + "\nneeds_nested_vm: true\npackages: [a, b]\n" +
+		"root": "base_image: debian-12\nbase_image_digest: sha256:" + strings.Repeat("a", 64) + "\nneeds_nested_vm: true\npackages: [a, b]\nimages: [tiny]\n" +
 			"vm:\n  mem_mib: 2048\n  cpus: 1\n  disk_gib: 10\n  ports: [{host: 10022, guest: 22}, {host: 8080, guest: 80}]\n" +
 			"  mounts: [{tag: src, path: /src}]\n  drives: [{path: /d, format: raw}]\n",
 		"middle": "inherits: root\nneeds_nested_vm: false\npackages: [b, c]\nvm:\n  cpus: 3\n",
@@ -42,6 +42,7 @@ func TestInheritance(t *testing.T) {
 		Workload: "Leaf", Inherits: "middle",
 		NeedsNestedVM: true, // once asked for, always there
 		Packages:      []string{"a", "b", "c"},
+		Images:        []string{"tiny"},
 		VM: ccloudvm.VM{
 			MemMiB: 512, CPUs: 3, DiskGiB: 10, // what the child says wins
 			Ports:  []ccloudvm.Port{{Host: 2222, Guest: 22}, {Host: 8080, Guest: 80}, {Host: 1, Guest: 2}},

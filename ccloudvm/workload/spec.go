@@ -58,6 +58,7 @@ func specFields(s *ccloudvm.Spec) map[string]field {
 		"needs_nested_vm":   boolean(&s.NeedsNestedVM),
 		"bios":              text(&s.BIOS),
 		"packages":          texts(&s.Packages),
+		"images":            texts(&s.Images),
 		"vm": func(d *decoder, n ast.Node, path string) {
 			d.mapping(n, path, vmFields(&s.VM))
 		},
@@ -75,7 +76,7 @@ func vmFields(vm *ccloudvm.VM) map[string]field {
 			return map[string]field{"host": integer(&p.Host), "guest": integer(&p.Guest)}
 		}),
 		"mounts": list(&vm.Mounts, func(m *ccloudvm.Mount) map[string]field {
-			return map[string]field{"tag": text(&m.Tag), "security_model": text(&m.SecurityModel), "path": text(&m.Path)}
+			return map[string]field{"tag": text(&m.Tag), "security_model": text(&m.SecurityModel), "path": text(&m.Path), "read_only": boolean(&m.ReadOnly)}
 		}),
 		"drives": list(&vm.Drives, func(v *ccloudvm.Drive) map[string]field {
 			return map[string]field{"path": text(&v.Path), "format": text(&v.Format), "options": text(&v.Options)}

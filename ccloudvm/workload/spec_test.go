@@ -21,6 +21,7 @@ inherits: parent
 needs_nested_vm: yes
 bios: /usr/share/firmware
 packages: [make, g++]
+images: [tiny]
 vm:
   mem_mib: 4_000
   cpus: 2
@@ -32,6 +33,7 @@ vm:
   - tag: hostgo
     security_model: passthrough
     path: {{.}}
+    read_only: true
 {{end}}
   ports:
   - {host: 8080, guest: 80}
@@ -56,9 +58,10 @@ vm:
 		NeedsNestedVM:   true,
 		BIOS:            "/usr/share/firmware",
 		Packages:        []string{"make", "g++"},
+		Images:          []string{"tiny"},
 		VM: ccloudvm.VM{
 			MemMiB: 4000, CPUs: 2, DiskGiB: 20, QEMUPort: 9999, HostIP: "127.4.5.6",
-			Mounts: []ccloudvm.Mount{{Tag: "hostgo", SecurityModel: "passthrough", Path: "/home/me/go"}},
+			Mounts: []ccloudvm.Mount{{Tag: "hostgo", SecurityModel: "passthrough", Path: "/home/me/go", ReadOnly: true}},
 			Ports:  []ccloudvm.Port{{Host: 8080, Guest: 80}},
 			Drives: []ccloudvm.Drive{{Path: "/dev/sdb", Format: "raw", Options: "cache=none"}},
 		},
@@ -66,8 +69,8 @@ vm:
 	if diff := cmp.Diff(want, l.spec); diff != "" {
 		t.Errorf("spec (-want +got):\n%s", diff)
 	}
-	if got := l.origins["vm.ports[0].guest"].String(); got != "w.yaml:24:18" {
-		t.Errorf("vm.ports[0].guest was written at %s, want w.yaml:24:18: lines must survive the template", got)
+	if got := l.origins["vm.ports[0].guest"].String(); got != "w.yaml:26:18" {
+		t.Errorf("vm.ports[0].guest was written at %s, want w.yaml:26:18: lines must survive the template", got)
 	}
 }
 
@@ -85,7 +88,7 @@ func TestSpecProblems(t *testing.T) {
 			"w:2:12: vm.mem_mib: must be a whole number, and here is text",
 			"w:3:9: vm.cpus: must be a whole number, and here is a number with a fraction",
 			"w:4:10: vm.ports: must be a list, and here is a number",
-			"w:6:5: vm.mounts[0]: must be a map of path, security_model, tag, and here is text",
+			"w:6:5: vm.mounts[0]: must be a map of path, read_only, security_model, tag, and here is text",
 			"w:7:12: vm.host_ip: must be text",
 		}},
 		{"out of any range", "vm: {mem_mib: 99999999999999999999}\n", []string{"w:1:15: vm.mem_mib: must be a whole number"}},
@@ -96,6 +99,7 @@ func TestSpecProblems(t *testing.T) {
 		{"unclosed template", "a: b\n\n{{if .GoPath}}\n", []string{"w:4: template: "}},
 		{"functions are for the cloud-config", "workload: {{message . \"x\"}}\n", []string{"w:1: template: function \"message\" not defined"}},
 		{"three documents", "---\n---\n---\nx: y\n", []string{"w:4:1: a third YAML document"}},
+		{"an image that is not known", "images: [tiny, huge]\n", []string{`w:1:16: images[1]: must be tiny, and is "huge"`}},
 		{"lists of one file", "vm:\n  ports:\n  - {host: 1, guest: 80}\n  - {host: 0, guest: 80}\n  mounts:\n  - {tag: a b, path: rel}\n", []string{
 			"w:4:6: vm.ports[1].host: must be a port from 1 to 65535, and is 0",
 			"w:6:6: vm.mounts[0].tag: must be 1 to 31 letters",

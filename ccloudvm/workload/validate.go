@@ -46,6 +46,11 @@ func checkLists(spec ccloudvm.Spec, origins map[string]Position) Problems {
 	for i, name := range spec.Packages {
 		c.packageName(i, name)
 	}
+	for i, name := range spec.Images {
+		if name != ccloudvm.ImageTiny {
+			c.fail(fmt.Sprintf("images[%d]", i), "must be %s, and is %q", ccloudvm.ImageTiny, name)
+		}
+	}
 	c.ports(spec.VM.Ports)
 	c.mounts(spec.VM.Mounts)
 	c.drives(spec.VM.Drives)
