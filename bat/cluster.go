@@ -30,8 +30,9 @@ type Cluster struct {
 	Operator *client.Client // acts for all tenants
 	Run      string         // is in the name of everything that this run makes
 
-	image, pull string
-	made        atomic.Int64 // counts the tenants of this run
+	image, pull  string
+	machineImage string       // of a virtual machine with busybox's commands and an SSH server; empty is none
+	made         atomic.Int64 // counts the tenants of this run
 }
 
 // Limits of single steps on an ordinary machine. Each is several times what the step takes on an idle one, since judging a cluster
@@ -67,13 +68,18 @@ func Connect(ctx context.Context, config Config) (*Cluster, error) {
 	return c, nil
 }
 
+// tinyWorkload is the public workload whose image tests give to their virtual machines.
+const tinyWorkload = "tiny"
+
 func (c *Cluster) chooseImage(workloads []api.Workload) {
-	if c.image = c.Image; c.image != "" {
-		return
-	}
+	c.image = c.Image
 	for _, workload := range workloads {
-		if workload.Name == "busybox" && workload.Visibility == cluster.Public && workload.Kind == cluster.KindContainer {
+		switch {
+		case workload.Visibility != cluster.Public:
+		case workload.Kind == cluster.KindContainer && workload.Name == "busybox" && c.Image == "":
 			c.image, c.pull = workload.Image, string(workload.Pull)
+		case workload.Kind == cluster.KindVM && workload.Name == tinyWorkload:
+			c.machineImage = workload.Image
 		}
 	}
 }

@@ -62,27 +62,68 @@ const sleeping = `trap 'exit 0' TERM; while :; do sleep 3600 & wait $!; done`
 // Sleeper is a workload that waits until it is asked to end.
 func (c *Cluster) Sleeper(name string) api.CreateWorkload { return c.Container(name, sleeping) }
 
-// Recipe is a workload of the test's kind that runs a shell script.
+// Recipe is a workload of the test's kind that runs a shell script: a virtual machine does so when it is up, and runs on when the script has
+// ended.
 func (t *T) Recipe(name, script string) api.CreateWorkload {
 	recipe := t.Cluster.Container(name, script)
-	if t.Kind == cluster.KindProcess { // its shell is the node's
+	switch t.Kind {
+	case cluster.KindProcess: // its shell is the node's
 		recipe.Kind, recipe.Image, recipe.Pull = cluster.KindProcess, "", ""
+	case cluster.KindVM:
+		recipe = t.Cluster.machine(name)
+		recipe.CloudInit = "#!/bin/sh\n" + script + "\n"
 	}
 	return recipe
 }
 
+// machine is a workload of virtual machines that wait to be asked to end.
+func (c *Cluster) machine(name string) api.CreateWorkload {
+	return api.CreateWorkload{
+		Name: name, Kind: cluster.KindVM, Image: c.machineImage, Requirements: api.Requirements{VCPUs: 1, MemoryMiB: 96}, StopGrace: "2s",
+	}
+}
+
 // Sleeper is a workload of the test's kind that waits until it is asked to end.
-func (t *T) Sleeper(name string) api.CreateWorkload { return t.Recipe(name, sleeping) }
+func (t *T) Sleeper(name string) api.CreateWorkload {
+	if t.Kind == cluster.KindVM {
+		return t.Cluster.machine(name)
+	}
+	return t.Recipe(name, sleeping)
+}
+
+// Failing is a workload of the test's kind whose instances fail, and the words that tell why.
+func (t *T) Failing(name string) (failing api.CreateWorkload, words string) {
+	failing = t.Sleeper(name)
+	if t.Kind == cluster.KindVM { // which runs whatever its disk has: only a node can refuse it
+		failing.Requirements.MemoryMiB = cluster.MaxMemoryMiB
+		return failing, "memory"
+	}
+	failing.Command = []string{"/no/such/command"}
+	return failing, failing.Command[0]
+}
+
+// Kinds says which kinds of instances the cluster's nodes run.
+func (t *T) Kinds(ctx context.Context) []cluster.Kind {
+	nodes, err := t.Cluster.Operator.Nodes(ctx, string(cluster.Compute))
+	t.Need(err, "list nodes")
+	var kinds []cluster.Kind
+	for _, node := range nodes {
+		kinds = append(kinds, node.Kinds...)
+	}
+	if t.Cluster.machineImage == "" {
+		kinds = slices.DeleteFunc(kinds, func(k cluster.Kind) bool { return k == cluster.KindVM })
+	}
+	slices.Sort(kinds)
+	return slices.Compact(kinds)
+}
 
 // needKind skips the test where no node runs instances of its kind. Containers are needed by all tests.
 func (t *T) needKind(ctx context.Context) {
 	if t.Kind == cluster.KindContainer {
 		return
 	}
-	nodes, err := t.Cluster.Operator.Nodes(ctx, string(cluster.Compute))
-	t.Need(err, "list nodes")
-	if !slices.ContainsFunc(nodes, func(n api.Node) bool { return slices.Contains(n.Kinds, t.Kind) }) {
-		t.Skipf("no node runs instances of kind %s", t.Kind)
+	if !slices.Contains(t.Kinds(ctx), t.Kind) {
+		t.Skipf("no node runs instances of kind %s, or there is no workload %s, whose image the tests of virtual machines use", t.Kind, tinyWorkload)
 	}
 }
 

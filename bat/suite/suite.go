@@ -19,6 +19,6 @@ import (
 func All() []bat.Suite {
 	return []bat.Suite{
 		smoke.Suite(), api.Suite(), tenant.Suite(), workload.Suite(), instance.Suite(), instance.SuiteOf(cluster.KindProcess),
-		quota.Suite(), network.Suite(), recovery.Suite(), nodes.Suite(),
+		instance.SuiteOf(cluster.KindVM), quota.Suite(), network.Suite(), recovery.Suite(), nodes.Suite(),
 	}
 }

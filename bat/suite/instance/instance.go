@@ -38,9 +38,9 @@ func Suite() bat.Suite {
 		},
 		{
 			Name:        "Twenty",
-			Summary:     "Twenty instances come from one request.",
-			Description: "Creates twenty by one request and waits; deletes all by one request.",
-			Expected:    "Names STEM-1 to STEM-20, twenty addresses and MACs, all active exactly once; nothing left.",
+			Summary:     "Many instances come from one request.",
+			Description: "Creates twenty (four virtual machines) by one request and waits; deletes all by one request.",
+			Expected:    "Names STEM-1 to STEM-20, as many addresses and MACs, all active exactly once; nothing left.",
 			Run:         twenty,
 		},
 		{
@@ -74,8 +74,8 @@ func Suite() bat.Suite {
 		{
 			Name:        "ExitCode",
 			Summary:     "An instance that ends by itself says how.",
-			Description: "Runs instances that end with 0 and with 7, one whose command does not exist, and starts an ended one again.",
-			Expected:    "Exited with the code; failed with the words of what carries it; the second start is a new generation.",
+			Description: "Runs instances that end with 0 and with 7 (a virtual machine shuts down or panics), one that cannot start, and starts an ended one again.",
+			Expected:    "Exited with the code (1 after a panic); failed with the words of who refused it; the second start is a new generation.",
 			Run:         exitCode,
 		},
 		{
@@ -102,7 +102,7 @@ func Suite() bat.Suite {
 		{
 			Name:        "LogsAndExec",
 			Summary:     "What an instance prints can be read, and commands can be executed in it.",
-			Description: "Reads the log of an instance that prints and ends, whole and in part, and follows one; executes commands in an active one, with input and on a terminal; tries both on a stopped one, and as another tenant.",
+			Description: "Reads the log of an instance that prints and ends, whole and in part, and follows one; executes commands in an active one, with input and on a terminal; tries both on a stopped one, and as another tenant. Of a virtual machine the log is its console, and no command can be executed.",
 			Expected:    "Lines, outputs and exit codes are those of the instance and of the commands; a stopped instance has a log and executes nothing; another tenant's is not found.",
 			Run:         logsAndExec,
 		},

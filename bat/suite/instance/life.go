@@ -38,12 +38,16 @@ func stopStart(ctx context.Context, t *bat.T) {
 			t.Errorf("%s it is %s in generation %d, expected %s in %d", when, now.State, now.Generation, state, generation)
 		}
 	}
+	again := bat.Works
+	if t.Kind == cluster.KindVM { // active since its QEMU runs; it has to boot
+		again = func(name, command string) bat.Step { return bat.Step{Name: name, Script: "within 20 " + command} }
+	}
 	tenant.Stop(ctx, first)
 	same("stopped", tenant.Get(ctx, "lasting"), cluster.Stopped, 1)
 	same("started again", tenant.Start(ctx, first), cluster.Active, 2)
 	tenant.Probe(ctx,
-		bat.Works("it answers again at its address", "ping -c 1 -W 2 "+first.Addresses[0].String()),
-		bat.Works("it answers again by its name", "ping -c 1 -W 2 lasting"))
+		again("it answers again at its address", "ping -c 1 -W 2 "+first.Addresses[0].String()),
+		again("it answers again by its name", "ping -c 1 -W 2 lasting"))
 	t.Ciao(ctx, tenant.ID, "restart", "instance", "lasting").Works(t, "restart")
 	same("restarted", tenant.Get(ctx, "lasting"), cluster.Active, 3)
 }
@@ -95,42 +99,55 @@ func nameTaken(ctx context.Context, t *bat.T) {
 	other.Sleepers(ctx, "taken")
 }
 
+// endings are scripts that end an instance, by the exit code that they give it.
+func endings(t *bat.T) map[int]string {
+	if t.Kind == cluster.KindVM { // which shuts down, or panics
+		return map[int]string{0: "poweroff", 1: "echo c >/proc/sysrq-trigger"}
+	}
+	return map[int]string{0: "exit 0", 7: "exit 7"}
+}
+
 func exitCode(ctx context.Context, t *bat.T) {
 	tenant := t.Tenant(ctx)
-	for _, code := range []int{0, 7} {
-		workload := t.Recipe(fmt.Sprintf("ends-with-%d", code), fmt.Sprintf("exit %d", code))
-		tenant.Workload(ctx, workload)
-		created := tenant.Create(ctx, api.CreateInstances{Workload: workload.Name})
-		ended := tenant.Await(ctx, created, bat.LaunchTime, bat.In(cluster.Exited, cluster.Failed))[0]
-		if ended.State != cluster.Exited || ended.ExitCode == nil || *ended.ExitCode != code {
-			t.Errorf("the instance is %s with exit code %v (%s), expected exited with %d", ended.State, ended.ExitCode, ended.Reason, code)
-		}
-		if code == 0 {
-			continue
-		}
-		_, err := tenant.API.StartInstance(ctx, ended.ID)
-		t.Need(err, "start an instance that ended")
-		again := tenant.Await(ctx, created, bat.LaunchTime, func(i api.Instance, _ bool) (bool, error) {
-			return i.Generation == 2 && (i.State == cluster.Exited || i.State == cluster.Failed), nil
-		})[0]
-		if again.State != cluster.Exited || again.ExitCode == nil || *again.ExitCode != code {
-			t.Errorf("started again it is %s with exit code %v, expected exited with %d", again.State, again.ExitCode, code)
-		}
+	var tasks []func()
+	for code, script := range endings(t) {
+		tasks = append(tasks, func() { ends(ctx, t, tenant, script, code) })
 	}
-	workload := t.Sleeper("no-command")
-	workload.Command = []string{"/no/such/command"}
+	t.Together(tasks...)
+	workload, words := t.Failing("failing")
 	tenant.Workload(ctx, workload)
 	created := tenant.Create(ctx, api.CreateInstances{Workload: workload.Name})
-	if failed := tenant.Await(ctx, created, bat.LaunchTime, bat.In(cluster.Exited, cluster.Failed))[0]; failed.State != cluster.Failed || !strings.Contains(failed.Reason, "/no/such/command") {
-		t.Errorf("an unknown command: the instance is %s: %q, expected failed with the command's name", failed.State, failed.Reason)
+	if failed := tenant.Await(ctx, created, bat.LaunchTime, bat.In(cluster.Exited, cluster.Failed))[0]; failed.State != cluster.Failed || !strings.Contains(failed.Reason, words) {
+		t.Errorf("what cannot start: the instance is %s: %q, expected failed with the word %s", failed.State, failed.Reason, words)
+	}
+}
+
+// ends has an instance run a script that ends it, twice if that is no success.
+func ends(ctx context.Context, t *bat.T, tenant *bat.Tenant, script string, code int) {
+	workload := t.Recipe(fmt.Sprintf("ends-with-%d", code), script)
+	tenant.Workload(ctx, workload)
+	created := tenant.Create(ctx, api.CreateInstances{Workload: workload.Name})
+	ended := tenant.Await(ctx, created, bat.LaunchTime, bat.In(cluster.Exited, cluster.Failed))[0]
+	if ended.State != cluster.Exited || ended.ExitCode == nil || *ended.ExitCode != code {
+		t.Errorf("the instance is %s with exit code %v (%s), expected exited with %d", ended.State, ended.ExitCode, ended.Reason, code)
+	}
+	if code == 0 {
+		return
+	}
+	_, err := tenant.API.StartInstance(ctx, ended.ID)
+	t.Need(err, "start an instance that ended")
+	again := tenant.Await(ctx, created, bat.LaunchTime, func(i api.Instance, _ bool) (bool, error) {
+		return i.Generation == 2 && (i.State == cluster.Exited || i.State == cluster.Failed), nil
+	})[0]
+	if again.State != cluster.Exited || again.ExitCode == nil || *again.ExitCode != code {
+		t.Errorf("started again it is %s with exit code %v, expected exited with %d", again.State, again.ExitCode, code)
 	}
 }
 
 func events(ctx context.Context, t *bat.T) {
 	tenant, other := t.Tenant(ctx), t.Tenant(ctx)
 	tenant.Sleepers(ctx, "told")
-	bad := t.Sleeper("bad")
-	bad.Command = []string{"/no/such/command"}
+	bad, _ := t.Failing("bad")
 	tenant.Workload(ctx, bad)
 	created := tenant.Create(ctx, api.CreateInstances{Workload: "bad"})
 	tenant.Await(ctx, created, bat.LaunchTime, bat.In(cluster.Failed))

@@ -14,6 +14,10 @@ import (
 
 func logsAndExec(ctx context.Context, t *bat.T) {
 	tenant := t.Tenant(ctx)
+	if t.Kind == cluster.KindVM {
+		console(ctx, t, tenant)
+		return
+	}
 	logs(ctx, t, tenant)
 	executions(ctx, t, tenant)
 	other := t.Tenant(ctx)
@@ -39,6 +43,30 @@ func logs(ctx context.Context, t *bat.T, tenant *bat.Tenant) {
 		}
 	}
 	t.Ciao(ctx, tenant.ID, "exec", "counting", "--", "true").Refuses(t, "a command in an instance that has ended", 4, "exited")
+}
+
+// console is what a virtual machine has for a log. No command can be executed in it from outside; the network tests log in.
+func console(ctx context.Context, t *bat.T, tenant *bat.Tenant) {
+	// The console's shell may have begun a line.
+	tenant.Workload(ctx, t.Recipe("counting", "echo; echo one; echo two >&2; sleep 1; echo three; poweroff"))
+	created := tenant.Create(ctx, api.CreateInstances{Workload: "counting", Name: "counting"})
+	tenant.Await(ctx, created, bat.LaunchTime, bat.In(cluster.Active, cluster.Exited))
+	t.Ciao(ctx, tenant.ID, "exec", "counting", "--", "true").Refuses(t, "a command in a virtual machine", 2, "vm")
+	followed := t.Ciao(ctx, tenant.ID, "logs", "counting", "--follow").Works(t, "logs --follow")
+	tenant.Await(ctx, created, bat.LaunchTime, bat.In(cluster.Exited))
+	whole := t.Ciao(ctx, tenant.ID, "logs", "counting").Works(t, "logs")
+	for what, log := range map[string]string{"the console as it was followed": followed.Out, "the console of a machine that is off": whole.Out} {
+		at := -1
+		for _, line := range []string{"one", "two", "three"} {
+			next := slices.Index(strings.Fields(log), line)
+			if next <= at {
+				t.Errorf("%s does not have the word %s in its place:\n%s", what, line, log)
+			}
+			at = next
+		}
+	}
+	other := t.Tenant(ctx)
+	t.Ciao(ctx, other.ID, "logs", "counting").Refuses(t, "another tenant's log", 3, "counting")
 }
 
 func executions(ctx context.Context, t *bat.T, tenant *bat.Tenant) {
