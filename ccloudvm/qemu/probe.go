@@ -11,7 +11,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -20,6 +22,10 @@ type Prober struct {
 	CacheDir string // where the result is kept; "" keeps none
 	Binary   string // "" means [Binary]
 	Device   string // "" means /dev/kvm
+
+	// As is put before QEMU's command line, such as setpriv(1) with its options: machines that run as another user, who may not open the
+	// device, are not helped by a trial that may.
+	As []string
 }
 
 // trialLimit is how long the tiny guest may take. Where KVM works it takes 0.2 s; a guest that hangs in the firmware never ends.
@@ -76,9 +82,8 @@ func (p Prober) kvm(ctx context.Context) (string, error) {
 	case err != nil:
 		return fmt.Sprintf("%s does not open (%v)", device, err), nil
 	}
-	f.Close()
-	key, err := p.key()
-	if err != nil {
+	key, err := p.key(f)
+	if err := errors.Join(err, f.Close()); err != nil {
 		return "", err
 	}
 	if failure, ok := p.recall(key); ok {
@@ -131,8 +136,8 @@ func (p Prober) binary() (string, error) {
 	return path, nil
 }
 
-// key names everything that the trial's result depends on: this boot, this QEMU, these KVM modules.
-func (p Prober) key() (string, error) {
+// key names everything that the trial's result depends on: this boot, this QEMU and its user, who may open the device, these KVM modules.
+func (p Prober) key(device *os.File) (string, error) {
 	path, err := p.binary()
 	if err != nil {
 		return "", err
@@ -141,10 +146,21 @@ func (p Prober) key() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	opened, err := device.Stat()
+	if err != nil {
+		return "", err
+	}
 	modules, _ := filepath.Glob("/sys/module/kvm*")
 	h := sha256.New()
-	fmt.Fprintln(h, bootID(), path, info.Size(), info.ModTime().UnixNano(), modules, trials, trialGuest())
+	fmt.Fprintln(h, bootID(), path, info.Size(), info.ModTime().UnixNano(), p.As, opened.Mode(), owners(opened), modules, trials, trialGuest())
 	return hex.EncodeToString(h.Sum(nil)[:8]), nil
+}
+
+func owners(file fs.FileInfo) string {
+	if s, ok := file.Sys().(*syscall.Stat_t); ok {
+		return fmt.Sprint(s.Uid, s.Gid)
+	}
+	return ""
 }
 
 type trialResult struct {
@@ -191,12 +207,14 @@ func (p Prober) trial(ctx context.Context, a Accelerator, limit time.Duration) (
 	if err != nil {
 		return "", false, err
 	}
+	defer kernel.Close()
 	defer os.Remove(kernel.Name())
 	_, err = kernel.Write(trialGuest())
-	if err := errors.Join(err, kernel.Close()); err != nil {
+	if err := errors.Join(err, kernel.Chmod(0o644)); err != nil {
 		return "", false, err
 	}
-	machine := Machine{Name: "trial", Accelerator: a, VCPUs: 1, MemoryMiB: 64, Boot: Boot{Kernel: kernel.Name()}}
+	// By its descriptor: another user may not get to the directory.
+	machine := Machine{Name: "trial", Accelerator: a, VCPUs: 1, MemoryMiB: 64, Boot: Boot{Kernel: "/proc/self/fd/3"}}
 	args, err := machine.Args()
 	if err != nil {
 		return "", false, err
@@ -204,7 +222,9 @@ func (p Prober) trial(ctx context.Context, a Accelerator, limit time.Duration) (
 	args = append(args, "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04", "-no-reboot")
 	run, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	cmd := exec.CommandContext(run, binary, args...)
+	line := append(append(slices.Clone(p.As), binary), args...)
+	cmd := exec.CommandContext(run, line[0], line[1:]...)
+	cmd.ExtraFiles = []*os.File{kernel}
 	cmd.WaitDelay = time.Second
 	out, err := cmd.CombinedOutput()
 	switch {

@@ -1,6 +1,7 @@
 package qemu
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -31,6 +32,38 @@ func TestChooseAgreesWithATrialOfTheRealThing(t *testing.T) {
 	again, err := Prober{CacheDir: dir}.Choose(t.Context(), "auto")
 	if err != nil || again != a {
 		t.Errorf("second Choose = %+v, %v; want %+v from the cache", again, err, a)
+	}
+}
+
+// A trial as another user tells what that user's machines can do.
+func TestTrialAsAnotherUser(t *testing.T) {
+	require.QEMU(t)
+	require.Root(t)
+	closed, directory := t.TempDir(), t.TempDir()
+	t.Setenv("TMPDIR", closed)
+	if err := errors.Join(os.Chmod(closed, 0o700), os.Chmod(directory, 0o755), os.Chmod(filepath.Dir(directory), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	device := filepath.Join(directory, "kvm")
+	if err := os.WriteFile(device, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	nobody := Prober{Device: device, As: []string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"}}
+	if failure, _, err := nobody.trial(t.Context(), Accelerator{Kind: TCG}, emulationLimit); err != nil || failure != "" {
+		t.Errorf("emulated, as nobody: %q, %v", failure, err)
+	}
+	nobody.Binary = filepath.Join(directory, "qemu")
+	if err := os.WriteFile(nobody.Binary, []byte("#!/bin/sh\n: <>"+device+" || exit 1\nexit 85\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if a, err := nobody.Choose(t.Context(), "auto"); err != nil || a.Kind != TCG {
+		t.Errorf("a device that nobody may open: %+v, %v", a, err)
+	}
+	if err := os.Chmod(device, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if a, err := nobody.Choose(t.Context(), "auto"); err != nil || a.Kind != KVM {
+		t.Errorf("a device that everybody may open: %+v, %v", a, err)
 	}
 }
 
