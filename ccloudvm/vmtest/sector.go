@@ -13,7 +13,11 @@ const (
 	Waits   Behaviour = iota // shuts down when the power button is pressed
 	Ends                     // shuts down at once
 	Resists                  // runs on whatever happens
+	Fills                    // writes to each 64 KiB of its disk from 1 MiB on, then shuts down
+	Reboots                  // reboots, and so on
 )
+
+const request = 0x1e0 // where in the sector the request to write to the disk is
 
 // BootSector writes a raw disk image, whose guest says words on its serial console and behaves so, for the machine type q35 with legacy firmware.
 func BootSector(t testing.TB, path, words string, behaviour Behaviour) {
@@ -30,14 +34,24 @@ func BootSector(t testing.TB, path, words string, behaviour Behaviour) {
 			0xba, 0x00, 0x06, 0xed, 0xf6, 0xc4, 0x01, 0x74, 0xf6) // in ax, status; test ah, 1; jz 1b
 	case Resists:
 		code = append(code, 0xfb, 0xf4, 0xeb, 0xfd) // sti; 1: hlt; jmp 1b
+	case Fills:
+		code = append(code, 0x31, 0xc0, 0x8e, 0xd8, // xor ax, ax; mov ds, ax
+			0xbe, 0xe0, 0x7d, 0xb8, 0x00, 0x43, 0xb2, 0x80, 0xcd, 0x13, // 1: mov si, request; mov ax, 0x4300; mov dl, 0x80; int 0x13
+			0x72, 0x0d, // jc 2f: beyond the disk's end
+			0x81, 0x06, 0xe8, 0x7d, 0x80, 0x00, 0x83, 0x16, 0xea, 0x7d, 0x00, // add word [block], 128; adc word [block+2], 0
+			0xeb, 0xe7) // jmp 1b; 2:
+	case Reboots:
+		code = append(code, 0xb0, 0xfe, 0xe6, 0x64, 0xf4, 0xeb, 0xfd) // mov al, 0xfe; out 0x64, al; 1: hlt; jmp 1b
 	case Ends:
 	}
 	code = append(code, 0xba, 0x04, 0x06, 0xb8, 0x00, 0x20, 0xef, 0xf4, 0xeb, 0xfd) // sleep state S5; 1: hlt; jmp 1b
-	if len(code) > 510 {
+	if len(code) > request {
 		t.Fatalf("%d bytes do not fit a boot sector", len(code))
 	}
 	disk := make([]byte, 1<<20)
 	copy(disk, code)
+	// BIOS's extended write (INT 13h, AH=43h): 64 sectors of what is at 0:7e00, from sector 2048 on.
+	copy(disk[request:], []byte{0x10, 0, 64, 0, 0x00, 0x7e, 0, 0, 0x00, 0x08})
 	disk[510], disk[511] = 0x55, 0xaa
 	if err := os.WriteFile(path, disk, 0o444); err != nil {
 		t.Fatal(err)

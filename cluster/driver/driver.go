@@ -102,8 +102,10 @@ type Status struct {
 	ID         string
 	Generation uint64 // of the Create that made the carrier
 	Condition  Condition
-	ExitCode   *int   // when Ended, and known
-	Reason     string // when Ended: the carrier's words, such as out of memory
+	ExitCode   *int // when Ended, and known
+	// Reason is the carrier's words: when Ended on how, such as out of memory; when Running on what keeps the instance from its work, if
+	// anything is known to.
+	Reason string
 	// Interrupted says that the instance did not end by itself: the carrier's engine or the machine went down under it. The
 	// launcher starts such an instance again, unless it knows that the instance was asked to stop: a carrier does not remember
 	// who asked for the signal that ended it.

@@ -264,3 +264,19 @@ func TestMailboxKeepsWhatMatters(t *testing.T) {
 		t.Errorf("left in the box: %+v, %+v", wishes, rest)
 	}
 }
+
+// What keeps an active instance from its work is its reason, as long as its carrier says so.
+func TestReasonOfAnActiveInstance(t *testing.T) {
+	m := &machine{}
+	for _, event := range []func(*machine) action{wanted(cluster.WantActive, 1), found(nothing), ok, ok, ok} {
+		event(m)
+	}
+	for _, words := range []string{"", "the disk is full", ""} {
+		changed(m)
+		status := running1
+		status.Reason = words
+		if a := found(status)(m); a.run != idle || m.state() != cluster.Active || m.reason() != words {
+			t.Errorf("told %q: %+v, state %s, reason %q", words, a, m.state(), m.reason())
+		}
+	}
+}

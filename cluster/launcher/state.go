@@ -62,7 +62,7 @@ func (m *machine) reason() string {
 		return m.carrier.Reason
 	case cluster.Active:
 		if m.carrier.Condition != "" {
-			return ""
+			return m.carrier.Reason
 		}
 	}
 	return m.trouble

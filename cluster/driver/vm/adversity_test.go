@@ -77,6 +77,128 @@ func TestFrozenQEMUHoldsUpNobodyElse(t *testing.T) {
 	}
 }
 
+// attended has the driver look after its machines until the test ends.
+func (b bench) attended(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- b.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// hears waits until a running machine's status has words, or no reason if there are none.
+func (b bench) hears(t *testing.T, id, words string) {
+	t.Helper()
+	for deadline := time.Now().Add(drivertest.Patience); ; time.Sleep(20 * time.Millisecond) {
+		status, err := b.Status(t.Context(), id)
+		switch {
+		case err != nil || status.Condition != driver.Running:
+			t.Fatalf("it is %+v, %v", status, err)
+		case words == "" && status.Reason == "", words != "" && strings.Contains(status.Reason, words):
+			return
+		case time.Now().After(deadline):
+			t.Fatalf("its reason is %q, want %q", status.Reason, words)
+		}
+	}
+}
+
+func TestFrozenQEMUIsToldOfUntilItThaws(t *testing.T) {
+	b := newBench(t)
+	b.attended(t)
+	changes := b.Watch(t.Context())
+	instance := b.begin(t, b.instance())
+	if err := b.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	b.hears(t, instance.ID, "QEMU does not answer")
+	for id := range changes { // of the start, and of the trouble
+		if status, err := b.Status(t.Context(), id); err == nil && status.Reason != "" {
+			break
+		}
+	}
+	if err := b.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	b.hears(t, instance.ID, "")
+}
+
+// A guest that fills the node's disk halts, its machine says so, can be stopped and started, and goes on when there is room.
+func TestFullDisk(t *testing.T) {
+	b := newBench(t)
+	instances := t.TempDir()
+	if err := syscall.Mount("none", instances, "tmpfs", 0, "size=16m"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(instances, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	b = b.reopen(t, instances)
+	filling := b.instance()
+	filling.Spec.Image, filling.Spec.Requirements.DiskMiB = "fills", 64
+	t.Cleanup(func() { // after the looking
+		if err := b.Delete(context.Background(), filling.ID); err != nil {
+			t.Error(err)
+		}
+	})
+	b.attended(t)
+	filling = b.begin(t, filling)
+	b.hears(t, filling.ID, "disk is full")
+
+	other := b.instance()
+	if err := b.Create(t.Context(), other, nil); !errors.Is(err, cluster.ErrNoCapacity) || !strings.Contains(err.Error(), "the node's disk is full") {
+		t.Errorf("a machine that has no room was created: %v", err)
+	}
+	if err := b.Delete(t.Context(), other.ID); err != nil || b.Trace(other.ID) {
+		t.Errorf("something is left: %v", err)
+	}
+	if err := b.Stop(t.Context(), filling.ID, time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	b.becomes(t, filling.ID, driver.Ended)
+	if err := b.Start(t.Context(), filling.ID); err != nil {
+		t.Fatal(err)
+	}
+	b.hears(t, filling.ID, "disk is full")
+
+	if err := syscall.Mount("none", instances, "tmpfs", syscall.MS_REMOUNT, "size=128m"); err != nil {
+		t.Fatal(err)
+	}
+	if status := b.becomes(t, filling.ID, driver.Ended); status.ExitCode == nil || *status.ExitCode != 0 { // it has written all of its disk
+		t.Errorf("with room again: %+v", status)
+	}
+}
+
+func TestRebootIsNoEnd(t *testing.T) {
+	b := newBench(t)
+	instance := b.instance()
+	instance.Spec.Image = "reboots"
+	instance = b.begin(t, instance)
+	before, err := b.Status(t.Context(), instance.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.says(t, instance.ID, "it reboots\nit reboots\n")
+	if now, err := b.Status(t.Context(), instance.ID); err != nil || now.Condition != driver.Running || !now.Started.Equal(before.Started) {
+		t.Errorf("after a reboot: %+v, %v; before: %+v", now, err, before)
+	}
+}
+
+func TestMachineWithoutTheDeviceTun(t *testing.T) {
+	for _, program := range []string{"qemu-system-x86_64", "qemu-img", "setpriv"} {
+		require.Command(t, program)
+	}
+	missing := filepath.Join(t.TempDir(), "tun")
+	if err := lacking(missing); !errors.Is(err, cluster.ErrNotFound) || !strings.Contains(err.Error(), missing) || !strings.Contains(err.Error(), "load the kernel module") {
+		t.Errorf("without the device: %v", err)
+	}
+}
+
 func TestKilledQEMUIsStartedAgain(t *testing.T) {
 	b := newBench(t)
 	instance := b.begin(t, b.instance())

@@ -23,7 +23,7 @@ import (
 //	disk.qcow2    its disk, an overlay on base
 //	seed.iso      its NoCloud seed
 //	vars.fd       its UEFI variables
-//	qmp, console  sockets of the QEMU that was started last
+//	qmp, attend, console  sockets of the QEMU that was started last
 //
 // and what its shim keeps there.
 type carrier struct{ id, directory string }
@@ -49,6 +49,7 @@ const (
 	seedFile    = "seed.iso"
 	varsFile    = "vars.fd"
 	monitorFile = "qmp"
+	attendFile  = "attend" // another one, since QEMU talks to one at a time on each
 	consoleFile = "console"
 )
 
@@ -140,15 +141,21 @@ func ending(status *driver.Status, state shim.State, last string) {
 
 func signal(number int) string { return fmt.Sprintf("%d (%s)", number, syscall.Signal(number)) }
 
-// classed gives an error without a class the one that makes the launcher try again: what this driver touches is the node's own.
+// classed gives an error without a class the one that says whether trying again, or another node, may help: what this driver touches is the
+// node's own.
 func classed(err error) error {
 	if err == nil {
 		return nil
 	}
-	for _, class := range []error{cluster.ErrInvalid, cluster.ErrNotFound, cluster.ErrConflict, cluster.ErrPermission, cluster.ErrUnavailable} {
+	for _, class := range []error{
+		cluster.ErrInvalid, cluster.ErrNotFound, cluster.ErrConflict, cluster.ErrPermission, cluster.ErrNoCapacity, cluster.ErrUnavailable,
+	} {
 		if errors.Is(err, class) {
 			return err
 		}
+	}
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return fmt.Errorf("%w: the node's disk is full: %w", cluster.ErrNoCapacity, err)
 	}
 	return fmt.Errorf("%w: %w", cluster.ErrUnavailable, err)
 }

@@ -43,7 +43,7 @@ func newBench(t *testing.T) bench {
 	require.Root(t)
 	require.QEMU(t)
 	b := bench{images: t.TempDir(), mark: "ciaotest-" + uuid.NewString()[:8]}
-	for name, behaviour := range map[string]vmtest.Behaviour{"waits": vmtest.Waits, "ends": vmtest.Ends, "resists": vmtest.Resists} {
+	for name, behaviour := range map[string]vmtest.Behaviour{"waits": vmtest.Waits, "ends": vmtest.Ends, "resists": vmtest.Resists, "fills": vmtest.Fills, "reboots": vmtest.Reboots} {
 		vmtest.BootSector(t, filepath.Join(b.images, name+".raw"), "it "+name+"\n", behaviour)
 	}
 	return b.reopen(t, t.TempDir())

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
+	"syscall"
 
 	"github.com/ciaocloud/ciao/ccloudvm/image"
 	"github.com/ciaocloud/ciao/ccloudvm/qemu"
@@ -68,7 +70,9 @@ func (d *Driver) create(ctx context.Context, instance driver.Instance, progress 
 	if err := makeVariables(c, instance.Spec.Firmware); err != nil {
 		return err
 	}
-	if err := seed.Write(c.file(seedFile), seedOf(instance)); err != nil {
+	if err := seed.Write(c.file(seedFile), seedOf(instance)); errors.As(err, new(*fs.PathError)) || errors.As(err, new(*os.LinkError)) {
+		return err // of writing it
+	} else if err != nil {
 		return fmt.Errorf("%w: %w", cluster.ErrInvalid, err)
 	}
 	if err := context.Cause(ctx); err != nil {
@@ -104,8 +108,11 @@ func makeDisk(ctx context.Context, c carrier, instance driver.Instance, describe
 
 // usable gives what is wrong with an image its class.
 func usable(ctx context.Context, err error) error {
-	if context.Cause(ctx) != nil || errors.Is(err, image.ErrTools) {
+	switch {
+	case context.Cause(ctx) != nil, errors.Is(err, image.ErrTools):
 		return err
+	case strings.Contains(err.Error(), "No space left on device"): // in qemu-img's words
+		return fmt.Errorf("%w: %w", syscall.ENOSPC, err)
 	}
 	return fmt.Errorf("%w: %w", cluster.ErrInvalid, err)
 }

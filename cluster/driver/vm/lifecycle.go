@@ -182,7 +182,7 @@ func (d *Driver) Delete(ctx context.Context, id string) error {
 
 // Status implements driver.Driver.
 func (d *Driver) Status(_ context.Context, id string) (driver.Status, error) {
-	status, err := d.carrier(id).status()
+	status, err := d.status(d.carrier(id))
 	return status, classed(err)
 }
 
@@ -191,7 +191,7 @@ func (d *Driver) List(context.Context) ([]driver.Status, error) {
 	var all []driver.Status
 	paths, _ := filepath.Glob(d.carrier("*").file(machineFile)) // the pattern is well formed
 	for _, path := range paths {
-		status, err := d.carrier(filepath.Base(filepath.Dir(filepath.Dir(path)))).status()
+		status, err := d.status(d.carrier(filepath.Base(filepath.Dir(filepath.Dir(path)))))
 		if err != nil {
 			return nil, classed(err)
 		}

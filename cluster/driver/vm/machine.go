@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -68,8 +69,10 @@ func (c carrier) open(described description, accelerator qemu.Accelerator, tap *
 	if tap != nil {
 		m.NICs = []qemu.NIC{{MAC: described.MAC, TapFD: h.add(tap)}}
 	}
+	monitor := func(fd int) { m.MonitorFDs = append(m.MonitorFDs, fd) }
 	for name, set := range map[string]func(fd int){
-		monitorFile: func(fd int) { m.MonitorFDs = []int{fd} },
+		monitorFile: monitor,
+		attendFile:  monitor,
 		consoleFile: func(fd int) { m.Console = qemu.Console{FD: fd, Log: qemu.FD(logFile)} },
 	} {
 		listener, err := c.listen(name)
@@ -130,19 +133,24 @@ func (c carrier) command(m qemu.Machine, join []string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: QEMU is not installed on this node: %w", cluster.ErrUnavailable, err)
 	}
-	user := strconv.FormatUint(userOf(c.id), 10)
+	line := []string{
+		"/bin/sh", "-c", fmt.Sprintf(`for group in %s; do echo 0 >"$group" || exit 1; done; exec "$@" %d>&1`, strings.Join(join, " "), logFile), "qemu",
+	}
+	return slices.Concat(line, as(userOf(c.id), m.Accelerator.Kind), []string{binary}, arguments), nil
+}
+
+// as begins the command line of what runs as a user without any capability or group, but for that of the accelerator's device.
+func as(id uint64, accelerator qemu.Kind) []string {
+	user := strconv.FormatUint(id, 10)
 	groups := "--clear-groups"
-	if m.Accelerator.Kind == qemu.KVM {
+	if accelerator == qemu.KVM {
 		groups = "--groups=" + groupOfKVM()
 	}
-	return append([]string{
-		"/bin/sh", "-c", fmt.Sprintf(`for group in %s; do echo 0 >"$group" || exit 1; done; exec "$@" %d>&1`, strings.Join(join, " "), logFile), "qemu",
-		"setpriv", "--reuid=" + user, "--regid=" + user, groups, "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all", binary,
-	}, arguments...), nil
+	return []string{"setpriv", "--reuid=" + user, "--regid=" + user, groups, "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all"}
 }
 
 // firstUser begins a range of 2^24 user ids that neither adduser, subuid(5) nor systemd give to anybody.
-const firstUser = 2_000_000_000
+const firstUser = 2_000_000_000 // the one before it runs trial guests
 
 // userOf is the user id as which an instance's QEMU runs: another one for each instance.
 func userOf(id string) uint64 {

@@ -45,6 +45,7 @@ type Driver struct {
 	logger   *slog.Logger
 	watchers shim.Watchers
 	meter    cgroup.Meter
+	troubles troubles
 
 	trial       sync.Mutex
 	accelerator qemu.Accelerator // once it is chosen
@@ -68,22 +69,24 @@ func New(config Config) (*Driver, error) {
 	if err := problems.Err(); err != nil {
 		return nil, fmt.Errorf("driver of virtual machines: %w", err)
 	}
-	if err := lacking(); err != nil {
+	if err := lacking(tunDevice); err != nil {
 		return nil, err
 	}
 	config.TimeScale = cmp.Or(config.TimeScale, 1)
 	return &Driver{config: config, logger: cmp.Or(config.Logger, slog.New(slog.DiscardHandler))}, nil
 }
 
+const tunDevice = "/dev/net/tun"
+
 // lacking says what this machine lacks.
-func lacking() error {
+func lacking(tun string) error {
 	for program, remedy := range map[string]string{qemu.Binary: "qemu-system-x86", "qemu-img": "qemu-utils", "setpriv": "util-linux"} {
 		if _, err := exec.LookPath(program); err != nil {
 			return fmt.Errorf("%w: virtual machines need the program %s; install the package %s", cluster.ErrNotFound, program, remedy)
 		}
 	}
-	if _, err := os.Stat("/dev/net/tun"); err != nil {
-		return fmt.Errorf("%w: virtual machines need /dev/net/tun for their network; load the kernel module tun", cluster.ErrNotFound)
+	if _, err := os.Stat(tun); err != nil {
+		return fmt.Errorf("%w: virtual machines need %s for their network; load the kernel module tun", cluster.ErrNotFound, tun)
 	}
 	return nil
 }
@@ -91,7 +94,8 @@ func lacking() error {
 // Kind implements driver.Driver.
 func (d *Driver) Kind() cluster.Kind { return cluster.KindVM }
 
-// Run chooses the accelerator, which takes seconds the first time, so that no machine has to wait for it, and returns when ctx has ended.
+// Run chooses the accelerator, which takes seconds the first time, so that no machine has to wait for it, and looks after the running machines
+// until ctx ends: without it nobody notices one that is frozen, or halted for want of room.
 func (d *Driver) Run(ctx context.Context) error {
 	chosen, err := d.choose(ctx)
 	if err != nil {
@@ -99,7 +103,7 @@ func (d *Driver) Run(ctx context.Context) error {
 	} else {
 		d.logger.Info("virtual machines can run", "accelerator", chosen.Kind, "reason", chosen.Reason)
 	}
-	<-ctx.Done()
+	d.attend(ctx)
 	return nil
 }
 
@@ -109,7 +113,7 @@ func (d *Driver) choose(ctx context.Context) (qemu.Accelerator, error) {
 	if d.accelerator.Kind != "" {
 		return d.accelerator, nil
 	}
-	chosen, err := qemu.Prober{CacheDir: d.config.Cache}.Choose(ctx, d.config.Accelerator)
+	chosen, err := qemu.Prober{CacheDir: d.config.Cache, As: as(firstUser-1, qemu.KVM)}.Choose(ctx, d.config.Accelerator)
 	if err != nil {
 		return chosen, fmt.Errorf("%w: %w", cluster.ErrUnavailable, err)
 	}
