@@ -65,12 +65,16 @@ func (c *Cluster) Sleeper(name string) api.CreateWorkload { return c.Container(n
 // Recipe is a workload of the test's kind that runs a shell script: a virtual machine does so when it is up, and runs on when the script has
 // ended.
 func (t *T) Recipe(name, script string) api.CreateWorkload {
-	recipe := t.Cluster.Container(name, script)
-	switch t.Kind {
+	return t.Cluster.recipe(t.Kind, name, script)
+}
+
+func (c *Cluster) recipe(kind cluster.Kind, name, script string) api.CreateWorkload {
+	recipe := c.Container(name, script)
+	switch kind {
 	case cluster.KindProcess: // its shell is the node's
 		recipe.Kind, recipe.Image, recipe.Pull = cluster.KindProcess, "", ""
 	case cluster.KindVM:
-		recipe = t.Cluster.machine(name)
+		recipe = c.machine(name)
 		recipe.CloudInit = "#!/bin/sh\n" + script + "\n"
 	}
 	return recipe
@@ -84,11 +88,14 @@ func (c *Cluster) machine(name string) api.CreateWorkload {
 }
 
 // Sleeper is a workload of the test's kind that waits until it is asked to end.
-func (t *T) Sleeper(name string) api.CreateWorkload {
-	if t.Kind == cluster.KindVM {
-		return t.Cluster.machine(name)
+func (t *T) Sleeper(name string) api.CreateWorkload { return t.Cluster.SleeperOf(t.Kind, name) }
+
+// SleeperOf is a workload of any kind that waits until it is asked to end.
+func (c *Cluster) SleeperOf(kind cluster.Kind, name string) api.CreateWorkload {
+	if kind == cluster.KindVM {
+		return c.machine(name)
 	}
-	return t.Recipe(name, sleeping)
+	return c.recipe(kind, name, sleeping)
 }
 
 // Failing is a workload of the test's kind whose instances fail, and the words that tell why.

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -35,12 +36,20 @@ func Suite() bat.Suite {
 		suite.Tests = append(suite.Tests, bat.Test{
 			Name:        daemon.title,
 			Summary:     fmt.Sprintf("The %s may die while instances are started and others talk.", daemon.name),
-			Description: fmt.Sprintf("Two containers exchange packets all the time. Ten more are created by one request, and the %s is killed (SIGKILL) while they start.", daemon.name),
-			Expected:    "The ten become active in their first generation, with addresses of their own; the two lost no packet for longer than two seconds; the daemon runs again.",
+			Description: fmt.Sprintf("Two containers exchange packets all the time, a process and a virtual machine run beside them (of the kinds that the nodes run). Ten more containers are created by one request, and one more of each other kind, and the %s is killed (SIGKILL) while they start.", daemon.name),
+			Expected:    "The new ones become active in their first generation, with addresses of their own; the two lost no packet for longer than two seconds; nothing was started twice; the daemon runs again.",
 			Timeout:     testTime,
 			Run:         func(ctx context.Context, t *bat.T) { survives(ctx, t, daemon.name) },
 		})
 	}
+	suite.Tests = append(suite.Tests, bat.Test{
+		Name:        "Carriers",
+		Summary:     "What carries a process or a virtual machine may die.",
+		Description: "Kills (SIGKILL) the shim of a process and that of a virtual machine, and then the machine's QEMU.",
+		Expected:    "Each instance is carried anew, once, and is active at its address and in its generation.",
+		Timeout:     testTime,
+		Run:         carriers,
+	})
 	return suite
 }
 
@@ -62,7 +71,15 @@ func survives(ctx context.Context, t *bat.T, daemon string) {
 	tenant.Workload(ctx, talk)
 	talker := tenant.Active(ctx, tenant.Create(ctx, api.CreateInstances{Workload: "talker", Name: "talker"}))[0]
 
+	others := otherKinds(ctx, t)
+	for _, kind := range others {
+		tenant.Workload(ctx, t.Cluster.SleeperOf(kind, "sleeper-"+string(kind)))
+		tenant.Active(ctx, tenant.Create(ctx, api.CreateInstances{Workload: "sleeper-" + string(kind), Name: "kept-" + string(kind)}))
+	}
 	created := tenant.Create(ctx, api.CreateInstances{Workload: "sleeper", Name: "new", Count: n})
+	for _, kind := range others {
+		created = append(created, tenant.Create(ctx, api.CreateInstances{Workload: "sleeper-" + string(kind), Name: "new-" + string(kind)})...)
+	}
 	tenant.Await(ctx, created[:1], bat.LaunchTime, bat.In(cluster.Scheduled, cluster.Starting, cluster.Active))
 	kill(ctx, t, tenant, daemon)
 	tenant.Await(ctx, created, recoveryTime, func(i api.Instance, gone bool) (bool, error) {
@@ -71,11 +88,70 @@ func survives(ctx context.Context, t *bat.T, daemon string) {
 		}
 		return i.State == cluster.Active, nil
 	})
-	judge(ctx, t, tenant, n+2)
+	judge(ctx, t, tenant, n+2+2*len(others))
 	if now := tenant.Get(ctx, talker.ID); now.State != cluster.Active || now.Generation != 1 {
 		t.Errorf("the container that talked all the time is %s with exit code %s in generation %d", now.State, code(now.ExitCode), now.Generation)
 	}
 	tenant.Probe(ctx, bat.Works("a new instance's name is known", "ping -c 1 -W 2 new-10"))
+}
+
+// otherKinds are the kinds beside containers that the nodes run.
+func otherKinds(ctx context.Context, t *bat.T) []cluster.Kind {
+	return slices.DeleteFunc(t.Kinds(ctx), func(k cluster.Kind) bool { return k == cluster.KindContainer || k == cluster.KindCNCI })
+}
+
+func carriers(ctx context.Context, t *bat.T) {
+	t.Daemons(ctx) // or the test is skipped
+	tenant := t.Tenant(ctx)
+	for _, kind := range otherKinds(ctx, t) {
+		workload := t.Cluster.SleeperOf(kind, "sleeper-"+string(kind))
+		tenant.Workload(ctx, workload)
+		instance := tenant.Active(ctx, tenant.Create(ctx, api.CreateInstances{Workload: workload.Name, Name: "carried-" + string(kind)}))[0]
+		strike(ctx, t, instance, "ciao-shim")
+		if kind == cluster.KindVM {
+			strike(ctx, t, instance, "qemu-system")
+		}
+		if now := tenant.Get(ctx, instance.ID); now.Generation != 1 || now.Node != instance.Node || now.MAC != instance.MAC {
+			t.Errorf("%s was %+v and is %+v", instance.Name, instance, now)
+		}
+		tenant.Probe(ctx, bat.Step{Name: "it answers at its address", Script: "within 20 ping -c 1 -W 2 " + instance.Addresses[0].String()})
+	}
+}
+
+// strike kills a program of an instance, and waits until there is another one, and one only, and the instance is active.
+func strike(ctx context.Context, t *bat.T, instance api.Instance, program string) {
+	before := processes(t, program, instance.ID)
+	if len(before) == 0 {
+		t.Fatalf("no process %s of %s is found", program, instance.Name)
+	}
+	for _, pid := range before {
+		killOne(t, program+" of "+instance.Name, pid)
+	}
+	t.Until(ctx, recoveryTime, instance.Name+" is active again, with another "+program, func(ctx context.Context) (bool, string) {
+		now, err := t.Cluster.Operator.Instance(ctx, instance.ID)
+		pids := processes(t, program, instance.ID)
+		anew := len(pids) == 1 && !slices.ContainsFunc(pids, func(pid int) bool { return slices.Contains(before, pid) })
+		return err == nil && anew && now.State == cluster.Active, fmt.Sprintf("%s %s, %v, processes %v, before %v", now.State, now.Reason, err, pids, before)
+	})
+}
+
+// processes are those of this machine that are the program, or a shell's script of that name, and that have the id in their command line.
+func processes(t *bat.T, program, id string) []int {
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	t.Need(err, "list processes")
+	var pids []int
+	for _, file := range files {
+		line, err := os.ReadFile(file) // one that has ended meanwhile has none
+		words := strings.Split(string(line), "\x00")
+		is := strings.HasPrefix(filepath.Base(words[0]), program) || len(words) > 3 && words[3] == program
+		if err != nil || !is || !strings.Contains(string(line), id) {
+			continue
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		t.Need(err, "read %s", file)
+		pids = append(pids, pid)
+	}
+	return pids
 }
 
 // judge wants exactly n instances, each active in its first generation, with an address of its own.
@@ -120,13 +196,19 @@ func kill(ctx context.Context, t *bat.T, tenant *bat.Tenant, daemon string) {
 		t.Fatalf("no process of the %s is found", daemon)
 	}
 	for _, pid := range pids {
-		err := syscall.Kill(pid, syscall.SIGKILL)
-		if errors.Is(err, syscall.EPERM) {
-			t.Skipf("killing daemons needs root")
-		}
-		t.Need(err, "kill the %s, process %d", daemon, pid)
-		t.Logf("killed the %s, process %d", daemon, pid)
+		killOne(t, daemon, pid)
 	}
+}
+
+func killOne(t *bat.T, what string, pid int) {
+	err := syscall.Kill(pid, syscall.SIGKILL)
+	if errors.Is(err, syscall.EPERM) {
+		t.Skipf("killing daemons needs root")
+	}
+	if !errors.Is(err, syscall.ESRCH) {
+		t.Need(err, "kill the %s, process %d", what, pid)
+	}
+	t.Logf("killed the %s, process %d", what, pid)
 }
 
 // agents are the processes `ciao run cnci` whose file names one of the tenant's CNCIs.
