@@ -195,10 +195,21 @@ func changeEvent(before, i cluster.Instance) (cluster.Event, bool) {
 		return instanceEvent(i, cluster.Warning, "Missing", what+" is missing: "+i.Reason), true
 	case cluster.Pending:
 		if before.Node != "" {
-			return instanceEvent(i, cluster.Warning, "Refused", clip(what+" was refused by its node and goes elsewhere: "+i.Reason)), true
+			return leaveEvent(what, before, i), true
 		}
 	}
 	return cluster.Event{}, false
+}
+
+// leaveEvent tells why an instance has no node any more: it was refused there, or had to leave.
+func leaveEvent(what string, before, i cluster.Instance) cluster.Event {
+	switch {
+	case i.Reason == "":
+		return instanceEvent(i, cluster.Info, "Moving", what+" has left its node and goes elsewhere.")
+	case before.State == cluster.Scheduled || before.State == cluster.Starting:
+		return instanceEvent(i, cluster.Warning, "Refused", clip(what+" was refused by its node and goes elsewhere: "+i.Reason))
+	}
+	return instanceEvent(i, cluster.Warning, "Moving", clip(what+" goes elsewhere: "+i.Reason))
 }
 
 func exitEvent(what string, i cluster.Instance) cluster.Event {

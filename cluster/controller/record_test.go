@@ -105,3 +105,22 @@ func TestClip(t *testing.T) {
 		}
 	}
 }
+
+// The event of an instance that has no node any more says why: no node refused one that was evacuated.
+func TestEventOfLeaving(t *testing.T) {
+	for name, c := range map[string]struct {
+		state               cluster.State
+		reason, want, words string
+	}{
+		"evacuated":            {cluster.Active, "", "Moving", "has left its node and goes elsewhere."},
+		"evacuated at a start": {cluster.Starting, "", "Moving", "has left its node and goes elsewhere."},
+		"refused":              {cluster.Scheduled, "no room", "Refused", "refused by its node and goes elsewhere: no room"},
+		"its node was lost":    {cluster.Missing, "node a was lost", "Moving", "goes elsewhere: node a was lost"},
+	} {
+		before := cluster.Instance{Name: "web", Node: "a", State: c.state}
+		event, told := changeEvent(before, cluster.Instance{Name: "web", State: cluster.Pending, Reason: c.reason})
+		if !told || event.Reason != c.want || !strings.HasSuffix(event.Message, c.words) {
+			t.Errorf("%s: %t, %s %q; want %s …%q", name, told, event.Reason, event.Message, c.want, c.words)
+		}
+	}
+}

@@ -203,3 +203,47 @@ func FuzzParseCertificate(f *testing.F) {
 		}
 	})
 }
+
+// A daemon that reads between the replacement of the key and that of the certificate goes on with the pair that it had.
+func TestSourceWhileBothAreReplaced(t *testing.T) {
+	dir := t.TempDir()
+	certFile, keyFile := filepath.Join(dir, "own.pem"), filepath.Join(dir, "own.key")
+	authority := newAuthority(t)
+	var pairs [2]*certs.Pair
+	for i := range pairs {
+		var err error
+		if pairs[i], err = authority.Issue(certs.Node(ssntp.NewID(), ssntp.RoleAgent)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first, second := pairs[0], pairs[1]
+	if err := first.Save(certFile, keyFile); err != nil {
+		t.Fatal(err)
+	}
+	source := certs.Source(certFile, keyFile)
+	before, err := source()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := certs.SaveKey(keyFile, second.Key); err != nil {
+		t.Fatal(err)
+	}
+	if between, err := source(); err != nil || between != before {
+		t.Errorf("between: %v, %v; want the pair from before", between, err)
+	}
+	if _, err := certs.Source(certFile, keyFile)(); err == nil {
+		t.Error("one that has read no pair yet takes two that do not belong together")
+	}
+	if err := certs.SaveCertificate(certFile, second.Certificate); err != nil {
+		t.Fatal(err)
+	}
+	if after, err := source(); err != nil || !after.Leaf.Equal(second.Certificate) {
+		t.Errorf("after: %v; the new certificate is not taken", err)
+	}
+	if err := os.Remove(certFile); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := source(); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a certificate that was taken away: %v", err)
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 )
 
 const (
@@ -68,14 +69,22 @@ func Load(certFile, keyFile string) (*Pair, error) {
 
 // Source reads the files again at every call, so that a renewed certificate
 // takes effect without a restart. It fits the Certificate field of ssntp's
-// configurations.
+// configurations. While the two are being replaced, one after the other, they
+// do not belong together: the pair that was read last is used then. It may be
+// called concurrently.
 func Source(certFile, keyFile string) func() (*tls.Certificate, error) {
+	var last atomic.Pointer[tls.Certificate]
 	return func() (*tls.Certificate, error) {
 		pair, err := Load(certFile, keyFile)
 		if err != nil {
+			if before := last.Load(); before != nil && !errors.Is(err, fs.ErrNotExist) {
+				return before, nil
+			}
 			return nil, err
 		}
-		return pair.TLS(), nil
+		read := pair.TLS()
+		last.Store(read)
+		return read, nil
 	}
 }
 
