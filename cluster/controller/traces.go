@@ -73,16 +73,26 @@ func traced(body any) *ssntp.Trace {
 	return trace
 }
 
-// receiveTraces keeps what a node tells of commands that it got itself.
+// receiveTraces keeps what a node tells of commands that it got itself, to instances that are not another node's.
 func (c *Controller) receiveTraces(f ssntp.Frame) {
 	body, err := payload.Decode[payload.TraceReport](f.Payload)
 	if err != nil {
 		c.unreadable(f, err)
 		return
 	}
-	c.traces.put(slices.DeleteFunc(body.Traces, func(t payload.Trace) bool {
+	told := slices.DeleteFunc(body.Traces, func(t payload.Trace) bool {
 		return len(t.Hops) == 0 || len(t.Hops) > payload.MaxTraceHops || ssntp.ID(t.Hops[len(t.Hops)-1].ID) != f.Source
-	}))
+	})
+	err = c.view(context.Background(), func(r store.Reader) error { // of the memory: it waits for nothing
+		told = slices.DeleteFunc(told, func(t payload.Trace) bool {
+			instance, err := instances.Get(r, t.Instance())
+			return err == nil && instance.Node != "" && instance.Node != f.Source.String() // another node's, which tells itself
+		})
+		return nil
+	})
+	if err == nil {
+		c.traces.put(told)
+	}
 }
 
 // Traces lists the ways of the latest commands to an instance, oldest first, as far as this controller remembers them. An operator may ask

@@ -32,11 +32,13 @@ func TestTraces(t *testing.T) {
 		w.untilState(cluster.Active, 1)
 		one := w.instances()[0]
 		other := w.addTenant("other")
-		forged := wayTo(t, ssntp.NewID().String(), one.ID, 7)
+		stranger := ssntp.NewID().String()
+		forged := wayTo(t, stranger, one.ID, 7)
 		w.fake.with(func() {
 			w.fake.tell(one.Node, ssntp.TraceReport, payload.TraceReport{Traces: []payload.Trace{
 				forged, {TraceID: forged.TraceID}, wayTo(t, one.Node, one.ID, 3), wayTo(t, one.Node, ssntp.NewID().String(), 1),
 			}})
+			w.fake.tell(stranger, ssntp.TraceReport, payload.TraceReport{Traces: []payload.Trace{forged}}) // of another node's instance
 		})
 		time.Sleep(time.Second)
 		found, err := w.c.Traces(w.ctx, w.tenant.ID, one.Name)
