@@ -128,6 +128,9 @@ func (a *args) disk(i int, d Disk, bootable bool) {
 	if d.Backing != nil {
 		node["backing"] = image(d.Backing.Path, d.Backing.Format)
 	}
+	if d.Flat && d.Format != "raw" {
+		node["backing"] = nil
+	}
 	if d.Volatile {
 		node["cache"] = map[string]any{"direct": false, "no-flush": true}
 	}

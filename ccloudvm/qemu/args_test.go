@@ -50,10 +50,10 @@ func machines() map[string]qemu.Machine {
 			LoadVM: "ready",
 		},
 		"descriptors": {
-			Name: "cloud", Accelerator: tcg, VCPUs: 1, MemoryMiB: 128, FDs: []int{6, 7, 8, 9},
-			Disks: []qemu.Disk{{Path: qemu.FD(6), Backing: &qemu.Backing{Path: qemu.FD(7), Format: "raw"}}}, Seed: qemu.FD(8),
+			Name: "cloud", Accelerator: tcg, VCPUs: 1, MemoryMiB: 128, FDs: []int{6, 7, 8, 9, 10},
+			Disks: []qemu.Disk{{Path: qemu.FD(6), Backing: &qemu.Backing{Path: qemu.FD(7), Format: "raw"}}, {Path: qemu.FD(10), Flat: true, Serial: "volume"}}, Seed: qemu.FD(8),
 			NICs: []qemu.NIC{{MAC: "52:54:00:00:00:01", TapFD: 5}}, Console: qemu.Console{FD: 11, Log: qemu.FD(9)},
-			MonitorFDs: []int{10}, Balloon: true, PanicExit: true,
+			MonitorFDs: []int{12}, Balloon: true, PanicExit: true,
 		},
 		"bios": {Name: "bios", VCPUs: 1, MemoryMiB: 64, Boot: qemu.Boot{Firmware: "/vm/bios.bin"}},
 	}

@@ -72,6 +72,9 @@ func (d Disk) check(field string, bad reporter) {
 	if !slices.Contains([]string{"", "qcow2", "raw"}, d.Format) {
 		bad(field+".format", "is %q, must be qcow2 or raw", d.Format)
 	}
+	if d.Flat && d.Backing != nil {
+		bad(field+".flat", "is set, and so is what the image is an overlay of")
+	}
 	if len(d.Serial) > 20 {
 		bad(field+".serial", "is %d bytes long, virtio allows 20", len(d.Serial))
 	}

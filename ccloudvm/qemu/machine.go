@@ -86,6 +86,9 @@ type Disk struct {
 	// Backing names the file that the image is an overlay of, whatever the image itself says; nil leaves it to the image.
 	Backing *Backing
 
+	// Flat says that there is nothing below the image, whatever that itself says.
+	Flat bool
+
 	Serial string // shown in the guest as /dev/disk/by-id/virtio-SERIAL, optional, at most 20 bytes
 
 	ReadOnly bool

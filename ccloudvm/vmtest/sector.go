@@ -57,3 +57,30 @@ func BootSector(t testing.TB, path, words string, behaviour Behaviour) {
 		t.Fatal(err)
 	}
 }
+
+// DiskSector writes a raw disk image like that of BootSector, whose guest says the first four bytes of its second disk, copies that disk's
+// first sector to its second one, says W if it could, R if it could read only and N if there is no such disk, and shuts down.
+func DiskSector(t testing.TB, path string) {
+	t.Helper()
+	say := []byte{0xba, 0xf8, 0x03, 0xee, 0xb0, '\n', 0xee, // mov dx, 0x3f8; out dx, al; mov al, '\n'; out dx, al
+		0xba, 0x04, 0x06, 0xb8, 0x00, 0x20, 0xef, 0xf4, 0xeb, 0xfd} // sleep state S5; 1: hlt; jmp 1b
+	found := []byte{
+		0xbe, 0x00, 0x80, 0xb9, 0x04, 0x00, 0xba, 0xf8, 0x03, 0xfc, // mov si, 0x8000; mov cx, 4; mov dx, 0x3f8; cld
+		0xac, 0xee, 0xe2, 0xfc, // 1: lodsb; out dx, al; loop 1b
+		0xb8, 0x01, 0x03, 0xb9, 0x02, 0x00, 0xba, 0x81, 0x00, 0xcd, 0x13, // write sector 2 of the second disk
+		0xb0, 'W', 0x73, 0x02, 0xb0, 'R', // mov al, 'W'; jnc 1f; mov al, 'R'; 1:
+		0xeb, 0x02, // jmp over the next
+	}
+	code := []byte{
+		0x31, 0xc0, 0x8e, 0xd8, 0x8e, 0xc0, // xor ax, ax; mov ds, ax; mov es, ax
+		0xb8, 0x01, 0x02, 0xb9, 0x01, 0x00, 0xba, 0x81, 0x00, 0xbb, 0x00, 0x80, 0xcd, 0x13, // read sector 1 of the second disk to 0x8000
+		0x72, byte(len(found)), // jc
+	}
+	code = append(append(append(code, found...), 0xb0, 'N'), say...) // mov al, 'N'
+	disk := make([]byte, 1<<20)
+	copy(disk, code)
+	disk[510], disk[511] = 0x55, 0xaa
+	if err := os.WriteFile(path, disk, 0o444); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -81,6 +81,8 @@ func tests() map[string]func(*suite) {
 		"Freeze":             freeze,
 		"Statistics":         statistics,
 		"Disk":               disk,
+		"Volumes":            volumes,
+		"VolumesAfterCrash":  volumesAfterCrash,
 		"CommandEnvironment": commandAndEnvironment,
 		"Logs":               logs,
 		"Exec":               execute,

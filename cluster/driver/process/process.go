@@ -41,6 +41,7 @@ var (
 	_ driver.Logger   = (*Driver)(nil)
 	_ driver.Executor = (*Driver)(nil)
 	_ driver.Sampler  = (*Driver)(nil)
+	_ driver.Storer   = (*Driver)(nil)
 )
 
 // New checks the configuration and looks for the programs that it needs; a machine without them is cluster.ErrNotFound.

@@ -20,9 +20,12 @@ const searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 // settle finds out who the process will be, and that its command and directory are there: it is better told now than by an exit code.
 func (d *Driver) settle(c carrier, instance driver.Instance) (description, error) {
 	described := description{Instance: instance}
-	v := view{root: c.file("root"), shared: d.shared(instance.Spec)}
+	v := view{root: c.file("root"), shared: d.shared(instance.Spec), volumes: instance.Volumes}
 	spec := instance.Spec
 	if err := described.identify(v); err != nil {
+		return described, fmt.Errorf("instance %s: %w", instance.Name, err)
+	}
+	if err := ownVolumes(described); err != nil {
 		return described, fmt.Errorf("instance %s: %w", instance.Name, err)
 	}
 	if err := v.directory(spec.Directory); err != nil {

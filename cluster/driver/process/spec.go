@@ -91,7 +91,7 @@ func resources(described description) *specs.LinuxResources {
 	}
 }
 
-// mounts are the kernel's own file systems, what is made for this process alone, and what it sees of the node.
+// mounts are the kernel's own file systems, what is made for this process alone, what it sees of the node, and its volumes.
 func (d *Driver) mounts(c carrier, described description) ([]specs.Mount, error) {
 	hidden := []string{"nosuid", "noexec", "nodev"}
 	half := fmt.Sprintf("size=%dk", described.Spec.Requirements.MemoryMiB<<9) // of the memory, as the kernel's default is of the machine's
@@ -118,6 +118,9 @@ func (d *Driver) mounts(c carrier, described description) ([]specs.Mount, error)
 			return nil, fmt.Errorf("write %s of instance %s: %w", name, c.id, err)
 		}
 		mounts = append(mounts, readable(c.file(name), "/etc/"+name))
+	}
+	for _, v := range described.Volumes {
+		mounts = append(mounts, bound(v))
 	}
 	return mounts, nil
 }

@@ -8,16 +8,23 @@ import (
 	"strings"
 
 	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/driver"
 )
 
-// view is what a process sees as its files: a root directory, and directories and files of the node in it.
+// view is what a process sees as its files: a root directory, with directories and files of the node and volumes in it.
 type view struct {
-	root   string
-	shared []string // paths that lead to the node's own
+	root    string
+	shared  []string // paths that lead to the node's own
+	volumes []driver.Volume
 }
 
 // outside is where the file is that the process sees under a path without links.
 func (v view) outside(inside string) string {
+	for _, volume := range slices.Backward(v.volumes) { // the one that is mounted last is in sight
+		if rest, below := strings.CutPrefix(inside, volume.Target); below && (rest == "" || rest[0] == '/') {
+			return volume.Place.Directory + rest
+		}
+	}
 	for _, shared := range v.shared {
 		if inside == shared || strings.HasPrefix(inside, shared+"/") {
 			return inside

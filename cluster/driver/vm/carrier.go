@@ -40,6 +40,7 @@ type description struct {
 	Base       string           `json:"base"` // format of the image
 	Port       string           `json:"port,omitempty"`
 	MAC        string           `json:"mac,omitempty"`
+	Volumes    []driver.Volume  `json:"volumes,omitempty"`
 }
 
 const (

@@ -60,7 +60,10 @@ func (d *Driver) create(ctx context.Context, instance driver.Instance, progress 
 	described := description{
 		Generation: instance.Generation, Tenant: instance.Tenant, Name: instance.Name, VCPUs: instance.Spec.Requirements.VCPUs,
 		MemoryMiB: instance.Spec.Requirements.MemoryMiB, Pids: instance.Spec.Requirements.Pids, Firmware: instance.Spec.Firmware, Base: before.Base,
-		Port: instance.Network.Port, MAC: instance.Network.MAC,
+		Port: instance.Network.Port, MAC: instance.Network.MAC, Volumes: instance.Volumes,
+	}
+	if err := reachable(instance.Volumes); err != nil {
+		return err
 	}
 	if before.Generation == 0 {
 		if err := makeDisk(ctx, c, instance, &described, progress); err != nil {

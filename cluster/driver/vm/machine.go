@@ -49,8 +49,8 @@ func (c carrier) open(described description, accelerator qemu.Accelerator, tap *
 		MemoryMiB: int(described.MemoryMiB), Balloon: true, PanicExit: true, FDs: []int{logFile},
 	}
 	var errs []error
-	file := func(name string, flag int) string {
-		opened, err := os.OpenFile(c.file(name), flag, 0)
+	open := func(path string, flag int) string {
+		opened, err := os.OpenFile(path, flag, 0)
 		if err != nil {
 			errs = append(errs, err)
 			return ""
@@ -59,7 +59,11 @@ func (c carrier) open(described description, accelerator qemu.Accelerator, tap *
 		m.FDs = append(m.FDs, fd)
 		return qemu.FD(fd)
 	}
+	file := func(name string, flag int) string { return open(c.file(name), flag) }
 	m.Disks = []qemu.Disk{{Path: file(diskFile, os.O_RDWR), Backing: &qemu.Backing{Path: file(baseFile, os.O_RDONLY), Format: described.Base}}}
+	for _, v := range described.Volumes {
+		m.Disks = append(m.Disks, diskOf(v, open))
+	}
 	m.Seed = file(seedFile, os.O_RDONLY)
 	if described.Firmware == cluster.UEFI {
 		parts, err := findUEFI()

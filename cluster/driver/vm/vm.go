@@ -55,6 +55,7 @@ var (
 	_ driver.Driver  = (*Driver)(nil)
 	_ driver.Logger  = (*Driver)(nil)
 	_ driver.Sampler = (*Driver)(nil)
+	_ driver.Storer  = (*Driver)(nil)
 )
 
 // New checks the configuration. A machine that lacks what virtual machines take is cluster.ErrNotFound.
