@@ -22,8 +22,13 @@ const (
 )
 
 func (s WorkloadSpec) validateVM(problems *Problems) {
-	if !validImage(s.Image) {
-		problems.Add("image", "a virtual machine needs the name of an image, such as tiny")
+	switch {
+	case s.Image == "" && len(s.Volumes) == 0:
+		problems.Add("image", "a virtual machine needs the name of an image, such as tiny, or volumes, of which it boots from the first")
+	case s.Image != "" && !validImage(s.Image):
+		problems.Add("image", "%q is not the name of an image", s.Image)
+	case s.BootsFromVolume() && s.Volumes[0].ReadOnly:
+		problems.Add("volumes[0].read_only", "the virtual machine boots from this volume, which it must be able to write to")
 	}
 	if s.Pull != "" {
 		problems.Add("pull", "is for containers; the image of a virtual machine is an uploaded one")
@@ -54,6 +59,9 @@ func (s WorkloadSpec) validateVM(problems *Problems) {
 		problems.Add("requirements.vcpus", "must be at most %s for a virtual machine", maxVMVCPUs)
 	}
 }
+
+// BootsFromVolume says that an instance has no disk of its own: its first volume is what it boots from.
+func (s WorkloadSpec) BootsFromVolume() bool { return s.Kind == KindVM && s.Image == "" }
 
 // withoutVM reports what only virtual machines have.
 func (s WorkloadSpec) withoutVM(problems *Problems) {

@@ -11,6 +11,7 @@ import (
 	"github.com/ciaocloud/ciao/cluster/api"
 	"github.com/ciaocloud/ciao/cluster/apiserver/apiservertest"
 	"github.com/ciaocloud/ciao/cluster/client"
+	"github.com/ciaocloud/ciao/require"
 )
 
 func createVolume(t *testing.T, c *client.Client, request api.CreateVolume) api.Volume {
@@ -185,6 +186,44 @@ func TestVolumesThatAreMadeWithInstances(t *testing.T) {
 		if v.State != cluster.VolumeAvailable || v.Image != "seed" || v.Ephemeral {
 			t.Errorf("left: %+v", v)
 		}
+	}
+}
+
+// TestBootVolume: a VM without an image has the first of its volumes to boot from; it cannot be taken from it, outlives it, and boots
+// another one.
+func TestBootVolume(t *testing.T) {
+	require.Command(t, "qemu-img")
+	a := apiservertest.NewCluster(t)
+	blue := a.Client(a.Tenant(apiservertest.Blue))
+	upload(t, blue, api.CreateImage{Name: "system"}, bytes.Repeat([]byte{1}, 1<<20))
+	made := api.CreateWorkload{Name: "made", Kind: cluster.KindVM, Volumes: []api.VolumeSpec{{Image: "system", SizeMiB: 8}, {SizeMiB: 1, Ephemeral: true}}}
+	if _, err := blue.CreateWorkload(t.Context(), made); err != nil {
+		t.Fatal(err)
+	}
+	first := run(t, blue, api.CreateInstances{Workload: "made", Name: "first"})
+	list, err := blue.Volumes(t.Context())
+	if err != nil || len(list) != 2 {
+		t.Fatalf("%+v, %v, want a volume to boot from and one beside", list, err)
+	}
+	stop(t, blue, first)
+	var root string
+	for _, v := range list {
+		if v.Image == "system" {
+			root = v.ID
+			refusedFor(t, "detach what it boots from", second(blue.DetachVolume(t.Context(), v.ID)), cluster.ErrConflict, "boots from it")
+		} else if _, err := blue.DetachVolume(t.Context(), v.ID); err != nil {
+			t.Errorf("detach the other one: %v", err)
+		}
+	}
+	remove(t, blue, first)
+	settled(t, blue, root, cluster.VolumeAvailable)
+	again := api.CreateWorkload{Name: "again", Kind: cluster.KindVM, Volumes: []api.VolumeSpec{{Volume: root}}}
+	if _, err := blue.CreateWorkload(t.Context(), again); err != nil {
+		t.Fatal(err)
+	}
+	other := run(t, blue, api.CreateInstances{Workload: "again", Name: "other"})
+	if v := settled(t, blue, root, cluster.VolumeAttached); v.Instance != other.ID || v.Node != other.Node {
+		t.Errorf("the volume of instance %s on node %s: %+v", other.ID, other.Node, v)
 	}
 }
 

@@ -85,9 +85,20 @@ func (c *Controller) DetachVolume(ctx context.Context, scope, ref string) (clust
 		if err != nil {
 			return err
 		}
+		if bootVolume(tx, i) == v.ID {
+			return fmt.Errorf("%w: instance %s boots from it; delete the instance, which leaves the volume", cluster.ErrConflict, i.Name)
+		}
 		detach(v)
 		return events.Put(tx, instanceEvent(i, cluster.Info, "VolumeDetached", fmt.Sprintf("Volume %s was detached from instance %s.", label(*v), i.Name)))
 	})
+}
+
+// bootVolume is the id of the volume that an instance boots from; empty when that has a disk of its own.
+func bootVolume(r store.Reader, i cluster.Instance) string {
+	if !i.Spec.BootsFromVolume() {
+		return ""
+	}
+	return slices.MinFunc(slices.Collect(volumes.By(r, byInstance, i.ID)), func(a, b cluster.Volume) int { return a.Place.Number - b.Place.Number }).ID
 }
 
 func detach(v *cluster.Volume) {

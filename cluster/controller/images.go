@@ -429,6 +429,8 @@ func meantImage(r store.Reader, owner, name string) (cluster.Image, bool) {
 func resolveImage(r store.Reader, workload cluster.Workload) (*cluster.ImageContent, error) {
 	image, found := meantImage(r, workload.Tenant, workload.Spec.Image)
 	switch {
+	case workload.Spec.BootsFromVolume():
+		return nil, nil
 	case !found && workload.Spec.Kind == cluster.KindVM:
 		return nil, fmt.Errorf("workload %q: %w: there is no image %s; upload it with `ciao create image`", workload.Name, cluster.ErrNotFound, workload.Spec.Image)
 	case !found:

@@ -9,6 +9,20 @@ import (
 	"github.com/ciaocloud/ciao/cluster/store"
 )
 
+// namedVolumes are the existing volumes of a new instance in their order: those of the workload, then those of the request.
+func namedVolumes(own []cluster.VolumeSpec, requested []VolumeAttachment) (named []VolumeAttachment) {
+	for k, spec := range own {
+		if spec.Volume != "" {
+			named = append(named, VolumeAttachment{spec.Volume, cluster.VolumePlace{Number: k, Target: spec.Target, ReadOnly: spec.ReadOnly}})
+		}
+	}
+	for k, one := range requested {
+		one.Place.Number = len(own) + k
+		named = append(named, one)
+	}
+	return named
+}
+
 // VolumeAttachment is an existing volume that a new instance has.
 type VolumeAttachment struct {
 	Volume string // name or id
@@ -17,12 +31,8 @@ type VolumeAttachment struct {
 
 // giveVolumes attaches the existing volumes that a request or a workload names to the one instance of a batch, and reserves those that
 // are made with each instance. The rows of the latter come when the batch is unfolded.
-func giveVolumes(tx store.Tx, batch cluster.Batch, named []VolumeAttachment) error {
-	for k, spec := range batch.Template.Spec.Volumes {
-		if spec.Volume != "" {
-			named = append(named, VolumeAttachment{spec.Volume, cluster.VolumePlace{Number: k, Target: spec.Target, ReadOnly: spec.ReadOnly}})
-		}
-	}
+func giveVolumes(tx store.Tx, batch cluster.Batch, requested []VolumeAttachment) error {
+	named := namedVolumes(batch.Template.Spec.Volumes, requested)
 	if len(named) > 0 && batch.Count > 1 {
 		return fmt.Errorf("%w: a volume is one instance's at a time; create one instance, or volumes that are made with each", cluster.ErrInvalid)
 	}

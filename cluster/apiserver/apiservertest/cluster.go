@@ -80,10 +80,11 @@ func (a *API) launch(hub string) {
 	volumes, err := local.Open(filepath.Join(a.directory, "node-volumes"))
 	must(a.t, err)
 	concentrators := simulate.New(simulate.NewEngine(simulate.Config{Kind: cluster.KindCNCI}))
+	machines := simulate.New(simulate.NewEngine(simulate.Config{Kind: cluster.KindVM}))
 	service, err := launcher.New(launcher.Config{
 		Link: link, Directory: a.t.TempDir(), Network: silentNetwork{}, Hostname: "simulated", Version: "test",
 		Labels:     map[string]string{"zone": "a"},
-		Drivers:    []driver.Driver{simulate.New(simulate.NewEngine(simulate.Config{})), agents{Driver: concentrators, api: a, hub: hub}},
+		Drivers:    []driver.Driver{simulate.New(simulate.NewEngine(simulate.Config{})), machines, agents{Driver: concentrators, api: a, hub: hub}},
 		Statistics: 50 * time.Millisecond, Streams: streams, Images: images, Storage: volumes,
 	})
 	must(a.t, err)

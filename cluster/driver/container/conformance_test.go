@@ -28,7 +28,7 @@ func TestConformanceLoss(t *testing.T) {
 					engine.begin(t)
 				}
 				return harness
-			}, "Life", "Interrupt", "Freeze")
+			}, "Life", "Interrupt", "Freeze", "VolumesAfterCrash")
 		})
 	}
 }

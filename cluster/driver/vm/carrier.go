@@ -20,7 +20,7 @@ import (
 //
 //	machine.json  what it is; there if and only if it was created
 //	base          its image, a hard or symbolic link
-//	disk.qcow2    its disk, an overlay on base
+//	disk.qcow2    its disk, an overlay on base; neither is there when it boots from a volume
 //	seed.iso      its NoCloud seed
 //	vars.fd       its UEFI variables
 //	qmp, attend, console  sockets of the QEMU that was started last
@@ -37,7 +37,7 @@ type description struct {
 	MemoryMiB  int64            `json:"memory_mib"`
 	Pids       int64            `json:"pids"`
 	Firmware   cluster.Firmware `json:"firmware"`
-	Base       string           `json:"base"` // format of the image
+	Base       string           `json:"base"` // format of the image; empty when it boots from its first volume
 	Port       string           `json:"port,omitempty"`
 	MAC        string           `json:"mac,omitempty"`
 	Volumes    []driver.Volume  `json:"volumes,omitempty"`

@@ -65,7 +65,10 @@ func (d *Driver) create(ctx context.Context, instance driver.Instance, progress 
 	if err := reachable(instance.Volumes); err != nil {
 		return err
 	}
-	if before.Generation == 0 {
+	switch {
+	case instance.Spec.BootsFromVolume() && len(instance.Volumes) == 0:
+		return fmt.Errorf("%w: it has neither an image nor a volume to boot from", cluster.ErrInvalid)
+	case before.Generation == 0 && !instance.Spec.BootsFromVolume():
 		if err := makeDisk(ctx, c, instance, &described, progress); err != nil {
 			return err
 		}

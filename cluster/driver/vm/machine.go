@@ -60,7 +60,9 @@ func (c carrier) open(described description, accelerator qemu.Accelerator, tap *
 		return qemu.FD(fd)
 	}
 	file := func(name string, flag int) string { return open(c.file(name), flag) }
-	m.Disks = []qemu.Disk{{Path: file(diskFile, os.O_RDWR), Backing: &qemu.Backing{Path: file(baseFile, os.O_RDONLY), Format: described.Base}}}
+	if described.Base != "" {
+		m.Disks = []qemu.Disk{{Path: file(diskFile, os.O_RDWR), Backing: &qemu.Backing{Path: file(baseFile, os.O_RDONLY), Format: described.Base}}}
+	}
 	for _, v := range described.Volumes {
 		m.Disks = append(m.Disks, diskOf(v, open))
 	}

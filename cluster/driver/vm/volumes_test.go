@@ -130,3 +130,33 @@ func TestVolumesOutOfReachAreRefused(t *testing.T) {
 		t.Error("it started without its volume")
 	}
 }
+
+// TestBootFromVolume: a machine without an image boots from its first volume, which outlives it and then boots another one.
+func TestBootFromVolume(t *testing.T) {
+	b := newBench(t)
+	boot, data := volume(t, "boot"), volume(t, "data")
+	raw := filepath.Join(t.TempDir(), "disks.raw")
+	vmtest.DiskSector(t, raw)
+	tool(t, "qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, boot.Place.File.Path)
+	for range 2 {
+		instance := b.instance()
+		instance.Spec.Image, instance.Volumes = "", []driver.Volume{boot, data}
+		b.begin(t, instance)
+		b.becomes(t, instance.ID, driver.Ended)
+		var said bytes.Buffer
+		if err := b.Logs(t.Context(), instance.ID, -1, false, &said); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.HasSuffix(said.Bytes(), []byte("dataW\n")) {
+			t.Errorf("it says %q, want dataW at the end", said.String())
+		}
+		if err := b.Delete(t.Context(), instance.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	instance := b.instance()
+	instance.Spec.Image = ""
+	if err := b.Create(t.Context(), instance, nil); !errors.Is(err, cluster.ErrInvalid) {
+		t.Errorf("a machine with nothing to boot from: %v, want invalid", err)
+	}
+}
