@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -26,29 +27,35 @@ func (d *Driver) fillDisk(ctx context.Context, disk string, mib int64, origin st
 		if err != nil {
 			return err
 		}
-		if err := copyTree(ctx, source, disk); err != nil {
+		if err := d.copyTree(ctx, source, disk); err != nil {
 			return err
 		}
 	case origin.Image != nil && origin.Image.Format != cluster.FormatQcow2 && origin.Image.Format != cluster.FormatRaw:
 		return fmt.Errorf("%w: a disk cannot begin as a copy of %s", cluster.ErrInvalid, origin.Image.Format)
 	case origin.Image != nil:
-		if err := run(ctx, "qemu-img", "convert", "-q", "-f", string(origin.Image.Format), "-O", "qcow2", "--", origin.Image.Path, disk); err != nil {
+		if err := d.run(ctx, "qemu-img", "convert", "-q", "-f", string(origin.Image.Format), "-O", "qcow2", "--", origin.Image.Path, disk); err != nil {
 			return err
 		}
 	default:
-		return run(ctx, "qemu-img", "create", "-q", "-f", "qcow2", "--", disk, size)
+		return d.run(ctx, "qemu-img", "create", "-q", "-f", "qcow2", "--", disk, size)
 	}
-	return run(ctx, "qemu-img", "resize", "-q", "-f", "qcow2", "--", disk, size)
+	return d.run(ctx, "qemu-img", "resize", "-q", "-f", "qcow2", "--", disk, size)
 }
 
 // copyTree copies a file, or a directory with all that is in it, to a new name.
-func copyTree(ctx context.Context, from, to string) error {
-	return run(ctx, "cp", "-a", "--reflink=auto", "--sparse=always", "-T", "--", from, to)
+func (d *Driver) copyTree(ctx context.Context, from, to string) error {
+	return d.run(ctx, "cp", "-a", "--reflink=auto", "--sparse=always", "-T", "--", from, to)
 }
 
-// run runs a program that is silent unless it fails.
-func run(ctx context.Context, program string, args ...string) error {
+// run runs a program that is silent unless it fails. It ends with this process, however that ends, and has the directory's lock until then:
+// who opens the directory next removes what it was making. The kernel ends it when the thread ends that started it (prctl(2),
+// PR_SET_PDEATHSIG), so that is kept meanwhile.
+func (d *Driver) run(ctx context.Context, program string, args ...string) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	command := exec.CommandContext(ctx, program, args...)
+	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	command.ExtraFiles = []*os.File{d.lock}
 	command.WaitDelay = time.Second
 	command.Env = append(os.Environ(), "LC_ALL=C")
 	said, err := command.CombinedOutput()

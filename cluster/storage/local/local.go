@@ -22,6 +22,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/storage"
@@ -61,12 +62,23 @@ func Open(directory string) (*Driver, error) {
 // Close lets others open the directory. Nothing may be under way; the volumes stay.
 func (d *Driver) Close() error { return d.lock.Close() }
 
+const (
+	lockWait  = 5 * time.Second // programs of a driver whose process was killed may take a moment to die with it
+	lockEvery = 10 * time.Millisecond
+)
+
 func lockDirectory(name string) (*os.File, error) {
 	directory, err := os.Open(name)
 	if err != nil {
 		return nil, fmt.Errorf("open the directory of volumes: %w", err)
 	}
-	switch err := syscall.Flock(int(directory.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); {
+	for deadline := time.Now().Add(lockWait); ; time.Sleep(lockEvery) {
+		err = syscall.Flock(int(directory.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EWOULDBLOCK) || time.Now().After(deadline) {
+			break
+		}
+	}
+	switch {
 	case errors.Is(err, syscall.EWOULDBLOCK):
 		return nil, errors.Join(fmt.Errorf("%w: another launcher uses the volumes in %s; stop it first", cluster.ErrConflict, name), directory.Close())
 	case err != nil:
@@ -135,7 +147,7 @@ func (d *Driver) fillFiles(ctx context.Context, files string, origin storage.Ori
 		if err != nil {
 			return err
 		}
-		return copyTree(ctx, source, files)
+		return d.copyTree(ctx, source, files)
 	case origin.Image != nil && origin.Image.Format != cluster.FormatTar:
 		return fmt.Errorf("%w: files cannot begin as a copy of %s", cluster.ErrInvalid, origin.Image.Format)
 	}
