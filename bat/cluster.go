@@ -99,7 +99,7 @@ func randomWord(n int) string {
 	return string(word)
 }
 
-// Sweep removes every tenant and public workload whose name begins with prefix, with all that they own, and says how many tenants
+// Sweep removes every tenant, public workload and image of the operator's whose name begins with prefix, with all that they own, and says how many tenants
 // there were.
 func (c *Cluster) Sweep(ctx context.Context, prefix string) (int, error) {
 	tenants, err := c.Operator.Tenants(ctx)
@@ -118,6 +118,7 @@ func (c *Cluster) Sweep(ctx context.Context, prefix string) (int, error) {
 			problems = append(problems, c.Operator.DeleteWorkload(ctx, workload.ID))
 		}
 	}
+	problems = append(problems, c.removeImages(ctx, prefix))
 	return len(tenants), errors.Join(problems...)
 }
 
@@ -137,7 +138,7 @@ func (c *Cluster) remove(ctx context.Context, tenant string) error {
 	if _, err := acting.Wait(ctx, instances, client.Deleted, nil); err != nil {
 		return err
 	}
-	if err := releaseExternalIPs(ctx, acting); err != nil {
+	if err := errors.Join(acting.DeleteVolumes(ctx), releaseExternalIPs(ctx, acting)); err != nil {
 		return err
 	}
 	if err := c.Operator.DeleteTenant(ctx, tenant); err != nil && !errors.Is(err, cluster.ErrNotFound) {

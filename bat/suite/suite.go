@@ -4,6 +4,7 @@ package suite
 import (
 	"github.com/ciaocloud/ciao/bat"
 	"github.com/ciaocloud/ciao/bat/suite/api"
+	"github.com/ciaocloud/ciao/bat/suite/image"
 	"github.com/ciaocloud/ciao/bat/suite/instance"
 	"github.com/ciaocloud/ciao/bat/suite/network"
 	"github.com/ciaocloud/ciao/bat/suite/nodes"
@@ -11,6 +12,7 @@ import (
 	"github.com/ciaocloud/ciao/bat/suite/recovery"
 	"github.com/ciaocloud/ciao/bat/suite/smoke"
 	"github.com/ciaocloud/ciao/bat/suite/tenant"
+	"github.com/ciaocloud/ciao/bat/suite/volume"
 	"github.com/ciaocloud/ciao/bat/suite/workload"
 	"github.com/ciaocloud/ciao/cluster"
 )
@@ -19,6 +21,6 @@ import (
 func All() []bat.Suite {
 	return []bat.Suite{
 		smoke.Suite(), api.Suite(), tenant.Suite(), workload.Suite(), instance.Suite(), instance.SuiteOf(cluster.KindProcess),
-		instance.SuiteOf(cluster.KindVM), quota.Suite(), network.Suite(), recovery.Suite(), nodes.Suite(),
+		instance.SuiteOf(cluster.KindVM), quota.Suite(), image.Suite(), volume.Suite(), network.Suite(), recovery.Suite(), nodes.Suite(),
 	}
 }

@@ -66,7 +66,7 @@ func (c *Client) DeleteExternalIP(ctx context.Context, address string) error {
 	return c.call(ctx, http.MethodDelete, "external-ips/"+url.PathEscape(address), nil, nil, nil)
 }
 
-// lookAgain is how often an external IP is looked at while it comes to a state.
+// lookAgain is how often an external IP or a volume is looked at while it comes to a state.
 const lookAgain = 20 * time.Millisecond
 
 // AwaitExternalIP waits until an external IP is in a state. One that failed is an error of class cluster.ErrUnavailable with its reason,

@@ -2,9 +2,13 @@ package client
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
+	"time"
 
+	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/api"
 )
 
@@ -36,4 +40,43 @@ func (c *Client) DetachVolume(ctx context.Context, ref string) (api.Volume, erro
 // DeleteVolume deletes a volume that no instance has. It is there, deleting, until its node has confirmed.
 func (c *Client) DeleteVolume(ctx context.Context, ref string) error {
 	return c.call(ctx, http.MethodDelete, "volumes/"+url.PathEscape(ref), nil, nil, nil)
+}
+
+// AwaitNoVolume waits until a volume that is being deleted is gone.
+func (c *Client) AwaitNoVolume(ctx context.Context, ref string) error {
+	for {
+		found, err := c.Volume(ctx, ref)
+		if errors.Is(err, cluster.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("volume %s: %w: it is %s; %s", ref, cluster.ErrTimeout, found.State, found.Reason)
+		case <-time.After(lookAgain):
+		}
+	}
+}
+
+// DeleteVolumes deletes all volumes of a tenant whose instances are gone, and waits until they are gone, too. One that is copied just
+// now is refused as a conflict, and asked again.
+func (c *Client) DeleteVolumes(ctx context.Context) error {
+	for {
+		all, err := c.Volumes(ctx)
+		if err != nil || len(all) == 0 {
+			return err
+		}
+		for _, v := range all {
+			if err := c.DeleteVolume(ctx, v.ID); err != nil && !errors.Is(err, cluster.ErrNotFound) && !errors.Is(err, cluster.ErrConflict) {
+				return err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("volume %s: %w: it is %s; %s", all[0].ID, cluster.ErrTimeout, all[0].State, all[0].Reason)
+		case <-time.After(lookAgain):
+		}
+	}
 }
