@@ -76,8 +76,9 @@ func (s *Setup) Verify(ctx context.Context) (err error) {
 		{"a server beyond the machine is reached over IPv4 and IPv6, through its NAT", p.outsideIsReached},
 		{"an external IP reaches blue's server from here and from green, and only while it is attached", p.externalIPWorks},
 		{"stop and start keep identity and address", p.stopAndStart},
+		{"what a container of blue wrote to a volume, the next one reads", p.volumeOutlives},
 		{"all of it is deleted, an event says so for each", p.deleteAll},
-		{"no container, process, machine or reservation is left", p.nothingIsLeft},
+		{"no container, process, machine, volume or reservation is left", p.nothingIsLeft},
 		{"the tenants are deleted, their CNCIs with them", p.removeTenants},
 	})
 }
@@ -249,7 +250,7 @@ func (p *proof) stopAndStart(ctx context.Context) error {
 }
 
 func (p *proof) deleteAll(ctx context.Context) error {
-	if err := errors.Join(p.removeInstances(ctx), releaseExternalIPs(ctx, p.blue)); err != nil {
+	if err := errors.Join(p.removeInstances(ctx), releaseExternalIPs(ctx, p.blue), p.blue.DeleteVolumes(ctx)); err != nil {
 		return err
 	}
 	for _, instance := range p.blues {
@@ -326,6 +327,9 @@ func (p *proof) removeTenants(ctx context.Context) error {
 		tenant, err := p.operator.Tenant(ctx, name)
 		if errors.Is(err, cluster.ErrNotFound) {
 			continue
+		}
+		if err == nil {
+			err = p.operator.ForTenant(tenant.ID).DeleteVolumes(ctx)
 		}
 		if err == nil {
 			err = p.operator.DeleteTenant(ctx, tenant.ID)
