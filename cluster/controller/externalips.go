@@ -123,6 +123,8 @@ func attach(tx store.Tx, scope, ref string, row *cluster.ExternalIP) error {
 		return fmt.Errorf("instance %q: %w: it is another tenant's than %s", ref, cluster.ErrConflict, row.Address)
 	case instance.Desired == cluster.WantDeleted:
 		return fmt.Errorf("instance %q: %w: it is being deleted", ref, cluster.ErrConflict)
+	case instance.Retired:
+		return fmt.Errorf("instance %q: %w: it is about to be deleted; attach it to %s, which has taken over", ref, cluster.ErrConflict, instanceName(tx, instance.Replacement))
 	}
 	row.Instance, row.Subnet, row.State, row.Reason = instance.ID, instance.Subnet, cluster.ExternalMapping, ""
 	return usages.Put(tx, usage)
@@ -146,9 +148,12 @@ func (c *Controller) AttachExternalIP(ctx context.Context, scope, ref, instance 
 
 // DetachExternalIP wants an external IP mapped to nothing; its tenant keeps it. ErrConflict: it is attached to nothing.
 func (c *Controller) DetachExternalIP(ctx context.Context, scope, ref string) (ExternalIP, error) {
-	return c.changeExternalIP(ctx, scope, ref, func(_ store.Tx, row *cluster.ExternalIP) error {
+	return c.changeExternalIP(ctx, scope, ref, func(tx store.Tx, row *cluster.ExternalIP) error {
 		if row.State == cluster.ExternalReserved {
 			return fmt.Errorf("%w: it is attached to nothing", cluster.ErrConflict)
+		}
+		if passing(tx, *row) {
+			row.Instance = "" // it goes on to nobody
 		}
 		row.State, row.Reason = cluster.ExternalUnmapping, ""
 		return nil
@@ -298,7 +303,7 @@ func detachAll(tx store.Tx, instance string) error {
 // releaseExternalIPs ends what was being detached in a subnet that is being removed: it has no CNCI any more that could hold it.
 func releaseExternalIPs(tx store.Tx, subnet string) error {
 	for row := range externalIPs.By(tx, bySubnet, subnet) {
-		if err := errors.Join(externalIPs.Put(tx, unmapped(row)), events.Put(tx, unmappedEvent(row))); err != nil {
+		if err := settleExternalIP(tx, row, cluster.ExternalReserved, ""); err != nil {
 			return err
 		}
 	}

@@ -122,13 +122,16 @@ func (r *reconciler) placed(body payload.Placed) {
 		if !cluster.ValidID(d.Node) {
 			continue
 		}
-		r.edits = append(r.edits, edit{cost: 2, apply: func(tx store.Tx) (func(), error) {
+		r.edits = append(r.edits, edit{cost: 3, apply: func(tx store.Tx) (func(), error) {
 			before, err := instances.Get(tx, d.Instance)
 			if err != nil || before.State != cluster.Pending || before.Node != "" || before.Generation != d.Generation || before.Desired != cluster.WantActive {
 				return nil, nil
 			}
 			if misplaced(tx, before, d.Node) {
 				return func() { r.placeElsewhere(d) }, nil
+			}
+			if err := queueGroup(tx, before); err != nil {
+				return nil, err
 			}
 			if bound, err := bindVolumes(tx, before.ID, d.Node); err != nil || !bound {
 				return nil, err

@@ -92,6 +92,24 @@ func misplaced(tx store.Tx, i cluster.Instance, node string) bool {
 	return crowded(tx, i, node)
 }
 
+// queueGroup puts the transactions that give members of a tenant's groups a node one after the other. Two that give two members a node
+// at once write different rows, and each would find the group as the other left it; a member without a node yet has nothing to protect.
+func queueGroup(tx store.Tx, i cluster.Instance) error {
+	if len(groupsOf(i)) == 0 {
+		return nil
+	}
+	return queueTenant(tx, i.Tenant)
+}
+
+// queueTenant writes the tenant's usage row as it is, which only one of two transactions at once can do.
+func queueTenant(tx store.Tx, tenant string) error {
+	usage, err := usages.Get(tx, tenant)
+	if err != nil {
+		return noSuch("tenant", tenant)
+	}
+	return usages.Put(tx, usage)
+}
+
 // occupies says whether a member of a group keeps the others of it from a node: one that failed does not until it is started again, when
 // its node has a say in it.
 func occupies(member cluster.Instance, node string) bool {

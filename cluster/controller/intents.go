@@ -47,6 +47,11 @@ func (c *Controller) changeInstance(ctx context.Context, scope, ref string, chan
 		if instance.State == before.State && instance.Desired == before.Desired {
 			return nil
 		}
+		if before.State == cluster.Failed { // it has a say in its node again
+			if err := queueGroup(tx, before); err != nil {
+				return err
+			}
+		}
 		return instances.Put(tx, instance)
 	})
 	if err != nil {

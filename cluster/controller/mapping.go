@@ -75,7 +75,9 @@ func (r *reconciler) tendExternalIPs(n *network) {
 
 // judge says where an external IP is, as far as its CNCI is known to be.
 func (n *network) judge(e cluster.ExternalIP) (state cluster.ExternalIPState, reason string) {
-	held := n.applied != nil && slices.ContainsFunc(n.applied.body.Mappings, func(m payload.Mapping) bool { return m.External == e.Address })
+	held := n.applied != nil && slices.ContainsFunc(n.applied.body.Mappings, func(m payload.Mapping) bool {
+		return m.External == e.Address && (!e.Attached() || m.Internal == internalAddress(n.hosts[e.Instance].Addresses)) // not still its predecessor's
+	})
 	problem, unclaimed := n.unclaimed[e.Address]
 	switch working := n.cnci.ID == n.subnet.CNCI && n.cnci.State == cluster.Active && n.problem == ""; {
 	case e.State == cluster.ExternalUnmapping && (n.subnet.CNCI == "" || n.applied != nil && !held):
@@ -108,6 +110,8 @@ func settleExternalIP(tx store.Tx, row cluster.ExternalIP, state cluster.Externa
 	row.State, row.Reason = state, reason
 	event := cluster.Event{}
 	switch {
+	case state == cluster.ExternalReserved && passing(tx, before):
+		row = passed(tx, before)
 	case state == cluster.ExternalReserved:
 		event, row = unmappedEvent(before), unmapped(row)
 	case state == cluster.ExternalMapped && before.State != state:

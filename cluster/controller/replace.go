@@ -19,7 +19,7 @@ import (
 // killed in between, one of the two stays, and which one follows from the rows alone:
 //
 //	old.Replacement = new, new.Replaces = old     the new one is to come up; until it is active, the old one is the one that counts
-//	old.Retired, new.Replaces = ""                the new one counts; the old one is stopped, then deleted
+//	old.Retired, new.Replaces = ""                the new one counts and has the external IPs; the old one is stopped, then deleted
 //
 // A new one whose old one does not leave after all is deleted.
 
@@ -142,7 +142,7 @@ func replacementName(r store.Reader, old cluster.Instance) string {
 // retireInstance hands over to the replacement: from here on it is the one that counts. One that has no node any more, because that was
 // lost, is deleted at once.
 func (r *reconciler) retireInstance(then cluster.Instance) {
-	r.edits = append(r.edits, edit{cost: 4, apply: func(tx store.Tx) (func(), error) {
+	r.edits = append(r.edits, edit{cost: 5 + bequestCost*len(r.c.ExternalAddresses(then.ID)), apply: func(tx store.Tx) (func(), error) {
 		old, err := instances.Get(tx, then.ID)
 		if err != nil || !unchanged(then, old) {
 			return nil, nil
@@ -161,7 +161,7 @@ func (r *reconciler) retireInstance(then cluster.Instance) {
 			old.Desired = cluster.WantStopped
 			enter(&old, cluster.Stopping, reason, now)
 		}
-		return nil, errors.Join(instances.Put(tx, next), putInstance(tx, before, old),
+		return nil, errors.Join(bequeath(tx, old, next), instances.Put(tx, next), putInstance(tx, before, old),
 			events.Put(tx, instanceEvent(next, cluster.Info, "Replaced", fmt.Sprintf("Instance %s has taken over from %s.", next.Name, old.Name))))
 	}})
 }

@@ -21,8 +21,8 @@ const (
 	byInstance = "instance"
 )
 
-// usageRow is what a tenant holds. Every transaction that adds or removes an instance of the tenant writes it: it puts them one
-// after the other.
+// usageRow is what a tenant holds. Every transaction that adds or removes an instance of the tenant writes it, and so do those that give
+// a member of a group a node or an instance's external IPs to its successor: it puts them one after the other.
 type usageRow struct {
 	Tenant string        `json:"tenant"`
 	Usage  cluster.Usage `json:"usage"`

@@ -44,6 +44,7 @@ type openedConcentrator struct {
 	converger *network.Converger
 	announce  map[netip.Addr]int // how often external addresses are still to be announced
 	prefixes6 []netip.Prefix     // of the underlay, as the filter knows them
+	hosts     []network.Host     // those that were wanted when the kernel was last brought in line
 }
 
 // NewConcentrator makes the network of a CNCI; the kernel is first touched by Apply or Remove. Run must run beside it.
@@ -149,6 +150,10 @@ func (c *Concentrator) apply(ctx context.Context, wanted network.Concentrator) (
 	if err := c.opened.converger.Apply(ctx, image); err != nil {
 		return facts, err
 	}
+	if err := c.opened.space.endConnectionsOfGone(c.opened.hosts, wanted.Hosts); err != nil {
+		return facts, err
+	}
+	c.opened.hosts = wanted.Hosts
 	c.announceAll(claimed)
 	c.opened.prefixes6 = prefixes6
 	if wanted.Subnet.Prefix6.IsValid() {

@@ -32,6 +32,31 @@ const (
 
 // endConnections forgets the connections that were made to or by an external address.
 func (s *space) endConnections(address netip.Addr) error {
+	return s.endTranslations(address, netlink.ConntrackOrigDstIP, netlink.ConntrackReplyDstIP)
+}
+
+// endConnectionsOfGone forgets the connections of hosts that are not wanted any more, however they were reached: by an external address, or by
+// a login port. Each would go on to the next that has the host's address.
+func (s *space) endConnectionsOfGone(before, now []network.Host) error {
+	kept := map[netip.Addr]bool{}
+	for _, host := range now {
+		for _, address := range host.Addresses {
+			kept[address] = true
+		}
+	}
+	var problems []error
+	for _, host := range before {
+		for _, address := range host.Addresses {
+			if address.Is4() && !kept[address] {
+				problems = append(problems, s.endTranslations(address, netlink.ConntrackOrigSrcIP, netlink.ConntrackReplySrcIP))
+			}
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// endTranslations forgets the connections that have an address in either of two places.
+func (s *space) endTranslations(address netip.Addr, one, other netlink.ConntrackFilterType) error {
 	var handle *netlink.Handle
 	err := netns.Inside(s.namespace, func() (err error) {
 		handle, err = netlink.NewHandle(unix.NETLINK_NETFILTER)
@@ -42,7 +67,7 @@ func (s *space) endConnections(address netip.Addr) error {
 	}
 	defer handle.Close()
 	to, by := &netlink.ConntrackFilter{}, &netlink.ConntrackFilter{}
-	if err := errors.Join(to.AddIP(netlink.ConntrackOrigDstIP, address.AsSlice()), by.AddIP(netlink.ConntrackReplyDstIP, address.AsSlice())); err != nil {
+	if err := errors.Join(to.AddIP(one, address.AsSlice()), by.AddIP(other, address.AsSlice())); err != nil {
 		return err
 	}
 	for range 10 { // the list may change while it is read

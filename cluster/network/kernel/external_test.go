@@ -172,6 +172,39 @@ func TestExternalAddressInUse(t *testing.T) {
 	}
 }
 
+// The connections of a host that goes are forgotten, so that none reaches the next with its address; those of others stay.
+func TestConnectionsEndWithTheirHost(t *testing.T) {
+	m := newMachine(t)
+	red := m.tenant("red", 5202)
+	red2, red3 := red.instance(2), red.instance(3)
+	for k, i := range []*instance{red2, red3} {
+		i.Start("busybox", "nc", "-ll", "-p", "22", "-e", "sleep", "60")
+		networktest.Eventually(t, i.id+" listens", func() bool {
+			_, err := i.Try("grep", "-qE", ":0016 .* 0A ", "/proc/net/tcp", "/proc/net/tcp6")
+			return err == nil
+		})
+		red.wanted.Hosts[k].LoginPort = uint16(33002 + k)
+	}
+	red.configure()
+	for _, port := range []string{"33002", "33003"} {
+		defer dialTCP(t, m.host.Space, red.underlay.String()+":"+port).Close()
+	}
+	remembered := func(i *instance) bool {
+		return strings.Contains(red.gateway.Run("cat", "/proc/net/nf_conntrack"), "src="+i.address.String()+" ")
+	}
+	if !remembered(red2) || !remembered(red3) {
+		t.Fatal("the connections are not tracked: this shows nothing")
+	}
+	red.wanted.Hosts = red.wanted.Hosts[1:]
+	red.configure()
+	if remembered(red2) {
+		t.Error("a connection of the host that is gone is remembered")
+	}
+	if !remembered(red3) {
+		t.Error("a connection of the host that stays is forgotten")
+	}
+}
+
 // A login port of the CNCI's own address leads to the host's SSH server, and no other port does.
 func TestLoginPort(t *testing.T) {
 	m := newMachine(t)
