@@ -15,6 +15,7 @@ const (
 	Resists                  // runs on whatever happens
 	Fills                    // writes to each 64 KiB of its disk from 1 MiB on, then shuts down
 	Reboots                  // reboots, and so on
+	Echoes                   // sends back what comes on its serial console, and runs on whatever happens
 )
 
 const request = 0x1e0 // where in the sector the request to write to the disk is
@@ -42,6 +43,9 @@ func BootSector(t testing.TB, path, words string, behaviour Behaviour) {
 			0xeb, 0xe7) // jmp 1b; 2:
 	case Reboots:
 		code = append(code, 0xb0, 0xfe, 0xe6, 0x64, 0xf4, 0xeb, 0xfd) // mov al, 0xfe; out 0x64, al; 1: hlt; jmp 1b
+	case Echoes:
+		code = append(code, 0xba, 0xfd, 0x03, 0xec, 0xa8, 0x01, 0x74, 0xf8, // 1: mov dx, 0x3fd; in al, dx; test al, 1; jz 1b
+			0xba, 0xf8, 0x03, 0xec, 0xee, 0xeb, 0xf1) // mov dx, 0x3f8; in al, dx; out dx, al; jmp 1b
 	case Ends:
 	}
 	code = append(code, 0xba, 0x04, 0x06, 0xb8, 0x00, 0x20, 0xef, 0xf4, 0xeb, 0xfd) // sleep state S5; 1: hlt; jmp 1b

@@ -128,6 +128,7 @@ func TestTenantsDoNotSeeEachOther(t *testing.T) {
 			_, err := green.Exec(ctx, created[0].ID, client.Execution{Command: []string{"id"}, Output: io.Discard, Errors: io.Discard})
 			return err
 		},
+		"join console":   func() error { return green.Console(ctx, created[0].ID, client.Console{Output: io.Discard}) },
 		"read log for blue": func() error {
 			return green.ForTenant(apiservertest.Blue).Logs(ctx, created[0].ID, client.Logs{}, io.Discard)
 		},

@@ -29,9 +29,14 @@ func (s *Server) registerStreams(a huma.API) {
 	logs.Responses = map[string]*huma.Response{"200": {Description: "OK", Content: map[string]*huma.MediaType{logType: {}}}}
 	huma.Register(a, logs, s.logs)
 	exec := streaming("exec", "/instances/{ref}/exec", "Execute a command in an active instance, over a WebSocket")
-	exec.Description = execDescription
+	exec.Description = streamDescription
 	exec.DefaultStatus = http.StatusSwitchingProtocols
 	huma.Register(a, exec, s.exec)
+	console := streaming("join-console", "/instances/{ref}/console", "Join the serial console of an active virtual machine, over a WebSocket")
+	console.Description = "What is typed is input, what the machine prints is output; the end of the input does not end the stream, and that of the machine does. " +
+		"One caller at a time has a console. " + streamDescription
+	console.DefaultStatus = http.StatusSwitchingProtocols
+	huma.Register(a, console, s.console)
 }
 
 // streaming declares an operation that reaches into an instance.
@@ -100,8 +105,8 @@ func (l *logWriter) Write(data []byte) (int, error) {
 	return n, errors.Join(err, l.Flush())
 }
 
-// execDescription is the protocol of package stream, for peers in other languages.
-const execDescription = "The request asks for a WebSocket (RFC 6455) with the subprotocol ciao-stream-1, over HTTP/1.1. " +
+// streamDescription is the protocol of package stream, for peers in other languages.
+const streamDescription = "The request asks for a WebSocket (RFC 6455) with the subprotocol ciao-stream-1, over HTTP/1.1. " +
 	"Messages are binary: one byte for the channel, then at most 32 KiB of data. From the caller: 0 input (without data: its end), " +
 	"3 the terminal's width and height (two bytes each, big-endian). To the caller: 1 output, 2 error output, " +
 	"4 that many bytes of input were taken (four bytes, big-endian), 5 the end, as JSON: exit_code, or class and detail of an error. " +
@@ -121,8 +126,8 @@ type execute struct {
 // exec joins the user with the node once the node is there: whatever is wrong before is an answer like any other.
 func (s *Server) exec(ctx context.Context, in *execute) (*huma.StreamResponse, error) {
 	scope, err := s.scope(ctx, in.Tenant)
-	if err == nil && !strings.EqualFold(in.Upgrade, "websocket") {
-		err = fmt.Errorf("%w: a command is executed over a WebSocket: ask for one over HTTP/1.1, or use `ciao exec`", cluster.ErrInvalid)
+	if err == nil {
+		err = wantsSocket(in.Upgrade, "a command is executed", "exec")
 	}
 	if err != nil {
 		return nil, s.translate(ctx, err)
@@ -134,6 +139,42 @@ func (s *Server) exec(ctx context.Context, in *execute) (*huma.StreamResponse, e
 		return nil, s.translate(ctx, err)
 	}
 	s.logger.Info("command executed", "caller", callerOf(ctx).name, "instance", in.Ref, "tenant", in.Tenant) // not its words: they may hold secrets
+	return s.joined(ctx, node), nil
+}
+
+type useConsole struct {
+	ForTenant
+	Named
+	Takeover bool   `query:"takeover" doc:"end who has the console, instead of being refused"`
+	Upgrade  string `header:"Upgrade" doc:"websocket"`
+}
+
+func (s *Server) console(ctx context.Context, in *useConsole) (*huma.StreamResponse, error) {
+	scope, err := s.scope(ctx, in.Tenant)
+	if err == nil {
+		err = wantsSocket(in.Upgrade, "a console is joined", "console")
+	}
+	if err != nil {
+		return nil, s.translate(ctx, err)
+	}
+	node, err := s.config.UseCases.OpenConsole(ctx, scope, in.Ref, in.Takeover)
+	if err != nil {
+		return nil, s.translate(ctx, err)
+	}
+	s.logger.Info("console joined", "caller", callerOf(ctx).name, "instance", in.Ref, "tenant", in.Tenant)
+	return s.joined(ctx, node), nil
+}
+
+func wantsSocket(upgrade, what, command string) error {
+	if strings.EqualFold(upgrade, "websocket") {
+		return nil
+	}
+	return fmt.Errorf("%w: %s over a WebSocket: ask for one over HTTP/1.1, or use `ciao %s`", cluster.ErrInvalid, what, command)
+}
+
+// joined answers by joining the caller's connection, which is yet to be made, with the node's.
+func (s *Server) joined(ctx context.Context, node stream.Conn) *huma.StreamResponse {
+	caller := callerOf(ctx).name
 	return &huma.StreamResponse{Body: func(answer huma.Context) {
 		r, w := humago.Unwrap(answer)
 		done, err := s.carried.begin()
@@ -149,9 +190,9 @@ func (s *Server) exec(ctx context.Context, in *execute) (*huma.StreamResponse, e
 			return
 		}
 		if err := stream.Join(answer.Context(), user, node); err != nil {
-			s.logger.Debug("command broken off", "caller", callerOf(ctx).name, "error", err)
+			s.logger.Debug("stream broken off", "caller", caller, "error", err)
 		}
-	}}, nil
+	}}
 }
 
 // joinStream lets a node join a stream that was opened for it. It is no use case of a user, so it has its own judgement of callers.

@@ -55,6 +55,7 @@ type UseCases interface {
 	Traces(ctx context.Context, scope, ref string) ([]cluster.Trace, error)
 	OpenLogs(ctx context.Context, scope, ref string, request controller.LogsRequest) (stream.Conn, error)
 	OpenExec(ctx context.Context, scope, ref string, request controller.ExecRequest) (stream.Conn, error)
+	OpenConsole(ctx context.Context, scope, ref string, takeover bool) (stream.Conn, error)
 	JoinStream(ctx context.Context, node, id, secret string, accept func() (stream.Conn, error)) error
 
 	Nodes(ctx context.Context) ([]cluster.Node, error)

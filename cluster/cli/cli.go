@@ -73,7 +73,7 @@ type session struct {
 func root(version string) *cobra.Command {
 	s := &session{}
 	root := terminal.Group("ciao", "Virtual machines, containers and processes of many tenants, each on its own isolated network",
-		s.create(), s.list(), s.show(), s.start(), s.stop(), s.restart(), s.waitFor(), s.logs(), s.exec(), s.top(), s.trace(), s.apply(), s.update(), s.delete(),
+		s.create(), s.list(), s.show(), s.start(), s.stop(), s.restart(), s.waitFor(), s.logs(), s.exec(), s.console(), s.top(), s.trace(), s.apply(), s.update(), s.delete(),
 		s.attach(), s.detach(), s.add(), s.remove(),
 		s.evacuate(), s.restore(), s.store(), revoke(), s.ssntp(), simulate(), run(version))
 	root.Version = version

@@ -2,10 +2,15 @@ package cli_test
 
 import (
 	"bytes"
+	"io"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ciaocloud/ciao/cluster/apiserver/apiservertest"
 	"github.com/ciaocloud/ciao/cluster/cli"
@@ -93,4 +98,105 @@ func TestExec(t *testing.T) {
 	refuses(t, 3, []string{"exec", "wed", "--", "true"}, "did you mean web")
 	works(t, "stop", "instance", "web", "--wait")
 	refuses(t, 4, []string{"exec", "web", "--", "true"}, "web is stopped", "ciao start instance")
+}
+
+// machine has the cluster run the active virtual machine vm, whose console echoes what is typed.
+func machine(t *testing.T) {
+	t.Helper()
+	become(t, apiservertest.NewCluster(t))
+	disk := filepath.Join(t.TempDir(), "disk.raw")
+	if err := os.WriteFile(disk, make([]byte, 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	works(t, "create", "image", "disk", "--file", disk, "--format", "raw")
+	works(t, "create", "workload", file(t, "name: machine\nkind: vm\nimage: disk\n"))
+	works(t, "create", "instance", "machine", "--name", "vm", "--wait")
+}
+
+// TestConsole: without a terminal, what is given is passed on, and the end of the machine is the end.
+func TestConsole(t *testing.T) {
+	machine(t)
+	given, typing := io.Pipe()
+	printed, out := io.Pipe()
+	var errs bytes.Buffer
+	ended := make(chan int, 1)
+	go func() {
+		ended <- cli.Run(t.Context(), "1.2.3", []string{"console", "vm"}, terminal.Streams{In: given, Out: out, Err: &errs})
+		out.Close()
+	}()
+	back := make([]byte, len("typed\x1d\n"))
+	if _, err := io.WriteString(typing, "typed\x1d\n"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(printed, back); err != nil || string(back) != "typed\x1d\n" {
+		t.Errorf("it echoes %q, %v", back, err)
+	}
+	refuses(t, 4, []string{"console", "vm"}, "somebody else", "--force")
+	works(t, "stop", "instance", "vm", "--wait")
+	if code := <-ended; code != 0 || !strings.Contains(errs.String(), "vm has ended") {
+		t.Errorf("code %d, it says %q", code, errs.String())
+	}
+	refuses(t, 4, []string{"console", "vm"}, "vm is stopped", "ciao start instance")
+	refuses(t, 3, []string{"console", "vn"}, "did you mean vm")
+}
+
+// TestConsoleAtATerminal: a person leaves by the key that is announced, and has the terminal back.
+func TestConsoleAtATerminal(t *testing.T) {
+	machine(t)
+	person, program := pseudoTerminal(t)
+	before := settings(t, program)
+	var errs bytes.Buffer
+	ended := make(chan int, 1)
+	go func() {
+		ended <- cli.Run(t.Context(), "1.2.3", []string{"console", "vm"}, terminal.Streams{In: program, Out: program, Err: &errs})
+	}()
+	for settings(t, program) == before {
+		time.Sleep(time.Millisecond) // until the keys are passed on
+	}
+	if _, err := person.Write([]byte("x\x03")); err != nil {
+		t.Fatal(err)
+	}
+	back := make([]byte, 2)
+	if _, err := io.ReadFull(person, back); err != nil || string(back) != "x\x03" {
+		t.Errorf("it echoes %q, %v", back, err)
+	}
+	if _, err := person.Write([]byte{terminal.LeaveKey}); err != nil {
+		t.Fatal(err)
+	}
+	if code := <-ended; code != 0 || !strings.Contains(errs.String(), "Ctrl-] leaves") || !strings.Contains(errs.String(), "left the console of vm") {
+		t.Errorf("code %d, it says %q", code, errs.String())
+	}
+	if settings(t, program) != before {
+		t.Error("the terminal is not as it was")
+	}
+}
+
+// pseudoTerminal makes a terminal and returns its two ends: that of who types and looks, and that of the program.
+func pseudoTerminal(t *testing.T) (person, program *os.File) {
+	t.Helper()
+	person, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	number, err := unix.IoctlGetInt(int(person.Fd()), unix.TIOCGPTN)
+	if err == nil {
+		err = unix.IoctlSetPointerInt(int(person.Fd()), unix.TIOCSPTLCK, 0)
+	}
+	if err == nil {
+		program, err = os.OpenFile("/dev/pts/"+strconv.Itoa(number), os.O_RDWR|unix.O_NOCTTY, 0)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { person.Close(); program.Close() })
+	return person, program
+}
+
+func settings(t *testing.T, program *os.File) unix.Termios {
+	t.Helper()
+	settings, err := unix.IoctlGetTermios(int(program.Fd()), unix.TCGETS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return *settings
 }

@@ -58,25 +58,59 @@ const maxQuery = 60 << 10
 func (c *Client) Exec(ctx context.Context, ref string, e Execution) (exitCode int, err error) {
 	query := url.Values{"command": e.Command, "input": {strconv.FormatBool(e.Input != nil)}, "tty": {strconv.FormatBool(e.TTY)},
 		"width": {strconv.Itoa(e.Size.Width)}, "height": {strconv.Itoa(e.Size.Height)}}
-	request, err := c.request(ctx, http.MethodGet, "instances/"+url.PathEscape(ref)+"/exec", query, nil)
-	switch {
-	case err != nil:
-		return 0, err
-	case len(request.URL.RawQuery) > maxQuery:
+	if len(query.Encode()) > maxQuery {
 		return 0, failed(cluster.ErrTooLarge, "the command is too long: give what it needs as its input")
 	}
-	conn, answer, err := stream.Dial(ctx, c.stream, request.URL.String(), request.Header)
-	switch {
-	case answer != nil:
-		return 0, c.refused(answer)
-	case err != nil:
-		return 0, c.unreachable(ctx, err)
+	conn, err := c.dial(ctx, "instances/"+url.PathEscape(ref)+"/exec", query)
+	if err != nil {
+		return 0, err
 	}
 	exitCode, err = stream.Attend(ctx, conn, stream.Terminal{Input: e.Input, Output: e.Output, Errors: e.Errors, Sizes: e.Sizes})
 	if errors.Is(err, stream.ErrLeft) {
 		err = failed(cluster.ErrUnavailable, "the connection to the controller at %s broke; the command may still go on in the instance", c.base.Host)
 	}
 	return exitCode, err
+}
+
+// dial asks for a stream.
+func (c *Client) dial(ctx context.Context, path string, query url.Values) (stream.Conn, error) {
+	request, err := c.request(ctx, http.MethodGet, path, query, nil)
+	if err != nil {
+		return nil, err
+	}
+	conn, answer, err := stream.Dial(ctx, c.stream, request.URL.String(), request.Header)
+	switch {
+	case answer != nil:
+		return nil, c.refused(answer)
+	case err != nil:
+		return nil, c.unreachable(ctx, err)
+	}
+	return conn, nil
+}
+
+// Console is a place at the console of a virtual machine.
+type Console struct {
+	Takeover bool      // end who has the console, instead of being refused
+	Joined   func()    // called once the node is there; nil is nothing
+	Input    io.Reader // may be read once more after Console has returned; its end does not end the stream, another error of it does
+	Output   io.Writer
+}
+
+// Console joins the serial console of an active virtual machine, and returns when that has ended. The error of reading the input is returned
+// as it is. It has no deadline but that of ctx.
+func (c *Client) Console(ctx context.Context, ref string, console Console) error {
+	conn, err := c.dial(ctx, "instances/"+url.PathEscape(ref)+"/console", values("takeover", strconv.FormatBool(console.Takeover)))
+	if err != nil {
+		return err
+	}
+	if console.Joined != nil {
+		console.Joined()
+	}
+	_, err = stream.Attend(ctx, conn, stream.Terminal{Input: console.Input, Output: console.Output, Errors: console.Output})
+	if errors.Is(err, stream.ErrLeft) {
+		err = failed(cluster.ErrUnavailable, "the connection to the controller at %s broke; the machine runs on, and `ciao console` joins it again", c.base.Host)
+	}
+	return err
 }
 
 // sink tells an error of writing from one of reading.

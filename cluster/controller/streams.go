@@ -67,6 +67,24 @@ func (c *Controller) OpenExec(ctx context.Context, scope, ref string, request Ex
 	}})
 }
 
+// OpenConsole joins the console of a virtual machine; takeover ends who is there. The caller joins the connection with the user's.
+func (c *Controller) OpenConsole(ctx context.Context, scope, ref string, takeover bool) (stream.Conn, error) {
+	instance, err := c.Instance(ctx, scope, ref)
+	switch {
+	case err != nil:
+		return nil, err
+	case instance.Kind != cluster.KindVM:
+		return nil, fmt.Errorf("%w: instance %s is a %s, and only a virtual machine has a console; see what it prints with `ciao logs %[2]s --follow`, or execute a command in it with `ciao exec -it %[2]s -- sh`",
+			cluster.ErrInvalid, instance.Name, instance.Kind)
+	case instance.State == cluster.Missing:
+		return nil, nodeMissing(instance)
+	case instance.State != cluster.Active:
+		return nil, fmt.Errorf("%w: instance %s is %s, and only an active one has a console; start it (`ciao start instance`), or see what it printed (`ciao logs`)",
+			cluster.ErrConflict, instance.Name, instance.State)
+	}
+	return c.open(ctx, instance, payload.OpenStream{Console: &payload.Console{Takeover: takeover}})
+}
+
 func (r ExecRequest) validate() error {
 	size := 0
 	for _, word := range r.Command {

@@ -89,6 +89,12 @@ func TestStreamsThatAreRefused(t *testing.T) {
 		w.refused("logs too early", logs(w.tenant.ID, "web-1"), cluster.ErrConflict, "printed nothing yet")
 		w.refused("exec too early", exec(w.tenant.ID, "web-1", "true"), cluster.ErrConflict, "only an active one")
 		w.untilState(cluster.Active, 2)
+		console := func(scope, ref string) error {
+			_, err := w.c.OpenConsole(w.ctx, scope, ref, false)
+			return err
+		}
+		w.refused("a container's console", console(w.tenant.ID, "web-1"), cluster.ErrInvalid, "ciao exec -it web-1 -- sh")
+		w.refused("another tenant's console", console(other.ID, list[0].ID), cluster.ErrNotFound, list[0].ID)
 		w.refused("another tenant's logs", logs(other.ID, list[0].ID), cluster.ErrNotFound, list[0].ID)
 		w.refused("another tenant's exec", exec(other.ID, list[0].ID, "true"), cluster.ErrNotFound, list[0].ID)
 		w.refused("nothing to execute", exec(w.tenant.ID, "web-1"), cluster.ErrInvalid, "which command")

@@ -170,6 +170,21 @@ type Executor interface {
 	Exec(ctx context.Context, id string, e Execution) (exitCode int, err error)
 }
 
+// Consoler is a driver whose instances have a console to type at, which one user at a time has.
+type Consoler interface {
+	// Console carries what is typed to the console of a running instance, and what the instance prints from then on to the user,
+	// until the instance ends, which is no error, or ctx does. The end of the input does not end it. An instance that does not run, a
+	// console that somebody else has, and one that somebody else has taken over meanwhile, are cluster.ErrConflict.
+	Console(ctx context.Context, id string, seat Seat) error
+}
+
+// Seat is a user's place at a console.
+type Seat struct {
+	Takeover bool      // end who has the console, instead of being refused
+	Input    io.Reader // it is read until Console returns, or a little longer
+	Output   io.Writer // a write that does not come to its end is left behind when Console returns
+}
+
 // Execution is a command with its ends.
 type Execution struct {
 	Command []string

@@ -73,6 +73,12 @@ func (l *Launcher) stream(ctx context.Context, o payload.OpenStream, ends stream
 			return 0, fmt.Errorf("%w: no command can be executed in instances of kind %s", cluster.ErrInvalid, d.Kind())
 		}
 		return executor.Exec(ctx, o.Instance, execution(*o.Exec, ends))
+	case o.Console != nil:
+		consoler, able := d.(driver.Consoler)
+		if !able {
+			return 0, fmt.Errorf("%w: instances of kind %s have no console", cluster.ErrInvalid, d.Kind())
+		}
+		return 0, consoler.Console(ctx, o.Instance, driver.Seat{Takeover: o.Console.Takeover, Input: ends.Input, Output: ends.Output})
 	}
 	return 0, fmt.Errorf("%w: the controller asked this node for a stream that it does not know: is its program older?", cluster.ErrInvalid)
 }

@@ -101,6 +101,7 @@ func TestStreamsThatTheNodeRefuses(t *testing.T) {
 		{"unknown instance", payload.OpenStream{Instance: "99999999-9999-4999-8999-999999999999", Logs: logs}, cluster.ErrNotFound, "does not have"},
 		{"no log", payload.OpenStream{Instance: s.Instance, Logs: logs}, cluster.ErrInvalid, "kind container keep no log"},
 		{"no commands", payload.OpenStream{Instance: s.Instance, Exec: &payload.Exec{Command: []string{"true"}}}, cluster.ErrInvalid, "no command can be executed"},
+		{"no console", payload.OpenStream{Instance: s.Instance, Console: &payload.Console{}}, cluster.ErrInvalid, "kind container have no console"},
 		{"neither", payload.OpenStream{Instance: s.Instance}, cluster.ErrInvalid, "does not know"},
 	} {
 		if _, _, _, err := x.open(n, test.open, ""); !errors.Is(err, test.class) || !strings.Contains(err.Error(), test.says) {

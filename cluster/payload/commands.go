@@ -148,12 +148,13 @@ type Revoke struct {
 // OpenStream has the node dial the controller's API and join a stream with an instance (controller → agent, netagent). Exactly one of
 // Logs and Exec is there. A node that cannot do it joins all the same and says why.
 type OpenStream struct {
-	Stream     string `cbor:"1,keyasint"` // id
-	Secret     string `cbor:"2,keyasint"` // proves, once, that the node was told to join
-	Controller string `cbor:"3,keyasint"` // host:port
-	Instance   string `cbor:"4,keyasint"`
-	Logs       *Logs  `cbor:"5,keyasint,omitempty"`
-	Exec       *Exec  `cbor:"6,keyasint,omitempty"`
+	Stream     string   `cbor:"1,keyasint"` // id
+	Secret     string   `cbor:"2,keyasint"` // proves, once, that the node was told to join
+	Controller string   `cbor:"3,keyasint"` // host:port
+	Instance   string   `cbor:"4,keyasint"`
+	Logs       *Logs    `cbor:"5,keyasint,omitempty"`
+	Exec       *Exec    `cbor:"6,keyasint,omitempty"`
+	Console    *Console `cbor:"7,keyasint,omitempty"`
 }
 
 // Logs reads what an instance printed.
@@ -169,4 +170,9 @@ type Exec struct {
 	TTY     bool     `cbor:"3,keyasint,omitempty"`
 	Width   int      `cbor:"4,keyasint,omitempty"` // of the terminal, in characters; 0 is not known
 	Height  int      `cbor:"5,keyasint,omitempty"`
+}
+
+// Console joins the console of an instance.
+type Console struct {
+	Takeover bool `cbor:"1,keyasint,omitempty"` // end who is there
 }

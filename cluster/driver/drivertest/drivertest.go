@@ -43,6 +43,9 @@ type Harness struct {
 	// end by themselves with code 0, and that run on when they are asked to stop.
 	ExitImage, StubbornImage string
 
+	// Echo makes the instance send back what is typed at its console; for drivers that have one.
+	Echo func(instance driver.Instance) driver.Instance
+
 	// MissingImage is the reference of an image that cannot be had, and MissingError the class of the error when it is fetched;
 	// empty for drivers without images.
 	MissingImage string
@@ -86,6 +89,7 @@ func tests() map[string]func(*suite) {
 		"CommandEnvironment": commandAndEnvironment,
 		"Logs":               logs,
 		"Exec":               execute,
+		"Console":            console,
 		"Memory":             memory,
 		"Pids":               pids,
 		"CPU":                cpu,

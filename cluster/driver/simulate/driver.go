@@ -16,10 +16,14 @@ var (
 	_ driver.Sampler  = (*Driver)(nil)
 	_ driver.Logger   = (*Driver)(nil)
 	_ driver.Executor = (*Driver)(nil)
+	_ driver.Consoler = (*Driver)(nil)
 )
 
-// Driver runs simulated instances. It has no state but its engine.
-type Driver struct{ engine *Engine }
+// Driver runs simulated instances. It has no state but its engine, and who has which console.
+type Driver struct {
+	engine *Engine
+	seats  driver.Seats
+}
 
 // New makes a driver over an engine; a second one over the same engine is what a restarted launcher has.
 func New(engine *Engine) *Driver { return &Driver{engine: engine} }

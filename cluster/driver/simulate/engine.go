@@ -5,7 +5,7 @@
 // real one outlives a launcher. How long a step takes, and whether it fails, is computed from the seed, the instance and the step
 // alone, never from the order of calls: the same seed gives the same run, in real time or in a testing/synctest bubble.
 //
-// What is guaranteed: the contract of package driver, by its own suite; no goroutine but those of Watch; and a timer per instance
+// What is guaranteed: the contract of package driver, by its own suite; no goroutine but those of Watch and of consoles; and a timer per instance
 // that ends by itself.
 //
 // An instance's command says how it behaves: none runs until it is stopped; "exit N" ends at once with code N; "exit N after D" ends

@@ -38,6 +38,7 @@ func TestConformance(t *testing.T) {
 			Port:      func(*testing.T, driver.Instance) {},
 			Exit:      func(code int) []string { return []string{fmt.Sprintf("exit %d", code)} },
 			Stubborn:  []string{"ignore stop"},
+			Echo:      func(instance driver.Instance) driver.Instance { return instance },
 			Interrupt: func(*testing.T) { engine.Interrupt() },
 			Freeze: func(*testing.T) func() {
 				engine.Freeze()

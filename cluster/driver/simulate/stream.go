@@ -88,6 +88,40 @@ func (d *Driver) Exec(ctx context.Context, id string, e driver.Execution) (int, 
 	return 0, err
 }
 
+// Console echoes what is typed, until the instance ends.
+func (d *Driver) Console(ctx context.Context, id string, seat driver.Seat) error {
+	status, err := d.Status(ctx, id)
+	switch {
+	case err != nil:
+		return err
+	case status.Condition == driver.Absent:
+		return fmt.Errorf("console of instance %s: it has no carrier here: %w", id, cluster.ErrNotFound)
+	case status.Condition != driver.Running:
+		return fmt.Errorf("console of instance %s: it does not run; start it first: %w", id, cluster.ErrConflict)
+	}
+	ctx, leave, err := d.seats.Take(ctx, id, seat.Takeover)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	ctx, over := context.WithCancelCause(ctx)
+	defer over(nil)
+	go func() { // nobody can wait for a reader of what is typed
+		if _, err := io.Copy(seat.Output, seat.Input); err != nil {
+			over(err)
+		}
+	}()
+	for status.Condition == driver.Running {
+		if pause(ctx, lookAgain) != nil {
+			return context.Cause(ctx)
+		}
+		if status, err = d.Status(ctx, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func printSizes(ctx context.Context, e driver.Execution) error {
 	input := make(chan error, 1)
 	go func() {

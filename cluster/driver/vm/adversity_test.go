@@ -1,9 +1,11 @@
 package vm
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -295,6 +297,7 @@ func TestTinyGuest(t *testing.T) {
 					t.Errorf("the console does not have %q:\n%s", want, console)
 				}
 			}
+			b.answers(t, instance.ID)
 			if err := b.Stop(t.Context(), instance.ID, drivertest.Patience); err != nil {
 				t.Fatal(err)
 			}
@@ -317,6 +320,37 @@ func TestTinyGuest(t *testing.T) {
 			t.Errorf("after a panic: %+v", status)
 		}
 	})
+}
+
+// answers types a command at the machine's console and waits for its reply.
+func (b bench) answers(t *testing.T, id string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), drivertest.Patience)
+	defer cancel()
+	keys, typed := io.Pipe()
+	read, printed := io.Pipe()
+	sitting := make(chan error, 1)
+	go func() {
+		err := b.Console(ctx, id, driver.Seat{Input: keys, Output: printed})
+		printed.CloseWithError(io.EOF)
+		sitting <- err
+	}()
+	if _, err := io.WriteString(typed, "echo $((6 * 7)) is the answer\n"); err != nil {
+		t.Fatal(err)
+	}
+	found := false
+	for lines := bufio.NewScanner(read); !found && lines.Scan(); {
+		found = strings.Contains(lines.Text(), "42 is the answer")
+	}
+	if !found {
+		t.Error("the console's shell did not answer")
+	}
+	cancel()
+	typed.Close()
+	read.Close()
+	if err := <-sitting; !errors.Is(err, context.Canceled) {
+		t.Errorf("the end of the seat: %v", err)
+	}
 }
 
 // says waits until the console has the words, and returns all of it.

@@ -48,7 +48,7 @@ func newBench(t *testing.T) bench {
 	require.Root(t)
 	require.QEMU(t)
 	b := bench{images: t.TempDir(), mark: "ciaotest-" + uuid.NewString()[:8]}
-	for name, behaviour := range map[string]vmtest.Behaviour{"waits": vmtest.Waits, "ends": vmtest.Ends, "resists": vmtest.Resists, "fills": vmtest.Fills, "reboots": vmtest.Reboots} {
+	for name, behaviour := range map[string]vmtest.Behaviour{"waits": vmtest.Waits, "ends": vmtest.Ends, "resists": vmtest.Resists, "fills": vmtest.Fills, "reboots": vmtest.Reboots, "echoes": vmtest.Echoes} {
 		vmtest.BootSector(t, filepath.Join(b.images, name+".raw"), "it "+name+"\n", behaviour)
 	}
 	return b.reopen(t, t.TempDir())
@@ -82,6 +82,7 @@ func TestConformance(t *testing.T) {
 			Port:          func(*testing.T, driver.Instance) {},
 			ExitImage:     "ends",
 			StubbornImage: "resists",
+			Echo:          func(instance driver.Instance) driver.Instance { instance.Spec.Image = "echoes"; return instance },
 			MissingImage:  "nowhere", MissingError: cluster.ErrNotFound,
 			Interrupt: func(t *testing.T) { b.crash(t) },
 		}

@@ -44,6 +44,7 @@ type Driver struct {
 	config   Config
 	logger   *slog.Logger
 	watchers shim.Watchers
+	seats    driver.Seats
 	meter    cgroup.Meter
 	troubles troubles
 
@@ -52,10 +53,11 @@ type Driver struct {
 }
 
 var (
-	_ driver.Driver  = (*Driver)(nil)
-	_ driver.Logger  = (*Driver)(nil)
-	_ driver.Sampler = (*Driver)(nil)
-	_ driver.Storer  = (*Driver)(nil)
+	_ driver.Driver   = (*Driver)(nil)
+	_ driver.Consoler = (*Driver)(nil)
+	_ driver.Logger   = (*Driver)(nil)
+	_ driver.Sampler  = (*Driver)(nil)
+	_ driver.Storer   = (*Driver)(nil)
 )
 
 // New checks the configuration. A machine that lacks what virtual machines take is cluster.ErrNotFound.
