@@ -140,3 +140,17 @@ func TestNamesAndIDs(t *testing.T) {
 		}
 	}
 }
+
+func TestLoginUser(t *testing.T) {
+	for cloudInit, want := range map[string]string{
+		"":                            "",
+		"#cloud-config\nuser: ciao\n": "ciao",
+		"#cloud-config\nuser: \"me\"\r\nruncmd: []\n":             "me",
+		"#cloud-config\nwrite_files:\n- {owner: x}\n  user: no\n": "",
+		"#cloud-config\nuser: {name: me}\n":                       "",
+	} {
+		if got := (WorkloadSpec{CloudInit: cloudInit}).LoginUser(); got != want {
+			t.Errorf("%q: %q, want %q", cloudInit, got, want)
+		}
+	}
+}

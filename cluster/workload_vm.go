@@ -74,6 +74,18 @@ func (s WorkloadSpec) withoutVM(problems *Problems) {
 	}
 }
 
+// LoginUser is whom the SSH keys let in, if the cloud-init of a virtual machine says so (user: NAME); otherwise it is the image's own affair, and
+// empty.
+func (s WorkloadSpec) LoginUser() string {
+	found := loginUser.FindStringSubmatch(s.CloudInit)
+	if found == nil {
+		return ""
+	}
+	return found[1]
+}
+
+var loginUser = regexp.MustCompile(`(?m)^user: *["']?([a-z_][a-z0-9_-]*)["']?[ \r]*$`)
+
 // AddSSHKeys reports the keys that are no lines of authorized_keys.
 func (p *Problems) AddSSHKeys(path string, keys []string) {
 	if len(keys) > MaxSSHKeys {

@@ -40,6 +40,7 @@ type Instance struct {
 type Endpoint struct {
 	Host string `json:"host"`
 	Port int    `json:"port"`
+	User string `json:"user,omitempty" doc:"whom the SSH keys let in, where the workload's cloud_init says it (user: NAME); otherwise the image's own user"`
 }
 
 // CreateInstances asks for instances of one workload.
@@ -49,7 +50,10 @@ type CreateInstances struct {
 	Name     string            `json:"name,omitempty" maxLength:"63" doc:"the name, or the stem of the names NAME-1 to NAME-count; made up when empty"`
 	Labels   map[string]string `json:"labels,omitempty" maxProperties:"64"`
 	SSHKeys  []string          `json:"ssh_keys,omitempty" maxItems:"64" doc:"public keys, in addition to the workload's, that let the user of a virtual machine's image in"`
-	Volumes  []InstanceVolume  `json:"volumes,omitempty" maxItems:"16" doc:"existing volumes, of one instance, beside those of its workload"`
+
+	SSHKeyNames []string `json:"ssh_key_names,omitempty" maxItems:"64" doc:"names or ids of keys that the tenant keeps, for the same"`
+
+	Volumes []InstanceVolume `json:"volumes,omitempty" maxItems:"16" doc:"existing volumes, of one instance, beside those of its workload"`
 }
 
 // InstanceUsage is what an active instance uses, as its node last sampled it.

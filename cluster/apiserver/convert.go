@@ -13,17 +13,17 @@ func (s *Server) instanceOf(i cluster.Instance, workload string) api.Instance {
 	cases := s.config.UseCases
 	return api.Instance{
 		ID: i.ID, Name: i.Name, Tenant: i.Tenant, Workload: workload, WorkloadID: i.Workload, Kind: i.Kind, State: i.State,
-		Desired: i.Desired, Node: i.Node, MAC: i.MAC, Addresses: list(i.Addresses), ExternalIPs: list(cases.ExternalAddresses(i.ID)), SSH: endpointOf(cases.Login(i)), Subnet: i.Subnet, Labels: dictionary(i.Labels),
+		Desired: i.Desired, Node: i.Node, MAC: i.MAC, Addresses: list(i.Addresses), ExternalIPs: list(cases.ExternalAddresses(i.ID)), SSH: endpointOf(cases.Login(i), i.Spec.LoginUser()), Subnet: i.Subnet, Labels: dictionary(i.Labels),
 		Created: i.Created, Changed: i.Changed, Reason: i.Reason, Explanation: i.Explanation, ExitCode: i.ExitCode,
 		Replaces: i.Replaces, Generation: i.Generation, VCPUs: vcpus(i.Spec.Requirements.VCPUs), MemoryMiB: i.Spec.Requirements.MemoryMiB, DiskMiB: i.Spec.Requirements.DiskMiB,
 	}
 }
 
-func endpointOf(at netip.AddrPort) *api.Endpoint {
+func endpointOf(at netip.AddrPort, user string) *api.Endpoint {
 	if !at.IsValid() {
 		return nil
 	}
-	return &api.Endpoint{Host: at.Addr().String(), Port: int(at.Port())}
+	return &api.Endpoint{Host: at.Addr().String(), Port: int(at.Port()), User: user}
 }
 
 func usageOf(u controller.InstanceUsage) api.InstanceUsage {

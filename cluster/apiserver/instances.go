@@ -79,7 +79,7 @@ func (s *Server) createInstances(ctx context.Context, in *createInstances) (api.
 		return api.List[api.Instance]{}, err
 	}
 	created, err := s.config.UseCases.CreateInstances(ctx, tenant, controller.InstanceRequest{
-		Workload: in.Body.Workload, Count: in.Body.Count, Name: in.Body.Name, Labels: in.Body.Labels, SSHKeys: in.Body.SSHKeys,
+		Workload: in.Body.Workload, Count: in.Body.Count, Name: in.Body.Name, Labels: in.Body.Labels, SSHKeys: in.Body.SSHKeys, SSHKeyNames: in.Body.SSHKeyNames,
 		Volumes: each(in.Body.Volumes, attachmentOf),
 	})
 	if err != nil {

@@ -157,6 +157,7 @@ func (s *Server) register(a huma.API) {
 	s.registerWorkloads(a)
 	s.registerImages(a)
 	s.registerVolumes(a)
+	s.registerSSHKeys(a)
 	s.registerExternalIPs(a)
 	s.registerTenants(a)
 	s.registerNodes(a)

@@ -106,6 +106,10 @@ func TestTenantsDoNotSeeEachOther(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	kept, err := blue.CreateSSHKey(ctx, api.CreateSSHKey{Name: "laptop", Key: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIM1b9APNZdHfq+0wN+Qm9lnqYSbPpK7h13Iheh5Qq4O5"})
+	if err != nil {
+		t.Fatal(err)
+	}
 	created, err := blue.CreateInstances(ctx, api.CreateInstances{Workload: "own", Count: 2, Name: "web"})
 	if err != nil {
 		t.Fatal(err)
@@ -129,6 +133,8 @@ func TestTenantsDoNotSeeEachOther(t *testing.T) {
 			return err
 		},
 		"join console":   func() error { return green.Console(ctx, created[0].ID, client.Console{Output: io.Discard}) },
+		"show ssh key":   func() error { _, err := green.SSHKey(ctx, kept.ID); return err },
+		"delete ssh key": func() error { return green.DeleteSSHKey(ctx, kept.ID) },
 		"read log for blue": func() error {
 			return green.ForTenant(apiservertest.Blue).Logs(ctx, created[0].ID, client.Logs{}, io.Discard)
 		},

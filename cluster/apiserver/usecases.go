@@ -43,6 +43,11 @@ type UseCases interface {
 	DetachVolume(ctx context.Context, scope, ref string) (cluster.Volume, error)
 	DeleteVolume(ctx context.Context, scope, ref string) (cluster.Volume, error)
 
+	CreateSSHKey(ctx context.Context, tenant, name, key string) (cluster.SSHKey, error)
+	SSHKeys(ctx context.Context, scope string, page controller.Page) (keys []cluster.SSHKey, next string, err error)
+	SSHKey(ctx context.Context, scope, ref string) (cluster.SSHKey, error)
+	DeleteSSHKey(ctx context.Context, scope, ref string) error
+
 	CreateInstances(ctx context.Context, tenant string, request controller.InstanceRequest) ([]cluster.Instance, error)
 	Instances(ctx context.Context, scope string, filter controller.InstanceFilter) (instances []cluster.Instance, next string, err error)
 	Instance(ctx context.Context, scope, ref string) (cluster.Instance, error)

@@ -28,7 +28,7 @@ var instanceColumns = []column[api.Instance]{
 	{Title: "mac", Value: func(i api.Instance) string { return i.MAC }},
 	{Title: "subnet", Value: func(i api.Instance) string { return i.Subnet }},
 	{Title: "replaces", Value: func(i api.Instance) string { return i.Replaces }},
-	{Title: "ssh", Value: func(i api.Instance) string { return endpoint(i.SSH) }},
+	{Title: "ssh", Value: func(i api.Instance) string { return login(i.SSH) }},
 	{Title: "labels", Value: func(i api.Instance) string { return pairs(i.Labels) }},
 	{Title: "vcpus", Value: func(i api.Instance) string { return decimal(i.VCPUs) }},
 	{Title: "memory", Value: func(i api.Instance) string { return mib(i.MemoryMiB) }},

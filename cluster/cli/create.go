@@ -18,7 +18,7 @@ import (
 )
 
 func (s *session) create() *cobra.Command {
-	return terminal.Group("create", "Create instances, workloads, images, volumes, external IPs and tenants", s.createInstance(), s.createWorkload(), s.createImage(), s.createVolume(), s.createTenant(), s.createPool(), s.createExternalIP())
+	return terminal.Group("create", "Create instances, workloads, images, volumes, SSH keys, external IPs and tenants", s.createInstance(), s.createWorkload(), s.createImage(), s.createVolume(), s.createSSHKey(), s.createTenant(), s.createPool(), s.createExternalIP())
 }
 
 func (s *session) createInstance() *cobra.Command {
@@ -33,7 +33,7 @@ func (s *session) createInstance() *cobra.Command {
 			if request.Labels, err = parseLabels(labels); err != nil {
 				return err
 			}
-			if request.SSHKeys, err = readKeys(keys); err != nil {
+			if err = addKeys(&request, keys); err != nil {
 				return err
 			}
 			if request.Volumes, err = parseVolumes(volumes); err != nil {
@@ -45,7 +45,7 @@ func (s *session) createInstance() *cobra.Command {
 			request.Workload = args[0]
 			created, err := c.CreateInstances(ctx, request)
 			if err != nil {
-				return workloads.hint(ctx, c, request.Workload, err)
+				return hintCreate(ctx, c, request, err)
 			}
 			if created, err = wait.until(ctx, c, streams, "active", created, client.Active); err != nil {
 				return err
@@ -57,8 +57,11 @@ func (s *session) createInstance() *cobra.Command {
 	flags.IntVar(&request.Count, "instances", 1, "how many")
 	flags.StringVar(&request.Name, "name", "", "the name, or the stem of the names NAME-1, NAME-2, …")
 	flags.StringArrayVar(&labels, "label", nil, "KEY=VALUE; may be given several times")
-	flags.StringArrayVar(&keys, "ssh-key", nil, "file with a public key that lets the user of a virtual machine's image in; may be given several times")
+	flags.StringArrayVar(&keys, "ssh-key", nil, "name of a key that the tenant keeps, or path of a file with a public key (./key): lets the user of a virtual machine's image in; may be given several times")
 	flags.StringArrayVar(&volumes, "volume", nil, "VOLUME:TARGET, an existing volume and where the one instance finds it, with :ro behind if it cannot be written to; may be given several times")
+	if err := command.RegisterFlagCompletionFunc("ssh-key", s.completeKeys); err != nil {
+		panic(err) // there is no such flag: a slip of the program
+	}
 	wait.add(flags)
 	return s.printing(command)
 }

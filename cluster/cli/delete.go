@@ -17,6 +17,7 @@ func (s *session) delete() *cobra.Command {
 		s.deleteOne(workloads, "Delete a workload that no instance uses", (*client.Client).DeleteWorkload),
 		s.deleteOne(images, "Delete an image that nothing uses", (*client.Client).DeleteImage),
 		s.deleteOne(volumes, "Delete a volume that no instance has", (*client.Client).DeleteVolume),
+		s.deleteOne(sshKeys, "Forget an SSH key; instances that were created with it keep it", (*client.Client).DeleteSSHKey),
 		s.deleteOne(externalIPs, "Give an external IP that is attached to nothing back to its pool", (*client.Client).DeleteExternalIP),
 		s.deleteOne(pools.asOperator(), "Delete a pool that no tenant has an address of (operator)", (*client.Client).DeletePool),
 		s.deleteOne(tenants, "Delete a tenant that has neither instances nor volumes nor external IPs (operator)", (*client.Client).DeleteTenant),

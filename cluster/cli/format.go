@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -40,11 +41,12 @@ func quoted(words []string) string {
 	return strings.Join(texts, " ")
 }
 
-func endpoint(e *api.Endpoint) string {
+// login is the command line that logs in there.
+func login(e *api.Endpoint) string {
 	if e == nil {
 		return ""
 	}
-	return fmt.Sprintf("%s:%d", e.Host, e.Port)
+	return fmt.Sprintf("ssh -p %d %s@%s", e.Port, cmp.Or(e.User, "USER"), e.Host)
 }
 
 func number(n *int) string {

@@ -73,3 +73,15 @@ func TestCount(t *testing.T) {
 		}
 	})
 }
+
+func TestLogin(t *testing.T) {
+	for want, e := range map[string]*api.Endpoint{
+		"":                                nil,
+		"ssh -p 33002 ciao@198.51.100.60": {Host: "198.51.100.60", Port: 33002, User: "ciao"},
+		"ssh -p 33002 USER@198.51.100.60": {Host: "198.51.100.60", Port: 33002},
+	} {
+		if got := login(e); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

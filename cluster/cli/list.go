@@ -20,6 +20,7 @@ func (s *session) list() *cobra.Command {
 		listOf(s, workloads, "the tenant's and the public workloads", workloadList, (*client.Client).Workloads, byName(func(w api.Workload) string { return w.Name })),
 		listOf(s, images, "the tenant's and the public images", imageList, (*client.Client).Images, byName(func(i api.Image) string { return i.Name })),
 		listOf(s, volumes, "the tenant's volumes", volumeList, (*client.Client).Volumes, byName(func(v api.Volume) string { return v.Name })),
+		listOf(s, sshKeys, "the tenant's SSH keys", sshKeyList, (*client.Client).SSHKeys, byName(func(k api.SSHKey) string { return k.Name })),
 		s.listNodes(),
 		listOf(s, tenants, "the tenants that you may act for", tenantColumns, (*client.Client).Tenants, byName(func(t api.Tenant) string { return t.Name })),
 		listOf(s, cncis, "the CNCIs of the tenant's subnets", cnciColumns, (*client.Client).CNCIs, byName(func(c api.CNCI) string { return c.Tenant })),

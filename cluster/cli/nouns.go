@@ -42,6 +42,10 @@ var (
 		items, err := c.Volumes(ctx)
 		return namesOf(items, func(v api.Volume) string { return cmp.Or(v.Name, v.ID) }), err
 	}}
+	sshKeys = noun{"ssh-keys", "NAME", false, func(ctx context.Context, c *client.Client) ([]string, error) {
+		items, err := c.SSHKeys(ctx)
+		return namesOf(items, func(k api.SSHKey) string { return k.Name }), err
+	}}
 	nodes = noun{"nodes", "NODE", true, func(ctx context.Context, c *client.Client) ([]string, error) {
 		items, err := c.Nodes(ctx, "")
 		return namesOf(items, func(n api.Node) string { return n.Hostname }), err

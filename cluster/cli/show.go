@@ -15,6 +15,7 @@ func (s *session) show() *cobra.Command {
 		showOf(s, workloads, workloadColumns, (*client.Client).Workload),
 		showOf(s, images, imageColumns, (*client.Client).Image),
 		showOf(s, volumes, volumeColumns, (*client.Client).Volume),
+		showOf(s, sshKeys, sshKeyColumns, (*client.Client).SSHKey),
 		showOf(s, nodes, nodeColumns, (*client.Client).Node),
 		showOf(s, tenants, tenantColumns, (*client.Client).Tenant),
 		showOf(s, pools, poolColumns, (*client.Client).Pool),

@@ -79,7 +79,11 @@ func (c *Controller) reserve(tx store.Tx, tenantID string, request InstanceReque
 		return cluster.Batch{}, fmt.Errorf("workload %q: %w: tenant %s may not run privileged instances; an operator can allow it",
 			workload.Name, cluster.ErrPermission, tenant.Name)
 	}
-	if workload.Spec, err = withKeys(workload, request.SSHKeys); err != nil {
+	keys, err := keysFor(tx, tenantID, request)
+	if err != nil {
+		return cluster.Batch{}, err
+	}
+	if workload.Spec, err = withKeys(workload, keys); err != nil {
 		return cluster.Batch{}, err
 	}
 	usage, err := usages.Get(tx, tenantID)
@@ -116,6 +120,9 @@ func withKeys(workload cluster.Workload, keys []string) (cluster.WorkloadSpec, e
 		return spec, fmt.Errorf("workload %q: %w: SSH keys are for virtual machines, and it makes instances of kind %s", workload.Name, cluster.ErrInvalid, spec.Kind)
 	}
 	spec.SSHKeys = slices.Concat(spec.SSHKeys, keys)
+	if len(spec.SSHKeys) > cluster.MaxSSHKeys {
+		return spec, fmt.Errorf("workload %q: %w: with its own SSH keys there are %d, and a virtual machine has at most %d", workload.Name, cluster.ErrInvalid, len(spec.SSHKeys), cluster.MaxSSHKeys)
+	}
 	return spec, nil
 }
 

@@ -50,7 +50,7 @@ func makeStore(t *testing.T) {
 		<-w.done
 		w.create(2, "later") // stays a batch: nobody unfolds it
 		if _, err := w.db.Update(w.ctx, func(tx store.Tx) error {
-			return errors.Join(putSamples(tx, w.tenant.ID), volumes.Put(tx, madeVolumeRow(w.tenant.ID)))
+			return errors.Join(putSamples(tx, w.tenant.ID), volumes.Put(tx, madeVolumeRow(w.tenant.ID)), sshKeys.Put(tx, keptKeyRow(w.tenant.ID)))
 		}); err != nil {
 			t.Fatal(err)
 		}
@@ -86,6 +86,13 @@ func activeImage(tenant string) cluster.Image {
 	return cluster.Image{
 		ID: "55555555-5555-4555-8555-555555555555", Name: "root", Tenant: tenant, Visibility: cluster.Private, State: cluster.ImageActive,
 		Format: cluster.FormatQcow2, Bytes: 1 << 20, DiskBytes: 1 << 30, Digest: "sha256:" + strings.Repeat("0", 64), Created: time.Now().UTC(),
+	}
+}
+
+func keptKeyRow(tenant string) cluster.SSHKey {
+	return cluster.SSHKey{
+		ID: "88888888-8888-4888-8888-888888888888", Name: "laptop", Tenant: tenant, Key: publicKey + " me@home",
+		Fingerprint: "SHA256:" + strings.Repeat("0", 43), Created: time.Now().UTC(),
 	}
 }
 
@@ -184,6 +191,7 @@ func checkStored(t *testing.T, r store.Reader, rows map[string][]byte) {
 	take(read, r, events, func(v cluster.Event) string { return v.ID })
 	take(read, r, ownRanges, func(v rangeRow) string { return v.Name })
 	take(read, r, images, func(v cluster.Image) string { return v.ID })
+	take(read, r, sshKeys, func(v cluster.SSHKey) string { return v.ID })
 	take(read, r, volumes, func(v cluster.Volume) string { return v.ID })
 	take(read, r, pools, func(v cluster.Pool) string { return v.ID })
 	take(read, r, externalIPs, func(v cluster.ExternalIP) string { return v.Address.String() })

@@ -55,12 +55,14 @@ type WorkloadRequest struct {
 
 // InstanceRequest asks for instances of one workload.
 type InstanceRequest struct {
-	Workload string             // name or id; a tenant's own goes before a public one of the same name
-	Count    int                // 0 is 1
-	Name     string             // of the one, or the stem of name-1 to name-Count; empty is made up
-	Labels   map[string]string  // at most 64, keys of 1 to 63 and values of up to 255 bytes
-	SSHKeys  []string           // of virtual machines, in addition to the workload's
-	Volumes  []VolumeAttachment // existing ones of the one instance, beside those of the workload
+	Workload string            // name or id; a tenant's own goes before a public one of the same name
+	Count    int               // 0 is 1
+	Name     string            // of the one, or the stem of name-1 to name-Count; empty is made up
+	Labels   map[string]string // at most 64, keys of 1 to 63 and values of up to 255 bytes
+	SSHKeys  []string          // of virtual machines, in addition to the workload's
+
+	SSHKeyNames []string           // names or ids of keys that the tenant keeps, for the same
+	Volumes     []VolumeAttachment // existing ones of the one instance, beside those of the workload
 }
 
 // InstanceFilter chooses instances; empty fields choose all.

@@ -57,6 +57,10 @@ var (
 	images = store.NewTable("images", func(i cluster.Image) string { return i.ID },
 		store.Index[cluster.Image]{Name: byTenant, Keys: func(i cluster.Image) []string { return []string{ownerKey(i.Tenant)} }})
 
+	sshKeys = store.NewTable("ssh-keys", func(k cluster.SSHKey) string { return k.ID },
+		store.Index[cluster.SSHKey]{Name: byTenant, Keys: func(k cluster.SSHKey) []string { return []string{k.Tenant} }},
+		store.Index[cluster.SSHKey]{Name: byName, Keys: func(k cluster.SSHKey) []string { return []string{k.Name} }})
+
 	volumes = store.NewTable("volumes", func(v cluster.Volume) string { return v.ID },
 		store.Index[cluster.Volume]{Name: byTenant, Keys: func(v cluster.Volume) []string { return []string{v.Tenant} }},
 		store.Index[cluster.Volume]{Name: byNode, Keys: func(v cluster.Volume) []string { return known(v.Node) }},
@@ -99,7 +103,7 @@ var (
 // Schema is what a store for a controller must be opened with.
 func Schema() store.Schema {
 	return store.Schema{Tables: []store.AnyTable{
-		tenants, usages, claims, workloads, instances, batches, subnets, nodes, events, restorations, images, pools, externalIPs, ownRanges, volumes,
+		tenants, usages, claims, workloads, instances, batches, subnets, nodes, events, restorations, images, pools, externalIPs, ownRanges, volumes, sshKeys,
 	}}
 }
 

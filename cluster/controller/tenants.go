@@ -155,7 +155,7 @@ func (c *Controller) changeTenant(ctx context.Context, ref string, match store.R
 // workloadsPerTransaction leaves room for each workload's claim.
 const workloadsPerTransaction = 50
 
-// DeleteTenant removes a tenant that has neither instances nor volumes nor external IPs (else ErrConflict), with its workloads and images. Its subnets and CNCIs follow.
+// DeleteTenant removes a tenant that has neither instances nor volumes nor external IPs (else ErrConflict), with its workloads, images and SSH keys. Its subnets and CNCIs follow.
 func (c *Controller) DeleteTenant(ctx context.Context, ref string) error {
 	for {
 		more := false
@@ -210,6 +210,15 @@ func deleteTenant(tx store.Tx, tenant cluster.Tenant) (more bool, err error) {
 			return true, nil
 		}
 		if err := removeImage(tx, image); err != nil {
+			return false, err
+		}
+		removed++
+	}
+	for key := range sshKeys.By(tx, byTenant, tenant.ID) {
+		if removed == workloadsPerTransaction {
+			return true, nil
+		}
+		if err := sshKeys.Delete(tx, key.ID); err != nil {
 			return false, err
 		}
 		removed++
