@@ -129,14 +129,18 @@ func (o ordinary) List(ctx context.Context) ([]driver.Status, error) {
 
 func TestConformance(t *testing.T) {
 	drivertest.Run(t, func(t *testing.T) drivertest.Harness {
-		config := settings(t)
+		config, deaf := settings(t), filepath.Join(t.TempDir(), "deaf")
 		return drivertest.Harness{
 			Driver:   ordinary{open(t, config)},
 			Reopen:   func(t *testing.T) driver.Driver { return ordinary{open(t, config)} },
 			Instance: func(*testing.T) driver.Instance { return instance() },
 			Port:     func(*testing.T, driver.Instance) {},
 			Exit:     func(code int) []string { return []string{"sh", "-c", "exit " + strconv.Itoa(code)} },
-			Stubborn: []string{"sh", "-c", "trap '' TERM; while :; do sleep 1; done"},
+			Stubborn: []string{"sh", "-c", "trap '' TERM; : >'" + deaf + "'; while :; do sleep 1; done"},
+			Deaf: func(*testing.T, driver.Instance) bool {
+				_, err := os.Stat(deaf)
+				return err == nil
+			},
 			Interrupt: func(t *testing.T) {
 				for _, pids := range processes(t, config.Instances) {
 					for _, pid := range pids {

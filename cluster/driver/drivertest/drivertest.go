@@ -39,6 +39,10 @@ type Harness struct {
 	// Stubborn is a command that runs on when it is asked to stop.
 	Stubborn []string
 
+	// Deaf tells whether an instance with the command Stubborn has come so far that it runs on; nil where it does from its first
+	// instruction. A shell that has not set its trap yet ends as any other program.
+	Deaf func(t *testing.T, instance driver.Instance) bool
+
 	// ExitImage and StubbornImage are for carriers that run no commands, instead of Exit and Stubborn: images of instances that
 	// end by themselves with code 0, and that run on when they are asked to stop.
 	ExitImage, StubbornImage string

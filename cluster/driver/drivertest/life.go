@@ -84,6 +84,9 @@ func stubborn(s *suite) {
 	}
 	s.create(instance)
 	s.start(instance)
+	if s.Deaf != nil {
+		s.eventually("that it does not hear", func() bool { return s.Deaf(s.T, instance) })
+	}
 	begun := time.Now()
 	if err := s.Driver.Stop(s.ctx, instance.ID, time.Second); err != nil {
 		s.Fatalf("stop: %v", err)

@@ -132,7 +132,8 @@ func TestConformance(t *testing.T) {
 			Instance:  func(t *testing.T) driver.Instance { return n.instance(t, "/bin/sh", "-c", untilStopped) },
 			Port:      func(t *testing.T, instance driver.Instance) { n.port(t, instance) },
 			Exit:      func(code int) []string { return []string{"/bin/sh", "-c", fmt.Sprintf("exit %d", code)} },
-			Stubborn:  []string{"/bin/sh", "-c", "trap '' TERM; while :; do sleep 1; done"},
+			Stubborn:  []string{"/bin/sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 1; done"},
+			Deaf:      func(t *testing.T, instance driver.Instance) bool { return n.said(t, instance.ID) == "deaf\n" },
 			Shell:     true,
 			Interrupt: func(t *testing.T) { n.killShims(t) },
 		}
