@@ -16,6 +16,9 @@ const (
 	LabelSubnet     = "ciao.subnet"
 )
 
+// LabelUploaded of an image that was imported from an uploaded archive, and so of its containers, is the reference that it was imported by.
+const LabelUploaded = "ciao.uploaded"
+
 // Name is the name of an instance's container on a node. It has the node in it, for an instance may go elsewhere while what is left of it
 // on a lost node is still there, and several nodes may share one engine.
 func Name(node, instance string) string { return "ciao-" + instance + "-" + node[:min(8, len(node))] }

@@ -47,8 +47,12 @@ func (d *Driver) load(uploaded driver.Image, reference string, tell func(string)
 	return d.loadArchive(ctx, file, reference)
 }
 
+// importTar labels the image: nodes that share an engine may import one content at the same time, which makes as many images. The last
+// one gets the name, and the others are found by the label.
 func (d *Driver) importTar(ctx context.Context, file io.Reader, reference string) error {
-	answer, err := d.engine.ImageImport(ctx, image.ImportSource{Source: file, SourceName: "-"}, reference, image.ImportOptions{})
+	answer, err := d.engine.ImageImport(ctx, image.ImportSource{Source: file, SourceName: "-"}, reference, image.ImportOptions{
+		Changes: []string{"LABEL " + LabelUploaded + "=" + reference},
+	})
 	if err == nil {
 		defer answer.Close()
 		err = readPull(answer, func(string) {})
@@ -134,16 +138,45 @@ func unusable(err error) error {
 
 // drop removes an image, if it is of the cluster's own, from the engine unless a container uses it; the node's own files have its content still.
 func (d *Driver) drop(ctx context.Context, reference string) error {
-	if !strings.HasPrefix(reference, d.repository()+":") && !strings.HasPrefix(reference, d.keptRepository()+":") {
+	if !d.ownReference(reference) {
 		return nil
 	}
+	if err := d.removeImage(ctx, reference); err != nil {
+		return err
+	}
+	return d.dropUnnamed(ctx, LabelUploaded+"="+reference)
+}
+
+// ownReference says whether only this cluster gives images this name.
+func (d *Driver) ownReference(reference string) bool {
+	return strings.HasPrefix(reference, d.repository()+":") || strings.HasPrefix(reference, d.keptRepository()+":")
+}
+
+func (d *Driver) removeImage(ctx context.Context, which string) error {
 	ctx, cancel := context.WithTimeout(ctx, slowCall)
 	defer cancel()
-	_, err := d.engine.ImageRemove(ctx, reference, image.RemoveOptions{PruneChildren: true})
+	_, err := d.engine.ImageRemove(ctx, which, image.RemoveOptions{PruneChildren: true})
 	if cerrdefs.IsConflict(err) || cerrdefs.IsNotFound(err) {
 		return nil
 	}
 	return classify("remove an uploaded image from the engine", err)
+}
+
+// dropUnnamed removes the uploaded images with a label that have lost their name to another import of the same content.
+func (d *Driver) dropUnnamed(ctx context.Context, label string) error {
+	found, err := d.engine.ImageList(ctx, image.ListOptions{Filters: filters.NewArgs(filters.Arg("dangling", "true"), filters.Arg("label", label))})
+	if err != nil {
+		return classify("list the cluster's own images", err)
+	}
+	for _, one := range found {
+		if !d.ownReference(one.Labels[LabelUploaded]) {
+			continue
+		}
+		if err := d.removeImage(ctx, one.ID); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // dropAll removes all images of the cluster's own that no container uses, whoever gave them to the engine.
@@ -156,10 +189,10 @@ func (d *Driver) dropAll(ctx context.Context) error {
 	}
 	for _, one := range found {
 		for _, reference := range one.RepoTags {
-			if err := d.drop(ctx, reference); err != nil {
+			if err := d.removeImage(ctx, reference); err != nil {
 				return err
 			}
 		}
 	}
-	return nil
+	return d.dropUnnamed(ctx, LabelUploaded)
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	cerrdefs "github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/image"
 
 	"github.com/ciaocloud/ciao/cluster"
@@ -127,6 +128,59 @@ func TestUploadedImagesRun(t *testing.T) {
 				t.Errorf("without containers, the engine has %v", left)
 			}
 		})
+	}
+}
+
+// TestUploadedImageImportedTwice: two nodes that share the engine import one content, of which the engine makes two images with one name.
+// Neither is left when the containers are gone.
+func TestUploadedImageImportedTwice(t *testing.T) {
+	require.Docker(t)
+	require.Root(t)
+	n := newNode(t, "")
+	label := filters.NewArgs(filters.Arg("label", container.LabelUploaded))
+	before, err := n.engine.ImageList(t.Context(), image.ListOptions{Filters: label})
+	if err != nil {
+		t.Fatal(err)
+	}
+	content := uploaded(t, cluster.FormatTar, exported(t, n))
+	var instances []driver.Instance
+	for range 2 {
+		instance := n.instance(t, untilStopped)
+		instance.Spec.Image, instance.Image = "mine", content
+		n.run(t, instance)
+		instances = append(instances, instance)
+		for _, reference := range n.images(t) { // the other node has not seen it yet
+			if len(instances) == 1 {
+				n.untag(t, reference)
+			}
+		}
+	}
+	for _, instance := range instances {
+		if err := n.driver.Delete(t.Context(), instance.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	left, err := n.engine.ImageList(t.Context(), image.ListOptions{Filters: label})
+	if err != nil || len(left) != len(before) {
+		t.Errorf("%d images are left, %v", len(left)-len(before), err)
+	}
+}
+
+// untag has another import take an image's name.
+func (n *node) untag(t *testing.T, reference string) {
+	t.Helper()
+	var empty bytes.Buffer
+	if err := tar.NewWriter(&empty).Close(); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := n.engine.ImageImport(t.Context(), image.ImportSource{Source: &empty, SourceName: "-"}, reference, image.ImportOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.Copy(io.Discard, answer)
+	answer.Close()
+	if _, err := n.engine.ImageRemove(t.Context(), reference, image.RemoveOptions{}); err != nil {
+		t.Fatal(err)
 	}
 }
 
