@@ -8,11 +8,14 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 )
 
-// processes are the command lines of all processes but: kernel threads, which have none; those that have ended and wait for their
-// parent; this test and what started it or was started by it, for it is not what is looked at; and what the engine starts for a moment.
+// processes are the command lines of the processes that a cluster could leave behind or end: its own, its carriers' and its engine's. Left
+// out are: those that have ended and wait for their parent; this test and what started it or was started by it, for it is not what is
+// looked at; and all others, for people and their services use the machine meanwhile. (A tenant's process is in the section of control
+// groups, whatever it is called, and a container in that of the engine.)
 func processes(context.Context) ([]string, error) {
 	all, err := Processes()
 	if err != nil {
@@ -21,7 +24,7 @@ func processes(context.Context) ([]string, error) {
 	mine := family(all, os.Getpid())
 	var told []string
 	for _, p := range all {
-		if !mine[p.PID] && !p.momentary() {
+		if !mine[p.PID] && p.judged() {
 			p.Args[0] = filepath.Base(p.Args[0]) // by which path it was started means nothing
 			told = append(told, p.Command())
 		}
@@ -29,19 +32,15 @@ func processes(context.Context) ([]string, error) {
 	return told, nil
 }
 
-// momentary says whether a process comes and goes by itself.
-func (p Process) momentary() bool {
+// judged says whether a process is of a program that a cluster is made of, that it starts, or on which it runs.
+func (p Process) judged() bool {
 	if len(p.Args) == 0 {
-		return true
+		return false
 	}
-	switch filepath.Base(p.Args[0]) {
-	case "docker-untar", "docker-tar", "docker-applyLayer", "libnetwork-setkey", "set-ipv6", "runc", "docker-runc", // of dockerd, a moment each
-		"sleep",                           // in the loop of some script that was there before
-		"containerd", "docker-containerd", // dockerd starts it when it is first needed
-		"systemd-udevd", "(udev-worker)", "systemd-hostnamed", "systemd-timedated", "(sd-pam)", "sshd", "sshd-session": // started by requests
-		return true
-	}
-	return false
+	name := filepath.Base(p.Args[0])
+	return slices.ContainsFunc([]string{
+		"ciao", "singlevm", "bat", "ccloudvm", "qemu-", "dnsmasq", "setpriv", "mmdebstrap", "dockerd", "docker-proxy", "containerd-shim",
+	}, func(program string) bool { return strings.HasPrefix(name, program) })
 }
 
 // family is a process with its ancestors and descendants.
