@@ -196,12 +196,12 @@ func (p Prober) trial(ctx context.Context, a Accelerator, limit time.Duration) (
 		return "", false, err
 	}
 	defer kernel.Close()
-	defer os.Remove(kernel.Name())
-	_, err = kernel.Write(trialGuest())
-	if err := errors.Join(err, kernel.Chmod(0o644)); err != nil {
+	err = os.Remove(kernel.Name()) // at once: nothing is left of a trial that is killed
+	_, failed := kernel.Write(trialGuest())
+	if err := errors.Join(err, failed, kernel.Chmod(0o644)); err != nil {
 		return "", false, err
 	}
-	// By its descriptor: another user may not get to the directory.
+	// By its descriptor: it has no name, and another user may not get to the directory.
 	machine := Machine{Name: "trial", Accelerator: a, VCPUs: 1, MemoryMiB: 64, Boot: Boot{Kernel: "/proc/self/fd/3"}}
 	args, err := machine.Args()
 	if err != nil {
