@@ -2,11 +2,11 @@ package ssntp
 
 import (
 	"bytes"
-	"container/list"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 )
@@ -17,11 +17,17 @@ var (
 )
 
 // serve takes a connection from the gate to its end.
-func (s *Server) serve(ctx context.Context, l *link, slot *list.Element) {
-	p, err := s.welcome(ctx, l)
-	s.gate.leave(slot)
+func (s *Server) serve(ctx context.Context, l *link, v *visit) {
+	p, err := s.letIn(ctx, l, v)
 	if p == nil {
-		s.log.Warn("refused a connection", "remote", l.raw.RemoteAddr().String(), "peer", l.peer, "error", err)
+		if l.closed() { // by the gate, which knows why
+			err = l.cause
+		}
+		level := slog.LevelWarn
+		if errors.Is(err, errHungUp) { // thousands may, and dial again
+			level = slog.LevelDebug
+		}
+		s.log.Log(ctx, level, "refused a connection", "remote", l.raw.RemoteAddr().String(), "peer", l.peer, "error", err)
 		l.refuse(err)
 		return
 	}
@@ -35,10 +41,25 @@ func (s *Server) serve(ctx context.Context, l *link, slot *list.Element) {
 	s.lost(p, l, err)
 }
 
-// welcome does the handshake: TLS, hello, routing table, welcome. With an error
-// and a peer the connection broke after it was given to the peer's session.
+// letIn takes a connection through the gate. With an error and a peer it broke
+// after it was given to the peer's session.
+func (s *Server) letIn(ctx context.Context, l *link, v *visit) (*peer, error) {
+	defer s.gate.leave(v)
+	if err := v.await(); err != nil {
+		return nil, err
+	}
+	l.raw.visit = v
+	p, err := s.welcome(ctx, l)
+	l.raw.visit = nil
+	if p != nil && err == nil {
+		s.gate.passed(v)
+	}
+	return p, err
+}
+
+// welcome does the handshake: TLS, hello, routing table, welcome.
 func (s *Server) welcome(ctx context.Context, l *link) (*peer, error) {
-	if err := l.raw.SetDeadline(time.Now().Add(s.limits.Handshake)); err != nil {
+	if err := l.raw.SetWriteDeadline(time.Now().Add(s.limits.Handshake)); err != nil {
 		return nil, err
 	}
 	hi, err := s.readHello(ctx, l)
@@ -152,7 +173,32 @@ func (s *Server) lost(p *peer, l *link, cause error) {
 		s.end(p, cause, 0)
 		return
 	}
-	if !p.awaitReturn(returned, s.limits.Resume) {
+	if !s.awaitReturn(p, returned) {
 		s.end(p, fmt.Errorf("not back within %v: %w", s.limits.Resume, cause), 0)
+	}
+}
+
+// crowdPatience is how many times as long a session may wait for its next
+// connection at most, since others wait at the gate.
+const crowdPatience = 8
+
+// awaitReturn waits for a lost connection to come back. It is false when
+// Limits.Resume has passed, in which nobody had to wait at the gate: the one who
+// is missed could be among them.
+func (s *Server) awaitReturn(p *peer, returned <-chan struct{}) bool {
+	lost := time.Now()
+	last := lost.Add(crowdPatience * s.limits.Resume)
+	for due := lost.Add(s.limits.Resume); ; {
+		if p.awaitReturn(returned, time.Until(due)) {
+			return true
+		}
+		next := s.gate.crowded().Add(s.limits.Resume)
+		if next.After(last) {
+			next = last
+		}
+		if !next.After(due) {
+			return false
+		}
+		due = next
 	}
 }

@@ -200,7 +200,7 @@ func TestSilentHandshake(t *testing.T) {
 	}
 }
 
-// TestManySilentPeersKeepNobodyOut: the oldest handshake makes room.
+// TestManySilentPeersKeepNobodyOut: a handshake begins when the client has spoken.
 func TestManySilentPeersKeepNobodyOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hub := ssntptest.NewHub(t, func(c *ssntp.ServerConfig) { c.Limits.Handshakes = 4 })

@@ -16,14 +16,15 @@ type backoff struct {
 
 func (b *backoff) connected() { b.since = time.Now() }
 
-// pause waits; half of the time is random, so that nodes do not come in waves.
+// pause waits, any time up to one that doubles: thousands that have lost their
+// connections together come spread over all of it.
 func (b *backoff) pause(ctx context.Context) {
 	if !b.since.IsZero() && time.Since(b.since) >= b.limits.RetryMax {
 		b.wait = 0
 	}
 	b.since = time.Time{}
 	b.wait = min(max(2*b.wait, b.limits.RetryMin), b.limits.RetryMax)
-	timer := time.NewTimer(b.wait/2 + time.Duration(rand.Int64N(int64(b.wait/2)+1)))
+	timer := time.NewTimer(time.Duration(rand.Int64N(int64(b.wait) + 1)))
 	defer timer.Stop()
 	select {
 	case <-timer.C:

@@ -60,7 +60,7 @@ func (e *endpoint) pushUnlock(f Frame, droppable bool) error {
 func (e *endpoint) pushWait(ctx context.Context, f Frame) error {
 	for {
 		e.mu.Lock()
-		if e.closed != nil || !e.session.full(f) {
+		if e.closed != nil || !e.session.full(&f) {
 			return e.pushUnlock(f, false)
 		}
 		if e.space == nil {

@@ -4,7 +4,6 @@ import (
 	"net"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"syscall"
 )
 
@@ -13,7 +12,7 @@ import (
 // flush nothing goes out but what tryFlush could send without waiting.
 type gatherer struct {
 	net.Conn
-	heard  atomic.Bool     // something was read
+	visit  *visit          // in the handshake of a server, else nil
 	direct syscall.RawConn // nil when the connection has none
 	mu     sync.Mutex      // TLS may write an answer of its own from the reader
 	buffer *[]byte         // nil when not gathering
@@ -52,18 +51,20 @@ func (g *gatherer) gather() {
 
 // Read implements [net.Conn].
 func (g *gatherer) Read(b []byte) (int, error) {
-	n, err := g.Conn.Read(b)
-	if n > 0 && !g.heard.Load() {
-		g.heard.Store(true)
+	if g.visit != nil {
+		return g.visit.read(g.Conn, b)
 	}
-	return n, err
+	return g.Conn.Read(b)
 }
 
 // Write implements [net.Conn].
 func (g *gatherer) Write(b []byte) (int, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.buffer == nil {
+	switch {
+	case g.visit != nil:
+		return g.visit.write(g.Conn, b)
+	case g.buffer == nil:
 		return g.Conn.Write(b)
 	}
 	*g.buffer = append(*g.buffer, b...)

@@ -2,6 +2,7 @@ package ssntp
 
 import (
 	"fmt"
+	"runtime"
 	"time"
 )
 
@@ -13,9 +14,10 @@ type Limits struct {
 	QueueBytes   int // payload bytes queued for one destination; default 16 MiB
 	WindowFrames int // frames a neighbour may send ahead of our handler; default 2048
 	WindowBytes  int // payload bytes it may send ahead; default 4 MiB
-	Handshakes   int // connections in handshake at once (server); default 256
+	Waiting      int // connections that wait for their handshake (server), each with a goroutine and 2 KiB; default 8192
+	Handshakes   int // connections in handshake at once (server); default 16 for each processor
 
-	Handshake time.Duration // from accept or dial to the end of the handshake; default 5 s
+	Handshake time.Duration // how long a handshake may wait for the other side, in all; default 5 s
 	Heartbeat time.Duration // a sign of life at least this often; the server's counts for both; default 2 s
 	Silence   time.Duration // a peer silent for so long is dead, a write that takes longer fails; default 5 s
 	Resume    time.Duration // how long a server keeps the session of a lost connection; default 5 s
@@ -61,7 +63,8 @@ func (l Limits) withDefaults() Limits {
 	number(&l.QueueBytes, 16<<20)
 	number(&l.WindowFrames, 2048)
 	number(&l.WindowBytes, 4<<20)
-	number(&l.Handshakes, 256)
+	number(&l.Waiting, 8192)
+	number(&l.Handshakes, 16*runtime.GOMAXPROCS(0))
 	duration(&l.Handshake, 5*time.Second)
 	duration(&l.Heartbeat, 2*time.Second)
 	duration(&l.Silence, 5*time.Second)
@@ -75,7 +78,7 @@ func (l Limits) withDefaults() Limits {
 }
 
 func (l Limits) validate() error {
-	for _, n := range []int{l.Payload, l.QueueFrames, l.QueueBytes, l.WindowFrames, l.WindowBytes, l.Handshakes} {
+	for _, n := range []int{l.Payload, l.QueueFrames, l.QueueBytes, l.WindowFrames, l.WindowBytes, l.Waiting, l.Handshakes} {
 		if n < 0 {
 			return fmt.Errorf("ssntp: a limit is %d: use a positive number, or 0 for the default", n)
 		}

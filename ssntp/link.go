@@ -26,8 +26,9 @@ type link struct {
 
 	lastRead atomic.Int64 // nanoseconds since opened, so that clock steps do no harm
 	opened   time.Time
-	looks    int   // of the writer, at the same lastRead
-	seen     int64 // lastRead when the writer looked last
+	looked   time.Duration // since opened, when the writer looked last
+	seen     time.Duration // lastRead at that time
+	listened time.Duration // since seen, as far as this process did
 
 	turn        sync.Mutex // of writing, the handshake's until the pump works; whoever has it owns the next four
 	deadlineSet time.Time
@@ -93,19 +94,21 @@ func (l *link) secured(conn *tls.Conn, own *x509.Certificate) error {
 
 func (l *link) alive() { l.lastRead.Store(int64(time.Since(l.opened))) }
 
-// check finds the connection dead, or at its end. The writer calls it at every
-// half heartbeat that it sees. A peer is not silent because this process could
-// not listen: one that was stopped, or had no processor, sees one half heartbeat
-// when it goes on, however long it was away.
-func (l *link) check() error {
+// check finds the connection dead, or at its end. The writer calls it for every
+// half heartbeat that it sees, which was due at a time. A peer is not silent
+// because this process could not listen: of the time between two looks that was
+// longer than it should have been, stopped or without a processor, only the usual
+// length counts; and as late as this look is, the reader may be.
+func (l *link) check(due time.Time) error {
 	now := time.Now()
-	read := l.lastRead.Load()
-	if l.looks++; read != l.seen {
-		l.looks, l.seen = 0, read
+	at, read := now.Sub(l.opened), time.Duration(l.lastRead.Load())
+	if read != l.seen {
+		l.seen, l.listened = read, 0
 	}
-	silent := now.Sub(l.opened) - time.Duration(read)
-	if silent > l.silence && l.looks >= int(l.silence/(l.heartbeat/2))-1 {
-		return fmt.Errorf("%w for %v", ErrSilent, silent.Round(time.Millisecond))
+	l.listened += min(at-l.looked, at-read, l.heartbeat/2)
+	l.looked = at
+	if l.listened-max(now.Sub(due), 0) > l.silence {
+		return fmt.Errorf("%w for %v", ErrSilent, (at - read).Round(time.Millisecond))
 	}
 	if !now.Round(0).Before(l.expires) {
 		return fmt.Errorf("%w at %v: issue a new one", ErrExpired, l.expires.Format(time.RFC3339))

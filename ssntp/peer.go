@@ -130,9 +130,15 @@ func (p *peer) awaitReturn(returned <-chan struct{}, limit time.Duration) bool {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return false
 	case <-returned:
+		return true
 	case <-p.ended:
+		return true
 	}
-	return true
+	select { // this process may have been late
+	case <-returned:
+		return true
+	default:
+		return false
+	}
 }

@@ -29,6 +29,7 @@ func (e *endpoint) write(l *link) error {
 	// Half the interval, so that a gap never exceeds it.
 	tick := time.NewTicker(l.heartbeat / 2)
 	defer tick.Stop()
+	l.looked = time.Since(l.opened)
 	l.turn.Unlock()
 	beat := false
 	for {
@@ -47,8 +48,8 @@ func (e *endpoint) write(l *link) error {
 		}
 		select {
 		case <-l.wake:
-		case <-tick.C:
-			if err := l.check(); err != nil {
+		case due := <-tick.C:
+			if err := l.check(due); err != nil {
 				l.refuse(err)
 				return err
 			}
@@ -175,22 +176,27 @@ func (e *endpoint) read(l *link, reader int) {
 
 func (e *endpoint) takeAll(l *link, reader int) error {
 	var b *batch
+	var first Frame
 	for {
-		var f Frame
-		h, err := l.decoder.next(&f)
+		f := &first
+		if b != nil {
+			f = &b.items[b.count].frame
+		}
+		h, err := l.decoder.next(f)
 		if err != nil {
 			return err
 		}
-		if b == nil && f.Operand == heartbeat && !l.decoder.ready() {
-			if err := e.hear(l, h.ack); err != nil {
-				return err
-			}
-			continue
-		}
 		if b == nil {
+			if f.Operand == heartbeat && !l.decoder.ready() {
+				if err := e.hear(l, h.ack); err != nil {
+					return err
+				}
+				continue
+			}
 			b = newBatch()
+			b.items[0].frame = first
+			first = Frame{} // the payload belongs to the batch
 		}
-		b.items[b.count].frame = f
 		b.count++
 		b.ack = max(b.ack, h.ack)
 		if b.count < batchSize && l.decoder.ready() {

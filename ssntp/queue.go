@@ -10,12 +10,13 @@ type queue struct {
 
 func (q *queue) at(i int) *Frame { return &q.ring[(q.first+i)&(len(q.ring)-1)] }
 
-func (q *queue) push(f Frame) {
+// next is the place of one more frame.
+func (q *queue) next() *Frame {
 	if q.count == len(q.ring) {
 		q.grow()
 	}
-	*q.at(q.count) = f
 	q.count++
+	return q.at(q.count - 1)
 }
 
 func (q *queue) grow() {

@@ -145,8 +145,8 @@ func (s *Server) acceptAll(ctx context.Context, listener net.Listener, connectio
 			continue
 		}
 		l := newLink(conn, &s.limits)
-		slot := s.gate.enter(ctx, l)
-		connections.Go(func() { s.serve(ctx, l, slot) })
+		v := s.gate.enter(ctx, l)
+		connections.Go(func() { s.serve(ctx, l, v) })
 	}
 }
 
@@ -182,6 +182,22 @@ func (s *Server) Send(f Frame) error {
 
 // Peers returns the identities of all sessions, in no order.
 func (s *Server) Peers() []Identity { return s.table.identities() }
+
+// Connected returns the identities of the sessions that have a connection now,
+// in no order.
+func (s *Server) Connected() (connected []Identity) {
+	for _, p := range s.table.all() {
+		p.endpoint.mu.Lock()
+		if p.endpoint.link != nil {
+			connected = append(connected, p.identity)
+		}
+		p.endpoint.mu.Unlock()
+	}
+	return connected
+}
+
+// Handshakes returns what was counted at the gate.
+func (s *Server) Handshakes() Handshakes { return s.gate.counts() }
 
 // Disconnect ends the session of a peer, as after revocation of its
 // certificate. It reports whether there was one, and returns before the owner

@@ -45,37 +45,45 @@ type slot struct {
 	source, destination ID
 }
 
+func slotOf(f *Frame) slot { return slot{f.Operand, f.Source, f.Destination} }
+
 func newSession(self ID, limits *Limits) session {
 	return session{self: self, limits: limits, base: 1, next: 1, top: 1}
 }
 
 // push queues a frame. errQueueFull changes nothing.
 func (s *session) push(f Frame, droppable bool) error {
-	where := slot{f.Operand, f.Source, f.Destination}
-	if droppable {
-		if number, ok := s.waiting[where]; ok && number >= s.top {
-			old := s.queue.at(int(number - s.base))
-			s.bytes += f.size() - old.size()
-			*old = f
-			return nil
-		}
+	if droppable && s.replace(&f) {
+		return nil
 	}
-	if s.full(f) {
+	if s.full(&f) {
 		return errQueueFull
 	}
 	if droppable {
 		if s.waiting == nil {
 			s.waiting = make(map[slot]uint64)
 		}
-		s.waiting[where] = s.base + uint64(s.queue.count)
+		s.waiting[slotOf(&f)] = s.base + uint64(s.queue.count)
 	}
-	s.queue.push(f)
+	*s.queue.next() = f
 	s.bytes += f.size()
 	return nil
 }
 
+// replace puts a frame in the place of one that waits; false when none does.
+func (s *session) replace(f *Frame) bool {
+	number, ok := s.waiting[slotOf(f)]
+	if !ok || number < s.top {
+		return false
+	}
+	old := s.queue.at(int(number - s.base))
+	s.bytes += f.size() - old.size()
+	*old = *f
+	return true
+}
+
 // full says that there is no room for a frame.
-func (s *session) full(f Frame) bool {
+func (s *session) full(f *Frame) bool {
 	return s.queue.count >= s.limits.QueueFrames || s.queue.count > 0 && s.bytes+f.size() > s.limits.QueueBytes
 }
 
@@ -122,8 +130,7 @@ func (s *session) sentFirst(f *Frame) {
 	if len(s.waiting) == 0 {
 		return
 	}
-	where := slot{f.Operand, f.Source, f.Destination}
-	if s.waiting[where] < s.top {
+	if where := slotOf(f); s.waiting[where] < s.top {
 		delete(s.waiting, where)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 // table is the routing table of a hub, and the announcements of its changes in
@@ -15,6 +16,7 @@ type table struct {
 	closed bool
 	byID   map[ID]*peer
 	byRole map[Role]map[*peer]struct{}
+	roles  atomic.Uint32 // those in byRole that anybody has
 
 	news    sync.Mutex
 	changes []change
@@ -59,6 +61,9 @@ func (t *table) identities() []Identity {
 
 // eachOf calls visit for every peer that has one of the roles, once.
 func (t *table) eachOf(roles Role, visit func(*peer)) {
+	if roles &= Role(t.roles.Load()); roles == 0 {
+		return
+	}
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	var done Role
@@ -89,6 +94,7 @@ func (t *table) replace(old, p *peer) bool {
 			t.byRole[role] = make(map[*peer]struct{})
 		}
 		t.byRole[role][p] = struct{}{}
+		t.roles.Or(uint32(role))
 	}
 	t.publish(change{peer: p})
 	return true
@@ -108,7 +114,9 @@ func (t *table) remove(p *peer, reason error) bool {
 func (t *table) dropLocked(p *peer, reason error) {
 	delete(t.byID, p.identity.ID)
 	for role := range p.identity.Roles.Each {
-		delete(t.byRole[role], p)
+		if delete(t.byRole[role], p); len(t.byRole[role]) == 0 {
+			t.roles.And(^uint32(role))
+		}
 	}
 	t.publish(change{peer: p, reason: reason})
 }
