@@ -17,12 +17,14 @@ type Counters struct {
 	Frames     map[string]uint64 // received, by operand
 	Sent       map[string]uint64 // by operand
 	SendErrors uint64
-	Commits    uint64  // of the reconciler
-	CommitBusy float64 // seconds spent in them
-	Reports    uint64  // node reports that changed an instance
-	Retries    uint64  // commands sent again
-	Orphans    uint64  // instances that nodes had and should not have
-	Waiting    int     // instances that are not settled
+	Commits    uint64            // of the reconciler
+	CommitBusy float64           // seconds spent in them
+	Reports    uint64            // node reports that changed an instance
+	Retries    uint64            // commands sent again
+	Repeated   map[string]uint64 // of them, by what they command
+	Questions  uint64            // nodes that were asked what became of starts
+	Orphans    uint64            // instances that nodes had and should not have
+	Waiting    int               // instances that are not settled
 }
 
 type counters struct {
@@ -58,12 +60,22 @@ func (c *counters) sent(o ssntp.Operand, err error) {
 	})
 }
 
+func (c *counters) repeated(a action) {
+	c.count(func(n *Counters) {
+		n.Retries++
+		if n.Repeated == nil {
+			n.Repeated = map[string]uint64{}
+		}
+		n.Repeated[a.String()]++
+	})
+}
+
 // Counters returns a copy of the present values.
 func (c *Controller) Counters() Counters {
 	c.counters.mu.Lock()
 	defer c.counters.mu.Unlock()
 	n := c.counters.n
-	n.Frames, n.Sent = maps.Clone(n.Frames), maps.Clone(n.Sent)
+	n.Frames, n.Sent, n.Repeated = maps.Clone(n.Frames), maps.Clone(n.Sent), maps.Clone(n.Repeated)
 	n.Leading = c.leader.Load() != nil
 	if err := c.store.View(context.Background(), func(r store.Reader) error { n.Waiting = unsettled(r); return nil }); err != nil {
 		c.logger.Debug("cannot count instances", slog.Any("error", err))

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/ssntp"
 )
 
 // action is what an instance needs next.
@@ -18,12 +19,30 @@ const (
 	withdraw               // tell its node to delete all it has of it
 	forget                 // no node holds it: remove it from the store
 	inquire                // ask its node for its inventory
+	question               // the same, because the node has not said for long what became of a start
 	mark                   // record a state or a reason
 	revive                 // start an ended CNCI again
 	replace                // start another one elsewhere that takes over
 	retire                 // its replacement takes over
 	dismiss                // it is not needed: have it deleted
 )
+
+// String is the name of the command.
+func (a action) String() string {
+	switch a {
+	case place:
+		return ssntp.Place.String()
+	case start:
+		return ssntp.Start.String()
+	case stop:
+		return ssntp.Stop.String()
+	case withdraw:
+		return ssntp.Delete.String()
+	case inquire, question:
+		return ssntp.RequestInventory.String()
+	}
+	return fmt.Sprintf("action %d", int(a))
+}
 
 // decision is an action with what it needs.
 type decision struct {
@@ -55,6 +74,8 @@ type command struct {
 	node       string
 	sent       time.Time
 	tries      int
+	heard      time.Time // when its node last said what became of it; zero: it has not
+	lost       bool      // its node has said, when asked later, that it has not got it
 }
 
 // surroundings are what an instance's next step depends on beside itself.
@@ -63,6 +84,8 @@ type surroundings struct {
 	behind   time.Duration // what has been heard in this last time may not be known yet
 	lost     time.Time     // since when its node has not been heard of; zero: it is connected
 	deaf     bool          // its node is known not to be connected: commands would go nowhere
+	asked    time.Time     // when its node was last asked what became of a start
+	asks     int           // how often without an answer
 	leaving  bool          // its node is being evacuated and takes nothing new
 	next     succession    // the one that takes over, if any
 	stays    bool          // no other node will do for it
@@ -94,7 +117,7 @@ func decide(i cluster.Instance, m memory, s surroundings, t Timing, now time.Tim
 	case cluster.Scheduled:
 		return d.scheduled()
 	case cluster.Starting:
-		return d.running(d.start(d.t.Poll))
+		return d.running(d.start())
 	case cluster.Active:
 		return d.running(decision{})
 	case cluster.Stopping:
@@ -170,7 +193,7 @@ func (d decider) pending() decision {
 // scheduled instances have a node and wait for their network, a bounded time. What they wait for is told when that takes longer than an answer.
 func (d decider) scheduled() decision {
 	if d.s.ready || d.i.Desired == cluster.WantStopped || d.m.last.action == start && d.m.last.generation == d.i.Generation {
-		return d.running(d.start(d.t.Answer))
+		return d.running(d.start())
 	}
 	until := d.m.isolated.Add(d.t.Network)
 	if !d.now.Before(until) && d.s.linked {
@@ -187,11 +210,42 @@ func (d decider) scheduled() decision {
 }
 
 // start has the instance's node start it, not before other nodes could say that it is theirs.
-func (d decider) start(interval time.Duration) decision {
-	if d.now.Before(d.s.settling) {
+func (d decider) start() decision {
+	last := d.m.last
+	switch {
+	case d.now.Before(d.s.settling):
 		return decision{wake: d.s.settling}
+	case last.action != start, last.generation != d.i.Generation, last.node != d.i.Node, last.sent.IsZero(), last.lost:
+		return d.command(start, d.t.Answer, "start")
 	}
-	return d.command(start, interval, "start")
+	return d.await(last)
+}
+
+// await is for a start that was sent. Between the controller and a node frames keep their order, and none is lost but with a process, which is
+// told: a node that does not answer has much to do, like all others perhaps, and to send it everything again would add to that. It is asked once
+// for all its instances. What comes first, an inventory with the instance or one without it, is certain.
+func (d decider) await(last command) decision {
+	since, interval := last.sent, d.t.Answer*4/5 // so that what is lost can be sent again when its answer is overdue
+	if d.i.State == cluster.Starting {
+		interval = d.t.Poll
+	}
+	if last.heard.After(since) {
+		since = last.heard
+	}
+	due := since.Add(interval)
+	if again := d.s.asked.Add(d.t.Answer * time.Duration(min(max(d.s.asks-1, 1), 6))); d.s.asks > 0 && again.After(due) {
+		due = again
+	}
+	reason := fmt.Sprintf("node %s has not answered the command to start; it is asked again and again", d.i.Node)
+	switch {
+	case !d.s.linked, d.s.deaf:
+		return decision{}
+	case d.now.Add(-d.s.behind).Before(due):
+		return decision{wake: due}
+	case d.s.asks >= unansweredTries && d.i.State != cluster.Starting && d.i.Reason != reason:
+		return d.mark(d.i.State, reason)
+	}
+	return decision{action: question}
 }
 
 // running is for instances that should be active: next unless it should stop or its node is missing.

@@ -22,6 +22,11 @@ func TestDecide(t *testing.T) {
 	sent := func(a action, before time.Duration, tries int) memory {
 		return memory{waiting: ago(before), isolated: ago(before), last: command{action: a, generation: 3, node: node, sent: ago(before), tries: tries}}
 	}
+	heard := func(m memory, at time.Time) memory { m.last.heard = at; return m }
+	gone := func(m memory) memory { m.last.lost = true; return m }
+	asked := func(at time.Time, asks int) surroundings {
+		return surroundings{linked: true, ready: true, asked: at, asks: asks}
+	}
 	up := surroundings{linked: true}
 	ready := surroundings{linked: true, ready: true}
 	lost := surroundings{linked: true, lost: ago(10 * time.Second), deaf: true}
@@ -61,15 +66,25 @@ func TestDecide(t *testing.T) {
 		{name: "network not ready for long", i: instance(cluster.Scheduled, active, node), m: memory{isolated: ago(6 * time.Second)}, s: surroundings{linked: true, obstacle: "no DHCP"}, action: mark, state: cluster.Scheduled, reason: "no DHCP"},
 		{name: "network never ready", i: instance(cluster.Scheduled, active, node), m: memory{isolated: ago(time.Minute)}, s: surroundings{linked: true, obstacle: "no DHCP"}, action: mark, state: cluster.Failed, reason: "no DHCP"},
 		{name: "network never ready without a link", i: instance(cluster.Scheduled, active, node), m: memory{isolated: ago(time.Minute)}, wake: now},
-		{name: "start sent", i: instance(cluster.Scheduled, active, node), m: sent(start, time.Second, 1), s: ready, wake: in(4 * time.Second)},
-		{name: "start unanswered", i: instance(cluster.Scheduled, active, node), m: sent(start, 5*time.Second, 1), s: ready, action: start},
-		{name: "start whose answer may wait", i: instance(cluster.Scheduled, active, node), m: sent(start, 5*time.Second, 1), s: surroundings{linked: true, ready: true, behind: time.Second}, wake: now},
-		{name: "start unanswered often", i: instance(cluster.Scheduled, active, node), m: sent(start, 15*time.Second, 3), s: ready, action: mark, state: cluster.Scheduled, reason: "has not answered"},
+		{name: "start sent", i: instance(cluster.Scheduled, active, node), m: sent(start, time.Second, 1), s: ready, wake: in(3 * time.Second)},
+		{name: "start unanswered", i: instance(cluster.Scheduled, active, node), m: sent(start, 4*time.Second, 1), s: ready, action: question},
+		{name: "start whose answer may wait", i: instance(cluster.Scheduled, active, node), m: sent(start, 4*time.Second, 1), s: surroundings{linked: true, ready: true, behind: time.Second}, wake: now},
+		{name: "start unanswered, its node asked", i: instance(cluster.Scheduled, active, node), m: sent(start, 7*time.Second, 1), s: asked(ago(3*time.Second), 1), wake: in(2 * time.Second)},
+		{name: "start unanswered, its node asked in vain", i: instance(cluster.Scheduled, active, node), m: sent(start, 9*time.Second, 1), s: asked(ago(5*time.Second), 1), action: question},
+		{name: "start unanswered, its node asked long ago", i: instance(cluster.Scheduled, active, node), m: sent(start, time.Second, 1), s: asked(ago(time.Hour), 2), wake: in(3 * time.Second)},
+		{name: "start unanswered, its node asked often", i: instance(cluster.Scheduled, active, node), m: sent(start, time.Minute, 1), s: asked(ago(10*time.Second), 3), action: mark, state: cluster.Scheduled, reason: "has not answered"},
+		{name: "start lost", i: instance(cluster.Scheduled, active, node), m: gone(sent(start, 5*time.Second, 1)), s: ready, action: start},
+		{name: "start lost just now", i: instance(cluster.Scheduled, active, node), m: gone(sent(start, 4*time.Second, 1)), s: ready, wake: in(time.Second)},
+		{name: "start lost again", i: instance(cluster.Scheduled, active, node), m: gone(sent(start, 6*time.Second, 2)), s: ready, wake: in(4 * time.Second)},
+		{name: "start lost again and again", i: instance(cluster.Scheduled, active, node), m: gone(sent(start, 15*time.Second, 3)), s: ready, action: mark, state: cluster.Scheduled, reason: "has not answered"},
 		{name: "stop before it was started", i: instance(cluster.Scheduled, stopped, node), s: up, action: mark, state: cluster.Stopping},
 		{name: "node lost before the start", i: instance(cluster.Scheduled, active, node), m: memory{isolated: now}, s: lost, wake: in(20 * time.Second)},
 
 		{name: "starting", i: instance(cluster.Starting, active, node), m: sent(start, time.Second, 1), s: up, wake: in(14 * time.Second)},
-		{name: "starting for long", i: instance(cluster.Starting, active, node), m: sent(start, 15*time.Second, 1), s: up, action: start},
+		{name: "starting for long", i: instance(cluster.Starting, active, node), m: sent(start, 15*time.Second, 1), s: up, action: question},
+		{name: "starting for long, and accepted late", i: instance(cluster.Starting, active, node), m: heard(sent(start, 15*time.Second, 1), ago(4*time.Second)), s: up, wake: in(11 * time.Second)},
+		{name: "starting for long, and its node does not answer", i: instance(cluster.Starting, active, node), m: sent(start, time.Minute, 1), s: asked(ago(10*time.Second), 3), action: question},
+		{name: "starting, to be told again at once", i: instance(cluster.Starting, active, node), m: memory{last: command{action: start, generation: 3, node: node, tries: 1, heard: now}}, s: up, action: start},
 		{name: "starting, after a restart of the controller", i: instance(cluster.Starting, active, node), s: unheard, action: start},
 		{name: "starting on a lost node", i: instance(cluster.Starting, active, node), m: sent(start, time.Minute, 1), s: lost, wake: in(20 * time.Second)},
 		{name: "active", i: instance(cluster.Active, active, node), s: up},

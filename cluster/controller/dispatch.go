@@ -62,6 +62,9 @@ func request(i cluster.Instance, m *memory, c company, volumes string) payload.P
 func (r *reconciler) surroundings(view store.Reader, i cluster.Instance) surroundings {
 	s := surroundings{linked: r.linked, behind: r.behind, settling: r.placeable()}
 	s.lost, s.deaf = r.silence(i.Node)
+	if p := r.peers[i.Node]; p != nil {
+		s.asked, s.asks = p.asked, p.asks
+	}
 	s.next = r.successionOf(view, i)
 	s.company = r.companyOf(view, i)
 	s.leaving = i.Node != "" && r.peer(i.Node).leaving()
@@ -106,15 +109,24 @@ func (r *reconciler) perform(view store.Reader, i cluster.Instance, m *memory, d
 		r.order(ssntp.Delete, i.Node, payload.Delete{Instance: i.ID, Generation: i.Generation})
 	case inquire:
 		r.order(ssntp.RequestInventory, i.Node, nil)
+	case question:
+		r.question(i.Node, now)
 	}
-	tries := 1
-	if l := m.last; l.action == d.action && l.generation == i.Generation && l.node == i.Node {
-		tries += l.tries
-		r.c.counters.count(func(n *Counters) { n.Retries++ })
+	if d.action != question {
+		m.sent(r, d.action, i, now)
 	}
-	m.last = command{action: d.action, generation: i.Generation, node: i.Node, sent: now, tries: tries}
 	again := decide(i, *m, r.surroundings(view, i), r.timing, now)
 	r.deadlines.set(subject{ofInstance, i.ID}, again.wake)
+}
+
+// sent notes a command.
+func (m *memory) sent(r *reconciler, a action, i cluster.Instance, now time.Time) {
+	tries := 1
+	if l := m.last; l.action == a && l.generation == i.Generation && l.node == i.Node {
+		tries += l.tries
+		r.c.counters.repeated(a)
+	}
+	m.last = command{action: a, generation: i.Generation, node: i.Node, sent: now, tries: tries}
 }
 
 // unchanged says that a decision made on then still holds for now.

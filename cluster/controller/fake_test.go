@@ -36,6 +36,7 @@ type fakeCluster struct {
 	seen     []string      // operands, in order
 	problems []string      // what must never happen
 	pace     time.Duration // what things take
+	slow     time.Duration // how long the hub takes for one report
 
 	problem   string              // of every CNCI: it applies nothing
 	elsewhere map[netip.Addr]bool // addresses that others on the underlay have
@@ -161,11 +162,17 @@ func (f *fakeCluster) run() {
 			f.frames++
 			f.seen = append(f.seen, d.frame.Operand.String())
 			dropped := f.drop != nil && f.drop(f.frames, d.frame, d.toController)
-			handler := f.handler
+			handler, slow := f.handler, f.slow
 			if !dropped && !d.toController {
 				f.deliver(d.frame)
 			}
 			f.mu.Unlock()
+			if d.frame.Operand == ssntp.InstanceState && slow > 0 {
+				select {
+				case <-time.After(slow):
+				case <-f.ctx.Done():
+				}
+			}
 			if !dropped && d.toController && handler != nil {
 				handler.Receive(f.ctx, d.frame)
 			}

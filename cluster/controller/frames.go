@@ -34,7 +34,7 @@ func (r *reconciler) linkUp(resumed bool) {
 		r.since = time.Now()
 		r.hush()
 		for _, p := range r.peers {
-			p.heard, p.lost, p.missing = false, noTime, false
+			p.heard, p.lost, p.missing, p.asked, p.asks = false, noTime, false, noTime, 0
 		}
 		for _, m := range r.memories {
 			m.last.sent = noTime
@@ -65,12 +65,12 @@ func (r *reconciler) receiveFrame(ctx context.Context, m message) {
 	case ssntp.InstanceState:
 		r.hear(source)
 		if m.report != nil {
-			r.report(source, *m.report)
+			r.report(source, *m.report, m.came)
 			r.buried(source, *m.report)
 		}
 	case ssntp.Inventory:
 		r.hear(source)
-		err = with(f, func(body payload.Inventory) { r.inventory(source, body) })
+		err = with(f, func(body payload.Inventory) { r.inventory(source, body, m.came) })
 	case ssntp.Ready, ssntp.Full, ssntp.Maintenance:
 		r.hear(source)
 		err = with(f, func(body payload.NodeStatus) { r.nodeArrived(source, nodeState(f.Operand), body) })
@@ -166,8 +166,8 @@ func (r *reconciler) notPlaced(body payload.PlacementFailure, now time.Time) {
 	r.dirty[body.Instance] = true
 }
 
-// report records a node's word on one instance.
-func (r *reconciler) report(node string, report payload.InstanceReport) {
+// report records a node's word on one instance, which came at a time.
+func (r *reconciler) report(node string, report payload.InstanceReport, came time.Time) {
 	r.edits = append(r.edits, edit{cost: reportCost, apply: func(tx store.Tx) (func(), error) {
 		before, err := instances.Get(tx, report.Instance)
 		if err != nil {
@@ -193,9 +193,9 @@ func (r *reconciler) report(node string, report payload.InstanceReport) {
 		case removed:
 			return nil, removeInstance(tx, before)
 		case changed:
-			return func() { r.recorded(node, report, after) }, errors.Join(putInstance(tx, before, after), followInstance(tx, before, after))
+			return func() { r.recorded(node, report, after, came) }, errors.Join(putInstance(tx, before, after), followInstance(tx, before, after))
 		}
-		return func() { r.answered(node, report) }, nil
+		return func() { r.answered(node, report, came) }, nil
 	}})
 }
 
@@ -213,7 +213,7 @@ func (r *reconciler) unborn(view store.Reader, id string) bool {
 }
 
 // recorded follows a report that changed an instance.
-func (r *reconciler) recorded(node string, report payload.InstanceReport, after cluster.Instance) {
+func (r *reconciler) recorded(node string, report payload.InstanceReport, after cluster.Instance, came time.Time) {
 	r.c.counters.count(func(n *Counters) { n.Reports++ })
 	m := r.memory(after.ID)
 	if report.State == cluster.Failed && after.State == cluster.Pending {
@@ -225,13 +225,18 @@ func (r *reconciler) recorded(node string, report payload.InstanceReport, after 
 	if report.State == cluster.Gone {
 		m.last = command{} // if it is to start again, then at once
 	}
-	r.answered(node, report)
+	r.answered(node, report, came)
 }
 
 // answered notes that the node reacts to what it was sent: only a lasting silence makes a command urgent.
-func (r *reconciler) answered(node string, report payload.InstanceReport) {
-	if m := r.memories[report.Instance]; m != nil && m.last.node == node && m.last.generation == report.Generation {
-		m.last.tries = min(m.last.tries, 1)
+func (r *reconciler) answered(node string, report payload.InstanceReport, came time.Time) {
+	m := r.memories[report.Instance]
+	if m == nil || m.last.node != node || m.last.generation != report.Generation {
+		return
+	}
+	m.last.tries = min(m.last.tries, 1)
+	if report.State != cluster.Gone { // it has what it was sent
+		m.last.heard = came
 	}
 }
 

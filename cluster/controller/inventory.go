@@ -1,13 +1,15 @@
 package controller
 
 import (
+	"time"
+
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/payload"
 	"github.com/ciaocloud/ciao/cluster/store"
 )
 
 // inventory compares all that a node has with what is recorded on it.
-func (r *reconciler) inventory(node string, body payload.Inventory) {
+func (r *reconciler) inventory(node string, body payload.Inventory, came time.Time) {
 	if body.Part == 0 {
 		r.nodeArrived(node, body.State, body.Node)
 	}
@@ -17,28 +19,30 @@ func (r *reconciler) inventory(node string, body payload.Inventory) {
 	}
 	p.parts[body.Part] = body.Instances
 	for _, report := range body.Instances {
-		r.report(node, report)
+		r.report(node, report, came)
 	}
 	if body.Part+1 < body.Parts || len(p.parts) < max(body.Parts, 1) {
 		return
 	}
-	present := map[string]bool{}
+	present, generations := map[string]bool{}, map[string]uint64{}
 	for _, part := range p.parts {
 		for _, report := range part {
 			present[report.Instance] = true
+			generations[report.Instance] = report.Generation
 		}
 	}
 	p.parts = nil
 	r.spoke(node, present)
-	r.missingFrom(node, present)
+	r.answers(node, generations)
+	r.missingFrom(node, present, came)
 }
 
 // missingFrom deals with instances that are recorded on a node and not in its inventory: they start there again, or have stopped.
-func (r *reconciler) missingFrom(node string, present map[string]bool) {
+func (r *reconciler) missingFrom(node string, present map[string]bool, came time.Time) {
 	r.peek(func(view store.Reader) {
 		for i := range instances.By(view, byNode, node) {
 			if _, matters := absent(i); matters && !present[i.ID] {
-				r.report(node, payload.InstanceReport{Instance: i.ID, Generation: i.Generation, State: cluster.Gone})
+				r.report(node, payload.InstanceReport{Instance: i.ID, Generation: i.Generation, State: cluster.Gone}, came)
 			}
 			r.dirty[i.ID] = true
 		}

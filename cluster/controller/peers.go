@@ -21,6 +21,8 @@ type peer struct {
 	missing  bool      // the grace time has passed
 	spoken   bool      // it has said all that it has, since a restored store is led
 	parts    map[int][]payload.InstanceReport
+	asked    time.Time         // when it was last asked what became of starts; zero: it was not, since it is connected
+	asks     int               // how often without an answer
 	told     map[string]uint64 // by subnet, the version of its paths that it was told last
 	underlay []netip.Addr
 
@@ -70,10 +72,37 @@ func (r *reconciler) hear(node string) {
 	r.tendNode(node)
 }
 
+// question asks a node what it has, because it has not said what became of a start.
+func (r *reconciler) question(node string, now time.Time) {
+	p := r.peer(node)
+	p.asked = now
+	p.asks++
+	r.c.counters.count(func(n *Counters) { n.Questions++ })
+	r.order(ssntp.RequestInventory, node, nil)
+}
+
+// answers takes a node's inventory for the answer to a question: the starts that were sent before it, and are not in the answer, were lost. It could
+// be one that was on its way before; then some are sent once more than necessary.
+func (r *reconciler) answers(node string, generations map[string]uint64) {
+	p := r.peer(node)
+	p.asks = 0
+	r.peek(func(view store.Reader) {
+		for i := range instances.By(view, byNode, node) {
+			m := r.memories[i.ID]
+			if m == nil || m.last.action != start || m.last.node != node || m.last.sent.IsZero() || !p.asked.After(m.last.sent) {
+				continue
+			}
+			if has, found := generations[i.ID]; !found || has < m.last.generation {
+				m.last.lost = true
+			}
+		}
+	})
+}
+
 // lose notes that a node is not connected.
 func (r *reconciler) lose(node string, now time.Time) {
 	p := r.peer(node)
-	p.heard = false
+	p.heard, p.asked, p.asks = false, noTime, 0
 	if !p.lost.IsZero() {
 		return
 	}
