@@ -22,7 +22,8 @@ func simulate() *cobra.Command {
 	command := &cobra.Command{
 		Use: "simulate", Short: "Measure the real daemons with simulated instances, all in this process", Args: terminal.Arguments(),
 		Example: `  ciao simulate --nodes 1000 --instances 10000 --tenants 40
-  ciao simulate --nodes 20 --instances 200 --start-delay 1ms-1s --failures 0.1 -o json`,
+  ciao simulate --nodes 20 --instances 200 --start-delay 1ms-1s --failures 0.1 -o json
+  ciao simulate --nodes 1000 --instances 10000 --tenants 40 --disconnect 3s`,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if err := output.Check(); err != nil {
 				return err
@@ -47,6 +48,7 @@ func simulate() *cobra.Command {
 	flags.TextVar(&config.StartDelay, "start-delay", simulation.Delay{}, "how long an instance takes to start: 1ms, or from 1ms to 1s as 1ms-1s")
 	flags.Float64Var(&config.Failures, "failures", 0, "share of starts that fail, from 0 to less than 1; such an instance goes to another node")
 	flags.Uint64Var(&config.Seed, "seed", 1, "decides delays and failures")
+	flags.DurationVar(&config.Disconnect, "disconnect", 0, "cut the connections of all nodes at once, so long after the first request, and measure until all are back")
 	flags.Float64Var(&config.TimeScale, "time-scale", 1, "multiplies the daemons' deadlines, for a machine that has much else to do")
 	flags.BoolVar(&config.Memory, "memory", false, "keep the store in memory, not in an embedded etcd")
 	flags.BoolVar(&verbose, "verbose", false, "log what the daemons say")
@@ -75,7 +77,13 @@ var simulationColumns = []column[simulation.Report]{
 	{Title: "whole", Value: func(r simulation.Report) string { return r.Whole.String() }},
 	{Title: "processor", Value: func(r simulation.Report) string { return r.Cost.CPU.String() }},
 	{Title: "commits", Value: func(r simulation.Report) string { return fmt.Sprintf("%d, busy %s", r.Cost.Commits, r.Cost.CommitBusy) }},
-	{Title: "retries", Value: func(r simulation.Report) string { return fmt.Sprint(r.Cost.Retries) }},
+	{Title: "sent again", Value: func(r simulation.Report) string {
+		return strings.TrimSuffix(fmt.Sprintf("%d: %s", r.Cost.Retries, counts(r.Cost.Repeated)), ": ")
+	}},
+	{Title: "nodes asked", Value: func(r simulation.Report) string {
+		return fmt.Sprintf("%d times what became of starts", r.Cost.Questions)
+	}},
+	{Title: "storm", Value: func(r simulation.Report) string { return r.Storm.String() }},
 	{Title: "frames sent", Value: func(r simulation.Report) string { return counts(r.Cost.Sent) }},
 	{Title: "frames received", Value: func(r simulation.Report) string { return counts(r.Cost.Received) }},
 	{Title: "heap", Value: func(r simulation.Report) string {

@@ -28,6 +28,7 @@ func TestSimulateRefuses(t *testing.T) {
 		{"simulate --tenants 0", "tenants: 0 must be at least 1"},
 		{"simulate --start-delay soon", "write a duration such as 1ms"},
 		{"simulate --failures 1", "less than 1"},
+		{"simulate --disconnect -1s", "disconnect: -1s must be above 0"},
 		{"simulate --instances 3 --tenants 4", "for each of the 4 tenants"},
 		{"simulate more", "more"},
 	} {

@@ -42,6 +42,8 @@ type Scheduler struct {
 	logger  *slog.Logger
 	listen  func(ctx context.Context, listener net.Listener) error
 	tap     func(visit func(ssntp.Tapped))
+	counts  func() ssntp.Handshakes
+	present func() []ssntp.Identity
 	revoked Revocations
 
 	mu          sync.Mutex
@@ -70,7 +72,7 @@ func New(config Config) (*Scheduler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the scheduler's server: %w", err)
 	}
-	s.server, s.listen, s.tap = server, server.Run, server.SetTap
+	s.server, s.listen, s.tap, s.counts, s.present = server, server.Run, server.SetTap, server.Handshakes, server.Connected
 	return s, nil
 }
 
@@ -87,6 +89,12 @@ func (s *Scheduler) Disconnect(peer ssntp.ID, reason string) bool {
 
 // SetTap has visit called for every frame that passes, until it is called with nil; see ssntp.Server.
 func (s *Scheduler) SetTap(visit func(ssntp.Tapped)) { s.tap(visit) }
+
+// Handshakes is what was counted of connections that came.
+func (s *Scheduler) Handshakes() ssntp.Handshakes { return s.counts() }
+
+// Present are the peers that have a connection now, in no order.
+func (s *Scheduler) Present() []ssntp.Identity { return s.present() }
 
 func (c Config) placement(now time.Time) placement.Config {
 	scale := cmp.Or(c.TimeScale, 1)

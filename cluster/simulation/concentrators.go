@@ -60,8 +60,7 @@ func (c *concentrators) end(id string) {
 	}
 }
 
-// startAgent lets the agent of a CNCI, with its state below a directory, work until stop, which waits for its end, or the end of ctx. A
-// nil dial dials TCP.
+// startAgent lets the agent of a CNCI, with its state below a directory, work until stop, which waits for its end, or the end of ctx.
 func (s *simulation) startAgent(ctx context.Context, directory, instance string, dial dialer) (stop func(), err error) {
 	id, err := ssntp.ParseID(instance)
 	if err != nil {

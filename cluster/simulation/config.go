@@ -23,6 +23,8 @@ type Config struct {
 	// Failures is the share of starts that fail, from 0 to less than 1; such an instance is placed on another node.
 	Failures float64
 	Seed     uint64 // of delays and failures
+	// Disconnect cuts the connections of all nodes and CNCIs at once, so long after the first call of the API; 0 does not.
+	Disconnect time.Duration
 	// Memory has the store keep its state in memory, not in an embedded etcd.
 	Memory bool
 	// TimeScale multiplies every deadline of the daemons; default 1. More is for a machine that has much else to do.
@@ -85,6 +87,9 @@ func (c Config) validate() error {
 	}
 	if c.Failures < 0 || c.Failures >= 1 {
 		problems.Add("failures", "%g must be a share, from 0 to less than 1", c.Failures)
+	}
+	if c.Disconnect < 0 {
+		problems.Add("disconnect", "%s must be above 0: how long after the first request all nodes lose their connections", c.Disconnect)
 	}
 	if c.TimeScale < 0 {
 		problems.Add("time-scale", "%g must be above 0", c.TimeScale)

@@ -70,7 +70,7 @@ func (s *simulation) startScheduler(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.scheduler = listener.Addr().String()
+	s.scheduler, s.hub = listener.Addr().String(), service
 	s.parts.Go(func() error { return service.Run(ctx, listener) })
 	return nil
 }

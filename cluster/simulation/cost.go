@@ -21,16 +21,25 @@ type meter struct {
 
 // read looks at the process. What nobody uses any more is not counted as live.
 func (s *simulation) read() (meter, error) {
-	var usage syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
-		return meter{}, fmt.Errorf("ask what this process has used: %w", err)
+	processor, err := processorTime()
+	if err != nil {
+		return meter{}, err
 	}
-	m := meter{counters: s.controller.Counters(), cpu: time.Duration(usage.Utime.Nano() + usage.Stime.Nano())}
+	m := meter{counters: s.controller.Counters(), cpu: processor}
 	runtime.GC()
 	var memory runtime.MemStats
 	runtime.ReadMemStats(&memory)
 	m.heapMiB = int(memory.HeapAlloc >> 20)
 	return m, nil
+}
+
+// processorTime is what this process has used, of all cores.
+func processorTime() (time.Duration, error) {
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		return 0, fmt.Errorf("ask what this process has used: %w", err)
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano()), nil
 }
 
 // cost is what was spent between two looks.
@@ -39,6 +48,7 @@ func cost(before, after meter) (Cost, error) {
 	return Cost{
 		CPU: seconds(after.cpu - before.cpu), Commits: after.counters.Commits - before.counters.Commits,
 		CommitBusy: Seconds(after.counters.CommitBusy - before.counters.CommitBusy), Retries: after.counters.Retries - before.counters.Retries,
+		Repeated: more(before.counters.Repeated, after.counters.Repeated), Questions: after.counters.Questions - before.counters.Questions,
 		Sent: more(before.counters.Sent, after.counters.Sent), Received: more(before.counters.Frames, after.counters.Frames),
 		NodesMiB: before.heapMiB, HeapMiB: after.heapMiB, PeakMiB: peak, Goroutines: runtime.NumGoroutine(),
 	}, err

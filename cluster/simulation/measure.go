@@ -57,6 +57,13 @@ func (s *simulation) createAll(ctx context.Context, operator *client.Client, ten
 			return s.createInstances(calling, operator.ForTenant(tenant), i)
 		})
 	}
+	var storm *Storm
+	if s.config.Disconnect > 0 {
+		creating.Go(func() (err error) {
+			storm, err = s.storm(calling, begun)
+			return err
+		})
+	}
 	followed := s.follow(ctx, changes, m)
 	if err := creating.Wait(); err != nil {
 		return Report{}, err
@@ -65,6 +72,7 @@ func (s *simulation) createAll(ctx context.Context, operator *client.Client, ten
 		return Report{}, fmt.Errorf("%w; they are %v", followed, m.counts)
 	}
 	report := m.report(begun)
+	report.Storm = storm
 	report.Answered = seconds(slices.MaxFunc(answered, time.Time.Compare).Sub(begun))
 	return report, nil
 }

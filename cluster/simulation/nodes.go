@@ -17,7 +17,7 @@ import (
 // size is what an instance takes of its node; a CNCI takes less.
 var size = cluster.Resources{CPU: cluster.VCPU / 4, MemoryMiB: cluster.DefaultMemoryMiB}
 
-// atOnce bounds how many nodes connect at the same time: the scheduler lets only so many into a handshake.
+// atOnce bounds how many nodes connect at the same time: what a node says first is more work than its handshake, and the process is all nodes.
 const atOnce = 128
 
 // startNodes starts all launchers and returns when the controller knows that they are ready.
@@ -78,6 +78,7 @@ func (s *simulation) startNode(ctx context.Context, number, slots int, roles ssn
 	if err != nil {
 		return err
 	}
+	settings.Dial = s.connections.dial
 	made, err := s.newLauncher(settings, number, slots, s.underlay.next(), s.driver(ctx, roles))
 	if err != nil {
 		return err
@@ -106,7 +107,7 @@ func (s *simulation) driver(ctx context.Context, roles ssntp.Role) driver.Driver
 	if roles == ssntp.RoleNetAgent {
 		settings.Kind = cluster.KindCNCI
 		directory := filepath.Join(s.volatile, "cnci")
-		return &concentrators{Driver: simulate.New(simulate.NewEngine(settings)), run: func(id string) (func(), error) { return s.startAgent(ctx, directory, id, nil) },
+		return &concentrators{Driver: simulate.New(simulate.NewEngine(settings)), run: func(id string) (func(), error) { return s.startAgent(ctx, directory, id, s.connections.dial) },
 			agents: map[string]func(){}}
 	}
 	settings.Takes = map[simulate.Step]simulate.Range{simulate.Start: {Min: s.config.StartDelay.Min, Max: s.config.StartDelay.Max}}

@@ -19,7 +19,8 @@ type Report struct {
 	Activated Phase   `json:"activated"`         // from there until it was recorded as active
 	Whole     Phase   `json:"whole"`             // from created until it was recorded as active
 
-	Cost Cost `json:"cost"`
+	Storm *Storm `json:"storm,omitempty"` // of Config.Disconnect
+	Cost  Cost   `json:"cost"`
 }
 
 // Phase is how long something took the instances, and when the last of them was through.
@@ -40,9 +41,11 @@ type Cost struct {
 	CPU        Seconds           `json:"cpu_seconds"` // of all cores
 	Commits    uint64            `json:"commits"`     // of the controller's reconciler
 	CommitBusy Seconds           `json:"commit_busy_seconds"`
-	Retries    uint64            `json:"retries"`  // commands sent again
-	Sent       map[string]uint64 `json:"sent"`     // frames by the controller, by operand
-	Received   map[string]uint64 `json:"received"` // frames
+	Retries    uint64            `json:"retries"`   // commands sent again
+	Repeated   map[string]uint64 `json:"repeated"`  // of them, by operand
+	Questions  uint64            `json:"questions"` // nodes that were asked what became of starts
+	Sent       map[string]uint64 `json:"sent"`      // frames by the controller, by operand
+	Received   map[string]uint64 `json:"received"`  // frames
 	NodesMiB   int               `json:"nodes_mib"`
 	HeapMiB    int               `json:"heap_mib"` // live at the end, the nodes' part before the first call included
 	PeakMiB    int               `json:"peak_mib"` // resident, of the process, ever

@@ -19,24 +19,27 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ciaocloud/ciao/cluster/controller"
+	"github.com/ciaocloud/ciao/cluster/scheduler"
 	"github.com/ciaocloud/ciao/cluster/store"
 	"github.com/ciaocloud/ciao/ssntp/certs"
 )
 
 // simulation is a cluster being built and measured.
 type simulation struct {
-	config     Config
-	logger     *slog.Logger
-	authority  *certs.Authority
-	directory  string // of the store and of the API's client
-	volatile   string // of the nodes
-	parts      *errgroup.Group
-	scheduler  string // address
-	api        string // address
-	store      *store.DB
-	controller *controller.Controller
-	underlay   *addresses
-	connected  Seconds // how long the nodes took to connect
+	config      Config
+	logger      *slog.Logger
+	authority   *certs.Authority
+	directory   string // of the store and of the API's client
+	volatile    string // of the nodes
+	parts       *errgroup.Group
+	scheduler   string // address
+	hub         *scheduler.Scheduler
+	connections *connections // to it
+	api         string       // address
+	store       *store.DB
+	controller  *controller.Controller
+	underlay    *addresses
+	connected   Seconds // how long the nodes took to connect
 }
 
 // Run measures until ctx ends, or all instances are settled. It leaves nothing behind. Errors are of class cluster.ErrInvalid for a
@@ -46,7 +49,7 @@ func Run(ctx context.Context, config Config) (report Report, err error) {
 	if err := config.validate(); err != nil {
 		return report, err
 	}
-	s := &simulation{config: config, logger: config.Logger, underlay: &addresses{}}
+	s := &simulation{config: config, logger: config.Logger, underlay: &addresses{}, connections: newConnections()}
 	if s.authority, err = newAuthority(); err != nil {
 		return report, err
 	}

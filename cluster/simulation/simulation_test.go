@@ -51,6 +51,23 @@ func TestFailuresAndDelays(t *testing.T) {
 	}
 }
 
+// All nodes lose their connections while instances start: all come back, and everything becomes active.
+func TestDisconnect(t *testing.T) {
+	report, err := simulation.Run(t.Context(), simulation.Config{
+		Nodes: 8, Instances: 40, Tenants: 2, Memory: true, Patience: time.Minute, Directory: t.TempDir(),
+		StartDelay: simulation.Delay{Min: 200 * time.Millisecond}, Disconnect: 100 * time.Millisecond,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report.Active != 40 || report.Failed != 0 || report.Storm == nil {
+		t.Fatalf("report is %+v", report)
+	}
+	if storm := *report.Storm; storm.Cut < 9 || storm.Dials < uint64(storm.Cut) || storm.Handshakes < uint64(storm.Cut) || storm.Back <= 0 {
+		t.Errorf("the storm was %+v", storm)
+	}
+}
+
 func TestUnfinished(t *testing.T) {
 	_, err := simulation.Run(t.Context(), simulation.Config{
 		Nodes: 2, Instances: 4, Tenants: 1, Memory: true, Patience: 200 * time.Millisecond, Directory: t.TempDir(), StartDelay: simulation.Delay{Min: time.Hour},
@@ -70,6 +87,7 @@ func TestBadConfig(t *testing.T) {
 		"too many of one tenant": {Nodes: 2, Instances: 10_001, Tenants: 1},
 		"all starts fail":        {Nodes: 2, Instances: 4, Tenants: 1, Failures: 1},
 		"time goes back":         {Nodes: 2, Instances: 4, Tenants: 1, TimeScale: -1},
+		"cut before it begins":   {Nodes: 2, Instances: 4, Tenants: 1, Disconnect: -1},
 	} {
 		if _, err := simulation.Run(t.Context(), config); !errors.Is(err, cluster.ErrInvalid) {
 			t.Errorf("%s: %v", name, err)
