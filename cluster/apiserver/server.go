@@ -74,7 +74,7 @@ func New(config Config) *Server {
 	all.HandleFunc("GET "+stream.Path+"{id}", s.joinStream)
 	all.HandleFunc("GET "+api.BlobPath+"{digest}", s.readBlob)
 	all.Handle("/", s.authenticate(ownPagesOnly(mux)))
-	s.handler = all
+	s.handler = patiently(all)
 	return s
 }
 
@@ -102,6 +102,7 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 		ReadTimeout:       bodyTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
+		HTTP2:             &http.HTTP2Config{WriteByteTimeout: stream.Patience}, // of the connection itself
 		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
 		TLSConfig:         s.tlsConfig(),
 	}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/stream"
@@ -33,6 +34,8 @@ func (c *Client) Logs(ctx context.Context, ref string, logs Logs, out io.Writer)
 		return into.err
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
+	case err != nil && into.longest >= stream.Patience:
+		return c.broken(stream.ErrUnread, "read the log again with `ciao logs`")
 	case err != nil:
 		return c.unusable(err)
 	}
@@ -66,10 +69,7 @@ func (c *Client) Exec(ctx context.Context, ref string, e Execution) (exitCode in
 		return 0, err
 	}
 	exitCode, err = stream.Attend(ctx, conn, stream.Terminal{Input: e.Input, Output: e.Output, Errors: e.Errors, Sizes: e.Sizes})
-	if errors.Is(err, stream.ErrLeft) {
-		err = failed(cluster.ErrUnavailable, "the connection to the controller at %s broke; the command may still go on in the instance", c.base.Host)
-	}
-	return exitCode, err
+	return exitCode, c.broken(err, "the command may still go on in the instance")
 }
 
 // dial asks for a stream.
@@ -107,19 +107,30 @@ func (c *Client) Console(ctx context.Context, ref string, console Console) error
 		console.Joined()
 	}
 	_, err = stream.Attend(ctx, conn, stream.Terminal{Input: console.Input, Output: console.Output, Errors: console.Output})
-	if errors.Is(err, stream.ErrLeft) {
-		err = failed(cluster.ErrUnavailable, "the connection to the controller at %s broke; the machine runs on, and `ciao console` joins it again", c.base.Host)
+	return c.broken(err, "the machine runs on, and `ciao console` joins it again")
+}
+
+// broken says why a stream ended early, and what that means for what it was about.
+func (c *Client) broken(err error, means string) error {
+	switch {
+	case errors.Is(err, stream.ErrUnread):
+		return failed(cluster.ErrUnavailable, "nothing of the output was taken for %s, so the controller at %s ended the stream; %s", stream.Patience, c.base.Host, means)
+	case errors.Is(err, stream.ErrLeft):
+		return failed(cluster.ErrUnavailable, "the connection to the controller at %s broke; %s", c.base.Host, means)
 	}
 	return err
 }
 
-// sink tells an error of writing from one of reading.
+// sink tells an error of writing from one of reading, and knows how long the longest write took.
 type sink struct {
 	io.Writer
-	err error
+	err     error
+	longest time.Duration
 }
 
 func (s *sink) Write(data []byte) (n int, err error) {
+	began := time.Now()
 	n, s.err = s.Writer.Write(data)
+	s.longest = max(s.longest, time.Since(began))
 	return n, s.err
 }

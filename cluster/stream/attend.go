@@ -18,9 +18,10 @@ type Terminal struct {
 }
 
 // Attend is the user's end of a stream: it carries input and sizes to the node and output from it until the end, whose exit code or
-// error it returns, and closes the connection.
+// error it returns, and closes the connection. A stream that broke after the Output had taken nothing for Patience ended with ErrUnread.
 func Attend(ctx context.Context, conn Conn, t Terminal) (exitCode int, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
+	conn = patient{conn}
 	room := newCredit(Window)
 	var resizing sync.WaitGroup
 	resizing.Go(func() { resize(ctx, conn, t.Sizes) })
@@ -34,15 +35,22 @@ func Attend(ctx context.Context, conn Conn, t Terminal) (exitCode int, err error
 			}
 		}()
 	}
+	var longest pause
 	for {
 		m, err := conn.Read(ctx)
 		if ctx.Err() != nil {
 			return 0, context.Cause(ctx)
 		}
 		if err != nil {
-			return 0, err
+			return 0, longest.blamed(err)
 		}
-		if result, last, err := t.receive(m, room); last || err != nil {
+		var result Result
+		var last bool
+		err = longest.during(func() (err error) {
+			result, last, err = t.receive(m, room)
+			return err
+		})
+		if last || err != nil {
 			return result.ExitCode, err
 		}
 	}

@@ -6,6 +6,6 @@
 // node's end. They know connections by the interface Conn only.
 //
 // What is guaranteed: a stream holds no more than a Window of input and a few messages at any place; a party that is slow makes the
-// others wait and nothing else. Whoever leaves ends the stream for the others: every reader keeps reading, because a user sends no
+// others wait and nothing else, and one that takes nothing for Patience has left. Whoever leaves ends the stream for the others: every reader keeps reading, because a user sends no
 // more input than the node has announced room for. The last message says how it ended.
 package stream

@@ -10,9 +10,10 @@ import (
 )
 
 // Join carries messages between the two other ends until the node has said how it ended, or one of them leaves, and closes both
-// connections. A user whose node leaves is told so. The error says who left early; nil is a stream that came to its end.
+// connections. A user whose node leaves is told so; one who reads nothing for Patience has left. The error says who left early; nil is a stream that came to its end.
 func Join(ctx context.Context, user, node Conn) error {
 	ctx, cancel := context.WithCancelCause(ctx)
+	user, node = patient{user}, patient{node}
 	var carrying sync.WaitGroup
 	carrying.Go(func() {
 		if err := toNode(ctx, user, node); err != nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/ciaocloud/ciao/cluster"
 )
 
-// Ends are what the node's end of a stream reads and writes. A write waits while the user does not read.
+// Ends are what the node's end of a stream reads and writes. A write waits while the user does not read, up to Patience.
 type Ends struct {
 	Input  io.Reader
 	Output io.Writer
@@ -21,6 +21,7 @@ type Ends struct {
 // context ends when the user leaves; Serve then returns why.
 func Serve(ctx context.Context, conn Conn, run func(context.Context, Ends) (exitCode int, err error)) error {
 	ctx, cancel := context.WithCancelCause(ctx)
+	conn = patient{conn}
 	in, sizes := newInput(ctx, conn), make(chan cluster.TerminalSize, 1)
 	var listening sync.WaitGroup
 	listening.Go(func() { cancel(listen(ctx, conn, in, sizes)) })
