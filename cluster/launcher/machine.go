@@ -60,6 +60,7 @@ type machine struct {
 	setbacks  int    // failures in a row of what is not a start
 	crashes   int    // interruptions in a row, each soon after the start
 	trouble   string // what was unavailable
+	lastTry   string // why the present start is tried again: what the try before failed with
 
 	carrier  driver.Status // Condition "" is unknown
 	stale    bool          // the carrier may have changed since
@@ -117,7 +118,7 @@ func (m *machine) command(want cluster.Desired, generation uint64) action {
 func (m *machine) wish(want cluster.Desired, generation uint64) {
 	m.want, m.generation = want, generation
 	m.settled, m.failure, m.retry = "", "", false
-	m.attempts, m.setbacks, m.crashes, m.waiting, m.trouble = 0, 0, 0, false, ""
+	m.attempts, m.setbacks, m.crashes, m.waiting, m.trouble, m.lastTry = 0, 0, 0, false, "", ""
 	m.prepared, m.removed, m.detached = fresh, false, false
 }
 
@@ -174,7 +175,7 @@ func (m *machine) setback(o outcome) action {
 	m.trouble, m.waiting = o.reason, true
 	switch o.operation {
 	case connect, create, start:
-		m.prepared, m.carrier.Condition = fresh, ""
+		m.prepared, m.carrier.Condition, m.lastTry = fresh, "", o.reason
 		m.attempts++
 		if o.failed != unavailable || m.attempts >= maxAttempts {
 			m.waiting = false
@@ -203,7 +204,7 @@ func (m *machine) pause(o operation) time.Duration {
 		m.crashes = 0
 	}
 	m.crashes++
-	m.trouble = c.Reason
+	m.lastTry = c.Reason
 	if m.crashes == 1 {
 		return 0
 	}

@@ -1,6 +1,7 @@
 package launcher
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -262,6 +263,41 @@ func TestMailboxKeepsWhatMatters(t *testing.T) {
 	}
 	if wishes, rest = b.take(); len(wishes) > 0 || rest.changed {
 		t.Errorf("left in the box: %+v, %+v", wishes, rest)
+	}
+}
+
+// What the last try failed with is the reason for as long as the next one lasts, which may be many minutes.
+func TestReasonOfAStartThatIsTriedAgain(t *testing.T) {
+	m, crashed := newly(), crashed1
+	crashed.Reason = "it was killed by signal 9"
+	for i, s := range []struct {
+		event func(*machine) action
+		says  string
+	}{
+		{wanted(cluster.WantActive, 1), ""},
+		{ok, ""},
+		{failed(unavailable, "the registry is away"), "the registry is away"},
+		{passed, "the registry is away"},
+		{found(nothing), "the registry is away"},
+		{ok, "the registry is away"},
+		{ok, "the registry is away"},
+		{failed(unavailable, "no room on the disk"), "no room on the disk"},
+		{passed, "no room on the disk"},
+		{failed(unavailable, "the engine is down"), "no room on the disk"}, // looking is no try
+		{revived, "no room on the disk"},
+		{found(nothing), "no room on the disk"},
+		{ok, "no room on the disk"},
+		{ok, "no room on the disk"},
+		{ok, ""}, // active
+		{changed, ""},
+		{found(crashed), crashed.Reason},
+		{ok, crashed.Reason},
+		{wanted(cluster.WantActive, 2), ""},
+	} {
+		s.event(&m)
+		if reason := m.reason(); !strings.Contains(reason, s.says) || (s.says == "") != (reason == "") {
+			t.Fatalf("step %d: it is %s, and its reason is %q, want %q", i, m.state(), reason, s.says)
+		}
 	}
 }
 

@@ -18,7 +18,7 @@ func (m *machine) isExited() bool {
 func (m *machine) settle() {
 	switch state := m.state(); state {
 	case cluster.Active, cluster.Stopped, cluster.Exited:
-		m.settled = state
+		m.settled, m.lastTry = state, ""
 	}
 }
 
@@ -63,6 +63,10 @@ func (m *machine) reason() string {
 	case cluster.Active:
 		if m.carrier.Condition != "" {
 			return m.carrier.Reason
+		}
+	case cluster.Starting:
+		if m.lastTry != "" {
+			return "it is tried again; the last try ended so: " + m.lastTry
 		}
 	}
 	return m.trouble
