@@ -88,6 +88,7 @@ func root(version string) *cobra.Command {
 	flags.StringVar(&s.config.CA, "ca-cert", "", "file with the cluster's authority ("+client.EnvCA+")")
 	flags.StringVar(&s.config.Tenant, "tenant", "", "id or name of the tenant to act for ("+client.EnvTenant+")")
 	flags.BoolVar(&s.admin, "admin", false, "act as an operator ("+client.EnvAdminCert+")")
+	s.completeFlag(root, "tenant", tenants)
 	return root
 }
 

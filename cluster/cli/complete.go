@@ -8,31 +8,48 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// complete completes one name of a thing; completeAll any number, each once.
-func (s *session) complete(n noun) cobra.CompletionFunc    { return s.completion(n, 1) }
-func (s *session) completeAll(n noun) cobra.CompletionFunc { return s.completion(n, -1) }
-
-// completion asks the cluster for names; without one there are none, and no error disturbs the line.
-func (s *session) completion(n noun, most int) cobra.CompletionFunc {
+// complete completes one name for each of the nouns, in their order.
+func (s *session) complete(each ...noun) cobra.CompletionFunc {
 	return func(command *cobra.Command, given []string, begun string) ([]string, cobra.ShellCompDirective) {
-		if most >= 0 && len(given) >= most {
+		if len(given) >= len(each) {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		ctx, cancel := context.WithTimeout(command.Context(), lookIn)
-		defer cancel()
-		c, err := s.client(n.operator)
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		defer c.Close()
-		names, err := n.names(ctx, c)
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		slices.SortFunc(names, byName(func(name string) string { return name }))
-		return slices.DeleteFunc(names, func(name string) bool {
-			return !strings.HasPrefix(name, begun) || slices.Contains(given, name)
-		}), cobra.ShellCompDirectiveNoFileComp
+		return s.known(command, each[len(given)], begun), cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// completeAll completes any number of names, each once.
+func (s *session) completeAll(n noun) cobra.CompletionFunc {
+	return func(command *cobra.Command, given []string, begun string) ([]string, cobra.ShellCompDirective) {
+		names := s.known(command, n, begun)
+		return slices.DeleteFunc(names, func(name string) bool { return slices.Contains(given, name) }), cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// known asks the cluster for the names that begin so; without one there are none, and no error disturbs the line.
+func (s *session) known(command *cobra.Command, n noun, begun string) []string {
+	ctx, cancel := context.WithTimeout(command.Context(), lookIn)
+	defer cancel()
+	c, err := s.client(n.operator)
+	if err != nil {
+		return nil
+	}
+	defer c.Close()
+	names, err := n.names(ctx, c)
+	if err != nil {
+		return nil
+	}
+	slices.SortFunc(names, byName(func(name string) string { return name }))
+	return slices.DeleteFunc(names, func(name string) bool { return !strings.HasPrefix(name, begun) })
+}
+
+// completeFlag completes a flag with names.
+func (s *session) completeFlag(command *cobra.Command, flag string, n noun) {
+	names := func(command *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
+		return s.known(command, n, begun), cobra.ShellCompDirectiveNoFileComp
+	}
+	if err := command.RegisterFlagCompletionFunc(flag, names); err != nil {
+		panic(err) // there is no such flag: a slip of the program
 	}
 }
 

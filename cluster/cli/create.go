@@ -23,7 +23,7 @@ func (s *session) create() *cobra.Command {
 
 func (s *session) createInstance() *cobra.Command {
 	var request api.CreateInstances
-	var labels, keys, volumes []string
+	var labels, keys, given []string
 	var wait waitFlags
 	command := &cobra.Command{
 		Use: "instance WORKLOAD", Aliases: []string{"instances"}, Short: "Create instances of a workload, all or none",
@@ -36,7 +36,7 @@ func (s *session) createInstance() *cobra.Command {
 			if err = addKeys(&request, keys); err != nil {
 				return err
 			}
-			if request.Volumes, err = parseVolumes(volumes); err != nil {
+			if request.Volumes, err = parseVolumes(given); err != nil {
 				return err
 			}
 			if request.Count < 1 {
@@ -58,10 +58,11 @@ func (s *session) createInstance() *cobra.Command {
 	flags.StringVar(&request.Name, "name", "", "the name, or the stem of the names NAME-1, NAME-2, …")
 	flags.StringArrayVar(&labels, "label", nil, "KEY=VALUE; may be given several times")
 	flags.StringArrayVar(&keys, "ssh-key", nil, "name of a key that the tenant keeps, or path of a file with a public key (./key): lets the user of a virtual machine's image in; may be given several times")
-	flags.StringArrayVar(&volumes, "volume", nil, "VOLUME:TARGET, an existing volume and where the one instance finds it, with :ro behind if it cannot be written to; may be given several times")
+	flags.StringArrayVar(&given, "volume", nil, "VOLUME:TARGET, an existing volume and where the one instance finds it, with :ro behind if it cannot be written to; may be given several times")
 	if err := command.RegisterFlagCompletionFunc("ssh-key", s.completeKeys); err != nil {
 		panic(err) // there is no such flag: a slip of the program
 	}
+	s.completeFlag(command, "volume", volumes)
 	wait.add(flags)
 	return s.printing(command)
 }

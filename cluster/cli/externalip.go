@@ -84,7 +84,7 @@ func (s *session) attachExternalIP() *cobra.Command {
 	var wait waitFlags
 	command := s.printing(&cobra.Command{
 		Use: "external-ip ADDRESS|POOL INSTANCE", Short: "Attach an external IP, or a new one of a pool, to an instance",
-		Args: terminal.Arguments("ADDRESS|POOL", "INSTANCE"), ValidArgsFunction: s.complete(externalIPs),
+		Args: terminal.Arguments("ADDRESS|POOL", "INSTANCE"), ValidArgsFunction: s.complete(lendable, instances),
 		Example: "  ciao attach external-ip lab web --wait",
 		RunE: s.user(func(ctx context.Context, c *client.Client, args []string, streams terminal.Streams) error {
 			attached, err := attachTo(ctx, c, args[0], args[1])

@@ -80,6 +80,7 @@ func (s *session) listInstances() *cobra.Command {
 	command.Flags().StringVar(&filter.Node, "node", "", "only those on the node with this id or, for operators, host name")
 	command.Flags().StringArrayVar(&filter.Labels, "label", nil, "only those with this KEY=VALUE; may be given several times")
 	offer(command, "state", storedStates())
+	s.completeFlag(command, "node", nodes)
 	return s.printing(command)
 }
 
@@ -206,6 +207,8 @@ func (s *session) listEvents() *cobra.Command {
 	command.Flags().BoolVar(&follow, "follow", false, "go on with what happens, until Ctrl-C")
 	command.Flags().StringVar(&filter.Instance, "instance", "", "only those of the instance with this name or id")
 	command.Flags().StringVar(&filter.Node, "node", "", "only those of the node with this id or, for operators, host name")
+	s.completeFlag(command, "instance", instances)
+	s.completeFlag(command, "node", nodes)
 	return s.printing(command)
 }
 

@@ -68,6 +68,13 @@ var (
 	}}
 )
 
+// lendable are what an external IP can be had of: one that the tenant has, or a pool.
+var lendable = noun{"external-ips", "ADDRESS|POOL", false, func(ctx context.Context, c *client.Client) ([]string, error) {
+	addresses, err := externalIPs.names(ctx, c)
+	names, err2 := pools.names(ctx, c)
+	return append(addresses, names...), errors.Join(err, err2)
+}}
+
 func namesOf[T any](items []T, name func(T) string) []string {
 	names := make([]string, len(items))
 	for i, item := range items {

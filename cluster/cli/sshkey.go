@@ -99,8 +99,7 @@ func hintCreate(ctx context.Context, c *client.Client, request api.CreateInstanc
 
 // completeKeys completes names of keys, and files.
 func (s *session) completeKeys(command *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
-	names, _ := s.complete(sshKeys)(command, nil, begun)
-	return names, cobra.ShellCompDirectiveDefault
+	return s.known(command, sshKeys, begun), cobra.ShellCompDirectiveDefault
 }
 
 var sshKeyColumns = []column[api.SSHKey]{

@@ -37,6 +37,8 @@ func (s *session) createVolume() *cobra.Command {
 	flags.StringVar(&wanted, "size", "", "such as 512MiB or 10GiB; that of what it is a copy of when it is not given")
 	flags.StringVar(&request.Image, "image", "", "uploaded image that it begins as a copy of")
 	flags.StringVar(&request.Volume, "volume", "", "volume that it begins as a copy of; no instance may have that")
+	s.completeFlag(command, "image", images)
+	s.completeFlag(command, "volume", volumes)
 	return s.printing(command)
 }
 
@@ -56,7 +58,7 @@ func (s *session) attachVolume() *cobra.Command {
 	var request api.AttachVolume
 	command := &cobra.Command{
 		Use: "volume VOLUME INSTANCE", Short: "Give a volume to an instance that does not run; it has it from its next start on",
-		Args: terminal.Arguments("VOLUME", "INSTANCE"), ValidArgsFunction: s.complete(volumes),
+		Args: terminal.Arguments("VOLUME", "INSTANCE"), ValidArgsFunction: s.complete(volumes, instances),
 		Example: "  ciao attach volume data db --target /var/lib/db",
 		RunE: s.user(func(ctx context.Context, c *client.Client, args []string, streams terminal.Streams) error {
 			request.Instance = args[1]
