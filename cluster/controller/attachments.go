@@ -72,7 +72,7 @@ func give(tx store.Tx, v *cluster.Volume, i cluster.Instance, place cluster.Volu
 	if i.Node != "" {
 		v.Node = i.Node
 	}
-	return events.Put(tx, instanceEvent(i, cluster.Info, "VolumeAttached", fmt.Sprintf("Volume %s was attached to instance %s.", label(*v), i.Name)))
+	return putEvent(tx, instanceEvent(i, cluster.Info, "VolumeAttached", fmt.Sprintf("Volume %s was attached to instance %s.", label(*v), i.Name)))
 }
 
 // DetachVolume takes a volume from its instance, which must not run.
@@ -89,7 +89,7 @@ func (c *Controller) DetachVolume(ctx context.Context, scope, ref string) (clust
 			return fmt.Errorf("%w: instance %s boots from it; delete the instance, which leaves the volume", cluster.ErrConflict, i.Name)
 		}
 		detach(v)
-		return events.Put(tx, instanceEvent(i, cluster.Info, "VolumeDetached", fmt.Sprintf("Volume %s was detached from instance %s.", label(*v), i.Name)))
+		return putEvent(tx, instanceEvent(i, cluster.Info, "VolumeDetached", fmt.Sprintf("Volume %s was detached from instance %s.", label(*v), i.Name)))
 	})
 }
 

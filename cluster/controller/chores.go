@@ -152,7 +152,7 @@ func putVolume(tx store.Tx, v cluster.Volume) error {
 	if v.State == cluster.VolumeFailed {
 		event := newEvent(cluster.Error, "VolumeFailed", clip("Volume "+label(v)+" could not be made: "+v.Reason))
 		event.Tenant, event.Node = v.Tenant, v.Node
-		if err := events.Put(tx, event); err != nil {
+		if err := putEvent(tx, event); err != nil {
 			return err
 		}
 	}

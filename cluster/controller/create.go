@@ -107,7 +107,7 @@ func (c *Controller) reserve(tx store.Tx, tenantID string, request InstanceReque
 	if batch.Segments, err = reserveAddresses(tx, tenant, request.Count, batch.Template.Created); err != nil {
 		return cluster.Batch{}, err
 	}
-	if err := errors.Join(usages.Put(tx, usage), batches.Create(tx, batch), events.Put(tx, createdEvent(batch, workload))); err != nil {
+	if err := errors.Join(usages.Put(tx, usage), batches.Create(tx, batch), putEvent(tx, createdEvent(batch, workload))); err != nil {
 		return cluster.Batch{}, err
 	}
 	return batch, giveVolumes(tx, batch, request.Volumes)

@@ -122,7 +122,7 @@ func (r *reconciler) editInstance(id string, change func(*cluster.Instance) bool
 // putInstance stores a changed instance with the event of its new state.
 func putInstance(tx store.Tx, before, after cluster.Instance) error {
 	if event, ok := changeEvent(before, after); ok {
-		if err := events.Put(tx, event); err != nil {
+		if err := putEvent(tx, event); err != nil {
 			return err
 		}
 	}
@@ -145,7 +145,7 @@ func removeInstance(tx store.Tx, i cluster.Instance) error {
 		detachAll(tx, i.ID),
 		leaveVolumes(tx, i),
 		instances.Delete(tx, i.ID),
-		events.Put(tx, instanceEvent(i, cluster.Info, "Deleted", "Instance "+i.Name+" was deleted.")))
+		putEvent(tx, instanceEvent(i, cluster.Info, "Deleted", "Instance "+i.Name+" was deleted.")))
 }
 
 // Costs of edits. A report usually changes an instance and adds an event; where it removes one, the rows of tenant and subnet come on

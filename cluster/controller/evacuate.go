@@ -67,7 +67,7 @@ func (c *Controller) DeleteNode(ctx context.Context, ref string) error {
 		}
 		event := newEvent(cluster.Info, "NodeDeleted", "Node "+nodeName(n)+" was deleted.")
 		event.Node = n.ID
-		if err := events.Put(tx, event); err != nil {
+		if err := putEvent(tx, event); err != nil {
 			return err
 		}
 		return nodes.Delete(tx, n.ID)
@@ -95,7 +95,7 @@ func (c *Controller) changeNode(ctx context.Context, ref string, change func(sto
 			return nil
 		}
 		event.Node = n.ID
-		if err := events.Put(tx, event); err != nil {
+		if err := putEvent(tx, event); err != nil {
 			return err
 		}
 		return nodes.Put(tx, n)

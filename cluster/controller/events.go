@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"encoding/binary"
 	"log/slog"
 	"slices"
 	"time"
@@ -15,11 +16,34 @@ import (
 // DefaultMaxEvents is how many events are kept when Config does not say.
 const DefaultMaxEvents = 10_000
 
-// newEvent makes an event of this moment.
+// newEvent makes an event of this moment, for putEvent.
 func newEvent(severity cluster.Severity, reason, message string) cluster.Event {
 	return cluster.Event{
 		ID: uuid.Must(uuid.NewV7()).String(), Time: time.Now().UTC(), Severity: severity, Reason: reason, Message: message,
 	}
+}
+
+// putEvent keeps an event after all that are there. Events are listed, paged and dropped in order of their ids, which begin with the time; a
+// clock that was set back, or that of another controller, must not put what happened now before what happened then.
+func putEvent(tx store.Tx, event cluster.Event) error {
+	if last, ok := events.Last(tx); ok && event.ID <= last.ID {
+		event.ID = following(last.ID)
+	}
+	return events.Put(tx, event)
+}
+
+// following is an id of version 7 (RFC 9562) with the next time after that of another one, whose 60 bits count 1/4096 of a millisecond.
+func following(id string) string {
+	last, err := uuid.Parse(id)
+	next := uuid.New()
+	if err != nil {
+		return next.String() // it is none of ours
+	}
+	const low = 1<<12 - 1
+	first := binary.BigEndian.Uint64(last[:8])
+	count := (first>>16<<12 | first&low) + 1
+	binary.BigEndian.PutUint64(next[:8], count>>12<<16|7<<12|count&low)
+	return next.String()
 }
 
 // instanceEvent makes an event about an instance.
@@ -104,7 +128,7 @@ func (c *Controller) noteRefusal(ctx context.Context, tenant string, refusal err
 	}
 	event := newEvent(cluster.Warning, "QuotaRefused", clip("A request for instances was refused: "+refusal.Error()))
 	event.Tenant = tenant
-	if _, err := c.update(ctx, func(tx store.Tx) error { return events.Put(tx, event) }); err != nil {
+	if _, err := c.update(ctx, func(tx store.Tx) error { return putEvent(tx, event) }); err != nil {
 		c.logger.Warn("cannot record an event", slog.String("reason", event.Reason), slog.Any("error", err))
 	}
 }

@@ -43,5 +43,5 @@ func removeVolume(tx store.Tx, v cluster.Volume) error {
 	usage.Usage = quota.Sub(usage.Usage, volumesUsage([]cluster.Volume{v}, 1))
 	event := newEvent(cluster.Info, "VolumeDeleted", "Volume "+label(v)+" was deleted.")
 	event.Tenant, event.Node = v.Tenant, v.Node
-	return errors.Join(usages.Put(tx, usage), volumes.Delete(tx, v.ID), events.Put(tx, event))
+	return errors.Join(usages.Put(tx, usage), volumes.Delete(tx, v.ID), putEvent(tx, event))
 }

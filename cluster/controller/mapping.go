@@ -122,7 +122,7 @@ func settleExternalIP(tx store.Tx, row cluster.ExternalIP, state cluster.Externa
 		event = externalEvent(row, cluster.Error, "UnmappingFailed", clip(fmt.Sprintf("External IP %s is not detached yet: %s", row.Address, reason)))
 	}
 	if event.Reason != "" {
-		if err := events.Put(tx, event); err != nil {
+		if err := putEvent(tx, event); err != nil {
 			return err
 		}
 	}

@@ -201,7 +201,7 @@ func (r *reconciler) editNode(id string, change func(*cluster.Node) (cluster.Eve
 		}
 		n.Seen = time.Now().UTC()
 		if event.Reason != "" {
-			if err := events.Put(tx, event); err != nil {
+			if err := putEvent(tx, event); err != nil {
 				return nil, err
 			}
 		}

@@ -82,7 +82,7 @@ func (r *reconciler) replaceInstance(then cluster.Instance) {
 		next, usage, segments, err := successor(tx, old, time.Now().UTC())
 		if errors.Is(err, cluster.ErrOverQuota) || errors.Is(err, cluster.ErrTooLarge) || errors.Is(err, cluster.ErrNoCapacity) {
 			event := instanceEvent(old, cluster.Warning, "NotReplaced", clip("Instance "+old.Name+" stops before it starts elsewhere: "+err.Error()))
-			return func() { r.memory(old.ID).alone = err.Error(); r.dirty[old.ID] = true }, events.Put(tx, event)
+			return func() { r.memory(old.ID).alone = err.Error(); r.dirty[old.ID] = true }, putEvent(tx, event)
 		}
 		if err != nil {
 			return nil, err
@@ -91,7 +91,7 @@ func (r *reconciler) replaceInstance(then cluster.Instance) {
 		old.Replacement = next.ID
 		message := fmt.Sprintf("Instance %s is to take over from %s, which leaves node %s.", next.Name, old.Name, old.Node)
 		return nil, errors.Join(usages.Put(tx, usage), instances.Create(tx, next), instances.Put(tx, old),
-			events.Put(tx, instanceEvent(next, cluster.Info, "Replacing", message)))
+			putEvent(tx, instanceEvent(next, cluster.Info, "Replacing", message)))
 	}})
 }
 
@@ -162,7 +162,7 @@ func (r *reconciler) retireInstance(then cluster.Instance) {
 			enter(&old, cluster.Stopping, reason, now)
 		}
 		return nil, errors.Join(bequeath(tx, old, next), instances.Put(tx, next), putInstance(tx, before, old),
-			events.Put(tx, instanceEvent(next, cluster.Info, "Replaced", fmt.Sprintf("Instance %s has taken over from %s.", next.Name, old.Name))))
+			putEvent(tx, instanceEvent(next, cluster.Info, "Replaced", fmt.Sprintf("Instance %s has taken over from %s.", next.Name, old.Name))))
 	}})
 }
 

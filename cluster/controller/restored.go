@@ -72,7 +72,7 @@ func (c *Controller) SettleStore(ctx context.Context) error {
 		}
 		return errors.Join(
 			restorations.Delete(tx, lastRestoration),
-			events.Put(tx, newEvent(cluster.Info, "StoreSettled", "The restored store is settled: nodes delete what it does not know.")))
+			putEvent(tx, newEvent(cluster.Info, "StoreSettled", "The restored store is settled: nodes delete what it does not know.")))
 	})
 	return err
 }
@@ -198,7 +198,7 @@ func (r *reconciler) hold(tx store.Tx, node string, report payload.InstanceRepor
 				"Node %s has more than %d instances that the restored store does not know there; the others are not told one by one.", node, maxHeld))
 			event.Node = node
 		}
-		if err := events.Put(tx, event); err != nil {
+		if err := putEvent(tx, event); err != nil {
 			return nil, err
 		}
 	}

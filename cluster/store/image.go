@@ -67,6 +67,12 @@ func (t *tableImage) ascend(from string, yield func(*row) bool) {
 	t.rows.Ascend(from, func(_ string, r *row) bool { return yield(r) })
 }
 
+// last is the row with the greatest key; nil without any.
+func (t *tableImage) last() *row {
+	_, r, _ := t.rows.Max()
+	return r
+}
+
 func (t *tableImage) lookup(index int, value string, yield func(*row) bool) {
 	t.indexes[index].Ascend(entry{value, first}, func(e entry) bool {
 		return e.value == value && yield(e.row)

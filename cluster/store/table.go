@@ -110,6 +110,16 @@ func (t *Table[T]) From(r Reader, key string) iter.Seq[T] {
 	}
 }
 
+// Last returns the row with the greatest key; false when there is none. A transaction does not depend on it: another one may add a greater
+// one at the same time.
+func (t *Table[T]) Last(r Reader) (last T, ok bool) {
+	found := r.scan(t.def).last()
+	if found == nil {
+		return last, false
+	}
+	return found.value.(T), true
+}
+
 // By yields the rows that the index lists under value, in order of their keys, as they were when the loop began.
 func (t *Table[T]) By(r Reader, index, value string) iter.Seq[T] {
 	n := t.def.index(index)

@@ -33,6 +33,9 @@ func testRows(t *testing.T, s Shared) {
 		if diff := cmp.Diff([]Item{b}, slices.Collect(items.By(r, "label", "l"))); diff != "" {
 			t.Errorf("By: %s", diff)
 		}
+		if last, ok := items.Last(r); !ok || !cmp.Equal(last, b) {
+			t.Errorf("Last = %v, %t", last, ok)
+		}
 		if n := items.Len(r); n != 2 {
 			t.Errorf("Len = %d", n)
 		}
@@ -51,6 +54,19 @@ func testRows(t *testing.T, s Shared) {
 		if got := slices.Collect(items.By(r, "owner", "x")); !cmp.Equal(got, []Item{b}) {
 			t.Errorf("By after change = %v", got)
 		}
+	})
+	update(t, db, func(tx store.Tx) error {
+		if err := items.Create(tx, Item{ID: "c"}); err != nil {
+			return err
+		}
+		if last, ok := items.Last(tx); !ok || last.ID != "c" {
+			t.Errorf("Last in a transaction = %v, %t", last, ok)
+		}
+		err := items.Delete(tx, "c")
+		if last, ok := items.Last(tx); !ok || last.ID != b.ID {
+			t.Errorf("Last in a transaction that deleted it = %v, %t", last, ok)
+		}
+		return err
 	})
 	update(t, db, func(tx store.Tx) error { return items.Delete(tx, "a") })
 	_, err = db.Update(t.Context(), func(tx store.Tx) error { return items.Delete(tx, "a") })
