@@ -20,7 +20,7 @@ type NodeState string
 // States of a node.
 const (
 	NodeReady       NodeState = "ready"
-	NodeFull        NodeState = "full"        // takes nothing new until it has room
+	NodeFull        NodeState = "full"        // takes nothing new until it has room, or what is broken works again
 	NodeMaintenance NodeState = "maintenance" // takes nothing new by an operator's wish
 	NodeMissing     NodeState = "missing"     // not connected
 )
@@ -31,9 +31,12 @@ type Node struct {
 	Hostname  string            `json:"hostname"`
 	Roles     []NodeRole        `json:"roles"`
 	State     NodeState         `json:"state"`
-	Kinds     []Kind            `json:"kinds"` // kinds of instances that it can run
+	Reason    string            `json:"reason,omitempty"`   // why it takes nothing new: a sentence for the operator
+	Impaired  bool              `json:"impaired,omitempty"` // it is full because a part of it does not work, and not for want of room
+	Kinds     []Kind            `json:"kinds"`              // kinds of instances that it can run
 	Capacity  Resources         `json:"capacity"`
-	Allocated Resources         `json:"allocated"` // sum of what its instances asked for
+	Limit     Resources         `json:"limit,omitzero"` // what may be promised to instances: the capacity with the cluster's overcommit
+	Allocated Resources         `json:"allocated"`      // sum of what its instances asked for
 	Underlay  []netip.Addr      `json:"underlay,omitempty"`
 	Version   string            `json:"version,omitempty"`
 	Labels    map[string]string `json:"labels,omitempty"`    // that its operator gave it

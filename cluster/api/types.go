@@ -275,11 +275,14 @@ type Node struct {
 	Hostname           string             `json:"hostname"`
 	Roles              []cluster.NodeRole `json:"roles" nullable:"false"`
 	State              cluster.NodeState  `json:"state"`
+	Reason             string             `json:"reason" doc:"why it takes nothing new, empty when it does"`
 	Kinds              []cluster.Kind     `json:"kinds" nullable:"false"`
 	Labels             map[string]string  `json:"labels" nullable:"false" doc:"that its operator gave it"`
 	VCPUs              float64            `json:"vcpus" doc:"that it has"`
+	VCPUsLimit         float64            `json:"vcpus_limit" doc:"that may be promised to instances: those that it has with the cluster's overcommit"`
 	VCPUsAllocated     float64            `json:"vcpus_allocated" doc:"that its instances asked for"`
 	MemoryMiB          int64              `json:"memory_mib"`
+	MemoryMiBLimit     int64              `json:"memory_mib_limit"`
 	MemoryMiBAllocated int64              `json:"memory_mib_allocated"`
 	DiskMiB            int64              `json:"disk_mib"`
 	DiskMiBAllocated   int64              `json:"disk_mib_allocated"`

@@ -102,8 +102,9 @@ func (s *Server) nodeOf(n cluster.Node) api.Node {
 		load = sample.Load
 	}
 	return api.Node{
-		ID: n.ID, Hostname: n.Hostname, Roles: list(n.Roles), State: n.State, Kinds: list(n.Kinds), Labels: dictionary(n.Labels),
-		VCPUs: vcpus(n.Capacity.CPU), VCPUsAllocated: vcpus(n.Allocated.CPU), MemoryMiB: n.Capacity.MemoryMiB, MemoryMiBAllocated: n.Allocated.MemoryMiB,
+		ID: n.ID, Hostname: n.Hostname, Roles: list(n.Roles), State: n.State, Reason: n.Reason, Kinds: list(n.Kinds), Labels: dictionary(n.Labels),
+		VCPUs: vcpus(n.Capacity.CPU), VCPUsLimit: vcpus(n.Limit.CPU), VCPUsAllocated: vcpus(n.Allocated.CPU),
+		MemoryMiB: n.Capacity.MemoryMiB, MemoryMiBLimit: n.Limit.MemoryMiB, MemoryMiBAllocated: n.Allocated.MemoryMiB,
 		DiskMiB: n.Capacity.DiskMiB, DiskMiBAllocated: n.Allocated.DiskMiB, Load: load,
 		Evacuated: n.Evacuated, Instances: n.Instances, Running: n.Running, Underlay: list(n.Underlay), Version: n.Version, Staying: list(n.Staying), Seen: n.Seen,
 	}

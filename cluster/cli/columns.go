@@ -97,15 +97,26 @@ var nodeColumns = []column[api.Node]{
 	{Title: "kinds", Value: func(n api.Node) string { return join(n.Kinds) }},
 	{Title: "labels", Value: func(n api.Node) string { return pairs(n.Labels) }},
 	{Title: "running", Value: func(n api.Node) string { return fmt.Sprintf("%d/%d", n.Running, n.Instances) }},
-	{Title: "vcpus", Value: func(n api.Node) string { return decimal(n.VCPUsAllocated) + "/" + decimal(n.VCPUs) }},
+	{Title: "vcpus", Value: func(n api.Node) string {
+		return decimal(n.VCPUsAllocated) + "/" + decimal(n.VCPUsLimit) + overcommitted(n.VCPUsLimit, n.VCPUs)
+	}},
 	{Title: "memory", Value: func(n api.Node) string {
-		return fmt.Sprintf("%d/%d MiB", n.MemoryMiBAllocated, n.MemoryMiB)
+		return fmt.Sprintf("%d/%d MiB", n.MemoryMiBAllocated, n.MemoryMiBLimit) + overcommitted(float64(n.MemoryMiBLimit), float64(n.MemoryMiB))
 	}},
 	{Title: "disk", Value: func(n api.Node) string { return fmt.Sprintf("%d/%d MiB", n.DiskMiBAllocated, n.DiskMiB) }},
 	{Title: "load", Value: func(n api.Node) string { return load(n.Load) }},
 	{Title: "underlay", Value: func(n api.Node) string { return join(n.Underlay) }},
 	{Title: "seen", Value: func(n api.Node) string { return age(n.Seen) }},
 	{Title: "id", Value: func(n api.Node) string { return n.ID }},
+	{Title: "reason", Value: func(n api.Node) string { return n.Reason }},
+}
+
+// overcommitted says how much there really is where another amount may be promised.
+func overcommitted(limit, capacity float64) string {
+	if limit == capacity {
+		return ""
+	}
+	return " (has " + decimal(capacity) + ")"
 }
 
 var imageColumns = []column[api.Image]{

@@ -52,7 +52,7 @@ func (c *Controller) counted(r store.Reader, node cluster.Node) cluster.Node {
 			node.Running++
 		}
 	}
-	node.Staying = c.staying(r, node)
+	node.Staying, node.Limit = c.staying(r, node), c.overcommit.Of(node.Capacity)
 	if seen := c.samples.seen(node.ID); seen.After(node.Seen) {
 		node.Seen = seen
 	}

@@ -140,7 +140,7 @@ func (r *reconciler) expireNode(node string) {
 	}
 	p.missing = true
 	r.editNode(node, func(n *cluster.Node) (cluster.Event, bool) {
-		n.State = cluster.NodeMissing
+		n.State, n.Reason, n.Impaired = cluster.NodeMissing, "", false
 		event := newEvent(cluster.Warning, "NodeMissing", "Node "+nodeName(*n)+" has not been heard of for the grace time; its instances are missing.")
 		event.Node = node
 		return event, true
@@ -225,17 +225,30 @@ func (r *reconciler) nodeArrived(id string, state cluster.NodeState, status payl
 			n.Hostname, n.Version = clip(status.Hostname), clip(status.Version)
 			n.Roles, n.Kinds, n.Capacity, n.Underlay = status.Roles, status.Kinds, status.Capacity, status.Underlay
 			n.Labels = cluster.BoundedLabels(status.Labels)
+			n.Reason, n.Impaired = clip(status.Reason), status.Impaired
 		}
-		if before.State == cluster.NodeMissing {
-			event = newEvent(cluster.Info, "NodeConnected", "Node "+nodeName(*n)+" is connected.")
-			event.Node = id
-		}
+		event = arrivalEvent(before, *n)
 		return event, !sameNode(before, *n)
 	})
 }
 
+// arrivalEvent tells what is new of a node that is connected. That it has no room, or has some again, is not worth an event: a busy node says so
+// all the time.
+func arrivalEvent(before, n cluster.Node) (event cluster.Event) {
+	switch {
+	case n.Impaired && (!before.Impaired || n.Reason != before.Reason):
+		event = newEvent(cluster.Warning, "NodeImpaired", clip("Node "+nodeName(n)+" takes nothing new: "+n.Reason))
+	case before.State == cluster.NodeMissing:
+		event = newEvent(cluster.Info, "NodeConnected", "Node "+nodeName(n)+" is connected.")
+	case before.Impaired && !n.Impaired:
+		event = newEvent(cluster.Info, "NodeRecovered", "Everything on node "+nodeName(n)+" works again.")
+	}
+	event.Node = n.ID
+	return event
+}
+
 func sameNode(a, b cluster.Node) bool {
-	return a.State == b.State && a.Hostname == b.Hostname && a.Version == b.Version && a.Capacity == b.Capacity &&
+	return a.State == b.State && a.Reason == b.Reason && a.Impaired == b.Impaired && a.Hostname == b.Hostname && a.Version == b.Version && a.Capacity == b.Capacity &&
 		slices.Equal(a.Roles, b.Roles) && slices.Equal(a.Kinds, b.Kinds) && slices.Equal(a.Underlay, b.Underlay) && maps.Equal(a.Labels, b.Labels)
 }
 
@@ -245,7 +258,7 @@ func (r *reconciler) nodeLeft(id string) {
 		if n.State == cluster.NodeMissing {
 			return cluster.Event{}, false
 		}
-		n.State = cluster.NodeMissing
+		n.State, n.Reason, n.Impaired = cluster.NodeMissing, "", false
 		event := newEvent(cluster.Warning, "NodeDisconnected", "Node "+nodeName(*n)+" is not connected any more.")
 		event.Node = id
 		return event, true

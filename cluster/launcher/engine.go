@@ -15,7 +15,8 @@ type engine struct {
 	launcher *Launcher
 	driver   driver.Driver
 	doubt    chan struct{}
-	down     bool // guarded by launcher.mu
+	down     bool   // guarded by launcher.mu
+	trouble  string // why it is down; guarded by launcher.mu
 }
 
 const (
@@ -97,6 +98,9 @@ func (e *engine) setDown(down bool, reason error) bool {
 	e.launcher.mu.Lock()
 	news := e.down != down
 	e.down = down
+	if news { // its first words: the later ones would be news each time
+		e.trouble = troubleOf(reason)
+	}
 	e.launcher.mu.Unlock()
 	if !news {
 		return false
@@ -108,6 +112,13 @@ func (e *engine) setDown(down bool, reason error) bool {
 	}
 	e.launcher.tellChanges(true)
 	return true
+}
+
+func troubleOf(reason error) string {
+	if reason == nil {
+		return ""
+	}
+	return bounded(reason.Error())
 }
 
 // notify tells one owner.

@@ -30,7 +30,8 @@ type fabric struct {
 	unsaved bool              // what is known is newer than what is on disk
 	waiters []chan<- error
 	facts   network.NodeFacts
-	applied bool // without an error, at least once
+	applied bool   // without an error, at least once
+	problem string // of the first try, until one is applied
 }
 
 func newFabric(n network.NodeNetwork, file string, timeout time.Duration, logger *slog.Logger) (*fabric, error) {
@@ -79,7 +80,9 @@ func (f *fabric) apply(ctx context.Context) error {
 	}
 	f.mu.Lock()
 	if err == nil {
-		f.facts, f.applied = facts, true
+		f.facts, f.applied, f.problem = facts, true, ""
+	} else if f.problem == "" { // the later words would be news each time
+		f.problem = bounded(err.Error())
 	}
 	f.mu.Unlock()
 	for _, waiter := range waiters {

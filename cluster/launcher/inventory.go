@@ -1,7 +1,9 @@
 package launcher
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -51,7 +53,7 @@ func (l *Launcher) sendStatus(ctx context.Context) error {
 		operand = ssntp.Maintenance
 	}
 	l.mu.Lock()
-	l.told = told{state: state, allocated: status.Allocated, underlay: l.underlay()}
+	l.told = told{state: state, reason: status.Reason, allocated: status.Allocated, underlay: l.underlay()}
 	l.mu.Unlock()
 	return l.link.send(ctx, operand, ssntp.ID{}, status)
 }
@@ -59,6 +61,7 @@ func (l *Launcher) sendStatus(ctx context.Context) error {
 // told is what the cluster last heard of the node.
 type told struct {
 	state     cluster.NodeState
+	reason    string
 	allocated cluster.Resources
 	underlay  netip.Addr
 }
@@ -68,7 +71,7 @@ type told struct {
 func (l *Launcher) tellChanges(urgent bool) {
 	state, status := l.status()
 	l.mu.Lock()
-	now := told{state: state, allocated: status.Allocated, underlay: l.underlay()}
+	now := told{state: state, reason: status.Reason, allocated: status.Allocated, underlay: l.underlay()}
 	last := l.told
 	l.mu.Unlock()
 	if urgent {
@@ -79,9 +82,14 @@ func (l *Launcher) tellChanges(urgent bool) {
 	}
 }
 
-// status is what the node is: in maintenance by an operator's wish, full when not even the smallest instance fits, and while a part of it does not work.
+// status is what the node is: in maintenance by an operator's wish, full when not even the smallest instance fits, and while a part of it does
+// not work.
 func (l *Launcher) status() (cluster.NodeState, payload.NodeStatus) {
 	facts, networked := l.fabric.ready()
+	var broken, early string
+	if !networked {
+		broken, early = l.fabric.excuse()
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	status := payload.NodeStatus{
@@ -94,12 +102,23 @@ func (l *Launcher) status() (cluster.NodeState, payload.NodeStatus) {
 	if l.maintenance {
 		return cluster.NodeMaintenance, status
 	}
-	smallest := cluster.Resources{CPU: 1, MemoryMiB: cluster.MinMemoryMiB}
-	room := smallest.Fits(l.config.Overcommit.Of(l.config.Capacity).Sub(status.Allocated))
-	if !room || !networked || l.enginesDown() {
+	broken = cmp.Or(l.engineDown(), broken)
+	if status.Reason, status.Impaired = cmp.Or(broken, early, l.noRoom()), broken != ""; status.Reason != "" {
 		return cluster.NodeFull, status
 	}
 	return cluster.NodeReady, status
+}
+
+// noRoom says what even the smallest instance would lack; empty when it fits. l.mu is held.
+func (l *Launcher) noRoom() string {
+	free := l.config.Overcommit.Of(l.config.Capacity).Sub(l.allocated)
+	switch {
+	case (cluster.Resources{CPU: 1}).Fits(free) && (cluster.Resources{MemoryMiB: cluster.MinMemoryMiB}).Fits(free):
+		return ""
+	case free.CPU < 1:
+		return "all that it may promise of its processors is promised to instances"
+	}
+	return fmt.Sprintf("%d MiB of memory are left to promise, and the smallest instance asks for %d", max(0, free.MemoryMiB), cluster.MinMemoryMiB)
 }
 
 func (l *Launcher) underlay() netip.Addr {
@@ -117,13 +136,14 @@ func (l *Launcher) kinds() []cluster.Kind {
 	return kinds
 }
 
-func (l *Launcher) enginesDown() bool {
-	for _, e := range l.engines {
-		if e.down {
-			return true
+// engineDown says which engine does not answer, and why; empty when all do. l.mu is held.
+func (l *Launcher) engineDown() string {
+	for _, d := range l.config.Drivers { // in an order that stays
+		if e := l.engines[d.Kind()]; e != nil && e.down {
+			return fmt.Sprintf("what carries instances of kind %s does not answer: %s", d.Kind(), cmp.Or(e.trouble, "no reason is known yet"))
 		}
 	}
-	return false
+	return ""
 }
 
 // roleFor is the role that a node needs to run a kind.

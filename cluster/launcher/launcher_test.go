@@ -2,6 +2,7 @@ package launcher_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -306,7 +307,9 @@ func TestEngineDown(t *testing.T) {
 	n.driver.setDown(true)
 	w.send(ssntp.Start, n.id.String(), late)
 	w.becomes(late.Instance, cluster.Starting) // so that the node has it before it stops
-	w.eventually("a Full", func() bool { return slices.Contains(w.operands, ssntp.Full) })
+	w.eventually("a Full that says which engine is down", func() bool {
+		return w.full.Impaired && strings.Contains(w.full.Reason, "instances of kind container does not answer: ") && strings.Contains(w.full.Reason, "the engine does not answer")
+	})
 	if state := w.state(s.Instance).State; state != cluster.Active {
 		t.Errorf("while the engine is down its instance is %s", state)
 	}
@@ -322,6 +325,29 @@ func TestEngineDown(t *testing.T) {
 	w.becomes(late.Instance, cluster.Active)
 	w.eventually("a restart of what was interrupted", func() bool { return n.driver.read(s.Instance).Condition == driver.Running })
 	w.becomes(s.Instance, cluster.Active)
+}
+
+// A node that takes nothing new says whether it has no room or is not ready.
+func TestFullSaysWhy(t *testing.T) {
+	w := newWorld(t)
+	n := w.node()
+	n.config = func(c *launcher.Config) { c.Capacity.MemoryMiB = 130 }
+	n.network.breaks(errors.New("no answer from the underlay's DHCP"))
+	n.run()
+	w.eventually("a Full for want of a network", func() bool {
+		return w.full.Impaired && strings.Contains(w.full.Reason, "its network cannot be made: no answer from the underlay's DHCP")
+	})
+	n.network.breaks(nil)
+	n.ready()
+	s := newStart(1)
+	w.send(ssntp.Start, n.id.String(), s)
+	w.becomes(s.Instance, cluster.Active)
+	w.eventually("a Full for want of room", func() bool {
+		return !w.full.Impaired && strings.Contains(w.full.Reason, "2 MiB of memory are left to promise, and the smallest instance asks for 6")
+	})
+	w.change(func() { w.operands = nil })
+	w.send(ssntp.Delete, n.id.String(), payload.Delete{Instance: s.Instance, Generation: 1})
+	n.ready()
 }
 
 // A start that is deleted before it came far leaves nothing.

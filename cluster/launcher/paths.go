@@ -166,6 +166,16 @@ func (f *fabric) ready() (network.NodeFacts, bool) {
 	return f.facts, f.applied
 }
 
+// excuse says why the network has not been applied yet: it is being made, or that failed, which is a problem.
+func (f *fabric) excuse() (problem, otherwise string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.problem == "" {
+		return "", "its network is being made"
+	}
+	return "its network cannot be made: " + f.problem, ""
+}
+
 func validMAC(text string) bool {
 	address, err := net.ParseMAC(text)
 	return err == nil && len(address) == 6

@@ -46,6 +46,7 @@ type world struct {
 	requests []payload.CertificateRequest
 	samples  []cluster.NodeStatistics
 	traces   []payload.Trace
+	full     payload.NodeStatus // the last Full
 }
 
 func newWorld(t testing.TB) *world {
@@ -140,6 +141,8 @@ func (w *world) take(f ssntp.Frame) {
 		w.requests = append(w.requests, decode[payload.CertificateRequest](w, f))
 	case ssntp.TraceReport:
 		w.traces = append(w.traces, decode[payload.TraceReport](w, f).Traces...)
+	case ssntp.Full:
+		w.full = decode[payload.NodeStatus](w, f)
 	case ssntp.Statistics:
 		w.samples = append(w.samples, decode[payload.Statistics](w, f).Sample)
 	}
@@ -227,17 +230,27 @@ type fakeNetwork struct {
 	mu     sync.Mutex
 	wanted network.Node
 	calls  int
+	broken error // of every Apply
 }
 
 func (n *fakeNetwork) Apply(_ context.Context, wanted network.Node) (network.NodeFacts, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.wanted = wanted
 	n.calls++
+	if n.broken != nil {
+		return network.NodeFacts{}, n.broken
+	}
+	n.wanted = wanted
 	return network.NodeFacts{Underlay: netip.MustParseAddr("192.0.2.7"), MTU: 1450}, nil
 }
 
 func (n *fakeNetwork) Remove(context.Context) error { return nil }
+
+func (n *fakeNetwork) breaks(why error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.broken = why
+}
 
 func (n *fakeNetwork) ports() int {
 	n.mu.Lock()

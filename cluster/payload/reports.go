@@ -49,6 +49,8 @@ type NodeStatus struct {
 	Underlay  []netip.Addr       `cbor:"6,keyasint"`
 	Version   string             `cbor:"7,keyasint"`
 	Labels    map[string]string  `cbor:"8,keyasint,omitempty"`
+	Reason    string             `cbor:"9,keyasint,omitempty"`  // of Full: one sentence for the operator
+	Impaired  bool               `cbor:"10,keyasint,omitempty"` // Full because a part of the node does not work, and not for want of room
 }
 
 // Inventory is all that a node has (agent, netagent → scheduler, controllers): sent at every connect and on request. An instance
