@@ -52,11 +52,12 @@ func (s *Screen) Size() (width, height int) {
 	return width, height
 }
 
-// Follow calls changed with each new size until ctx ends.
+// Follow calls changed with the present size, which may be a new one since somebody asked for it, and with each new one until ctx ends.
 func (s *Screen) Follow(ctx context.Context, changed func(width, height int)) {
 	resized := make(chan os.Signal, 1)
 	signal.Notify(resized, syscall.SIGWINCH)
 	defer signal.Stop(resized)
+	changed(s.Size())
 	for {
 		select {
 		case <-resized:

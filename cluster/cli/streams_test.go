@@ -1,12 +1,15 @@
 package cli_test
 
 import (
+	"bufio"
 	"bytes"
+	"context"
 	"io"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -98,6 +101,50 @@ func TestExec(t *testing.T) {
 	refuses(t, 3, []string{"exec", "wed", "--", "true"}, "did you mean web")
 	works(t, "stop", "instance", "web", "--wait")
 	refuses(t, 4, []string{"exec", "web", "--", "true"}, "web is stopped", "ciao start instance")
+}
+
+// TestExecAtATerminal: the command has the size of the person's terminal, which has its own keys back afterwards.
+func TestExecAtATerminal(t *testing.T) {
+	startCluster(t)
+	person, program := pseudoTerminal(t)
+	before := settings(t, program)
+	resize(t, person, 80, 24)
+	var errs bytes.Buffer
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	ended := make(chan int, 1)
+	go func() {
+		ended <- cli.Run(ctx, "1.2.3", []string{"exec", "-it", "web", "--", "size"}, terminal.Streams{In: program, Out: program, Err: &errs})
+	}()
+	lines := bufio.NewScanner(person)
+	for size := ""; size != "80x24"; size = lines.Text() {
+		if !lines.Scan() {
+			t.Fatalf("it printed no size: %v", lines.Err())
+		}
+	}
+	resize(t, person, 300, 70)
+	if err := syscall.Kill(os.Getpid(), syscall.SIGWINCH); err != nil { // the kernel tells only the terminal's own processes, which this is none of
+		t.Fatal(err)
+	}
+	for size := ""; size != "300x70"; size = lines.Text() {
+		if !lines.Scan() {
+			t.Fatalf("it printed no other size: %v", lines.Err())
+		}
+	}
+	leave()
+	if code := <-ended; code != 130 {
+		t.Errorf("code %d: %s", code, errs.String())
+	}
+	if settings(t, program) != before {
+		t.Error("the terminal is not as it was")
+	}
+}
+
+func resize(t *testing.T, screen *os.File, width, height uint16) {
+	t.Helper()
+	if err := unix.IoctlSetWinsize(int(screen.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: height, Col: width}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // machine has the cluster run the active virtual machine vm, whose console echoes what is typed.

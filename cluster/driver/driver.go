@@ -166,7 +166,7 @@ type Logger interface {
 // Executor is a driver that executes commands in running instances.
 type Executor interface {
 	// Exec executes a command beside what the instance runs, and returns its exit code when it has ended. With the end of ctx it
-	// returns; whether the command ends, too, is the carrier's affair. An instance that does not run is cluster.ErrConflict.
+	// returns after at most a few seconds, in which the command is asked to end, and killed, as far as the carrier can. An instance that does not run is cluster.ErrConflict.
 	Exec(ctx context.Context, id string, e Execution) (exitCode int, err error)
 }
 

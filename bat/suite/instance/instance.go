@@ -102,8 +102,8 @@ func Suite() bat.Suite {
 		{
 			Name:        "LogsAndExec",
 			Summary:     "What an instance prints can be read, and commands can be executed in it.",
-			Description: "Reads the log of an instance that prints and ends, whole and in part, and follows one; executes commands in an active one, with input and on a terminal; tries both on a stopped one, and as another tenant. Of a virtual machine the log is its console, and no command can be executed.",
-			Expected:    "Lines, outputs and exit codes are those of the instance and of the commands; a stopped instance has a log and executes nothing; another tenant's is not found.",
+			Description: "Reads the log of an instance that prints and ends, whole and in part, and follows one; executes commands in an active one, with input and on a terminal that changes its size, and leaves one by Ctrl-C; tries both on a stopped one, and as another tenant. Of a virtual machine the log is its console, and no command can be executed.",
+			Expected:    "Lines, outputs and exit codes are those of the instance and of the commands; what Ctrl-C was pressed at ends; a stopped instance has a log and executes nothing; another tenant's is not found.",
 			Run:         logsAndExec,
 		},
 		{

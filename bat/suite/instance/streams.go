@@ -69,6 +69,30 @@ func console(ctx context.Context, t *bat.T, tenant *bat.Tenant) {
 	t.Ciao(ctx, other.ID, "logs", "counting").Refuses(t, "another tenant's log", 3, "counting")
 }
 
+// atTerminals executes commands as a person does: with a window that changes its size, and with Ctrl-C.
+func atTerminals(ctx context.Context, t *bat.T, tenant *bat.Tenant) {
+	sized := func(size string) string { return `until [ "$(stty size)" = "` + size + `" ]; do sleep 0.1; done; ` }
+	window := t.AtTerminal(ctx, tenant.ID, 33, 111, "exec", "-it", "busy", "--", "sh", "-c", sized("33 111")+"echo beg''un; "+sized("44 122")+"read word; exit 5")
+	window.Until(ctx, "begun")
+	window.Resize(44, 122)
+	window.Type("word\r")
+	if code := window.End(ctx); code != 5 {
+		t.Errorf("after its terminal was resized the command ended with code %d, expected 5; it printed %q", code, window.Printed())
+	}
+	left := t.AtTerminal(ctx, tenant.ID, 33, 111, "exec", "busy", "--", "sh", "-c", "echo beg''un; exec sleep 98765")
+	left.Until(ctx, "begun")
+	left.Type("\x03")
+	if code := left.End(ctx); code != 130 {
+		t.Errorf("after Ctrl-C ciao ended with code %d, expected 130; it printed %q", code, left.Printed())
+	}
+	gone := `while cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\000' ' ' | grep -q '[s]leep 98765'; do sleep 0.1; done`
+	t.Ciao(ctx, tenant.ID, "exec", "busy", "--", "sh", "-c", gone).Works(t, "wait for the end of a command that Ctrl-C was pressed at")
+	much := t.Ciao(ctx, tenant.ID, "exec", "busy", "--", "sh", "-c", "yes 0123456789 | head -n 1000000").Works(t, "print much")
+	if len(much.Out) != 11_000_000 || strings.Trim(much.Out, "0123456789\n") != "" {
+		t.Errorf("of 11,000,000 bytes %d came", len(much.Out))
+	}
+}
+
 func executions(ctx context.Context, t *bat.T, tenant *bat.Tenant) {
 	busy := tenant.Sleepers(ctx, "busy")[0]
 	said := t.Ciao(ctx, tenant.ID, "exec", "busy", "--", "sh", "-c", "echo out; echo bad >&2; exit 42")
@@ -93,6 +117,7 @@ func executions(ctx context.Context, t *bat.T, tenant *bat.Tenant) {
 	if said := t.Ciao(ctx, tenant.ID, "exec", "busy", "--", "/no/such/command"); said.Code != 126 && said.Code != 127 {
 		t.Errorf("a command that is not there ends with code %d, expected 126 or 127 as in a shell", said.Code)
 	}
+	atTerminals(ctx, t, tenant)
 	tenant.Stop(ctx, busy)
 	t.Ciao(ctx, tenant.ID, "exec", "busy", "--", "true").Refuses(t, "a command in a stopped instance", 4, "stopped")
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/ciaocloud/ciao/cluster/driver"
 )
 
-// Exec executes a command in the container. The engine has no way to end it: one that its caller left gets the end of its input.
+// Exec executes a command in the container. One that its caller left gets the end of its input, and is ended where its process can be seen.
 func (d *Driver) Exec(ctx context.Context, id string, e driver.Execution) (int, error) {
 	if err := d.ready(ctx); err != nil {
 		return 0, err
@@ -36,6 +36,9 @@ func (d *Driver) Exec(ctx context.Context, id string, e driver.Execution) (int, 
 	}
 	defer attached.Close()
 	if err := d.attend(ctx, made.ID, e, &attached); err != nil {
+		if ctx.Err() != nil {
+			d.endLeft(context.WithoutCancel(ctx), made.ID, e.TTY)
+		}
 		return 0, classify(doing, err)
 	}
 	return d.executed(ctx, made.ID, doing)

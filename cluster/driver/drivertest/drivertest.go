@@ -93,6 +93,7 @@ func tests() map[string]func(*suite) {
 		"CommandEnvironment": commandAndEnvironment,
 		"Logs":               logs,
 		"Exec":               execute,
+		"ExecLeft":           executionLeft,
 		"Console":            console,
 		"Memory":             memory,
 		"Pids":               pids,

@@ -2,7 +2,10 @@ package drivertest
 
 import (
 	"bytes"
+	"context"
+	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/driver"
@@ -38,6 +41,60 @@ func execute(s *suite) {
 
 	_, err = executor.Exec(s.ctx, "99999999-9999-4999-8999-999999999999", execution("true"))
 	s.refused("execute in an unknown instance", err, cluster.ErrNotFound)
+}
+
+// executionLeft: a command that its caller leaves ends, on a terminal and without, also one that does not look at its input; others and the
+// instance itself go on.
+func executionLeft(s *suite) {
+	executor, ok := s.Driver.(driver.Executor)
+	if !s.Shell || !ok {
+		return
+	}
+	instance := s.instance()
+	s.create(instance)
+	s.start(instance)
+	for i, tty := range []bool{false, true} {
+		ctx, leave := context.WithCancel(s.ctx)
+		begun := &signalled{text: "begun", seen: make(chan struct{})}
+		e := execution(fmt.Sprintf("echo begun; exec sleep 98765%d", i))
+		e.TTY, e.Stdout = tty, begun
+		ended := make(chan error, 1)
+		go func() {
+			_, err := executor.Exec(ctx, instance.ID, e)
+			ended <- err
+		}()
+		select {
+		case <-begun.seen:
+		case err := <-ended:
+			s.Fatalf("a command that was not left ended: %v", err)
+		}
+		leave()
+		<-ended // with whatever its end is for the caller, who is gone
+		var found bytes.Buffer
+		e = execution(fmt.Sprintf(`cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\000' ' ' | grep '[s]leep 98765%d'`, i))
+		e.Stdout = &found
+		if code, err := executor.Exec(s.ctx, instance.ID, e); code != 1 || err != nil {
+			s.Errorf("on a terminal: %t; after its caller left there is %q (code %d, %v)", tty, found.String(), code, err)
+		}
+	}
+	if status, err := s.Driver.Status(s.ctx, instance.ID); err != nil || status.Condition != driver.Running {
+		s.Errorf("the instance is %+v, %v", status, err)
+	}
+}
+
+// signalled is an output in which a text is waited for.
+type signalled struct {
+	text string
+	seen chan struct{}
+	all  []byte
+	once sync.Once
+}
+
+func (w *signalled) Write(data []byte) (int, error) {
+	if w.all = append(w.all, data...); bytes.Contains(w.all, []byte(w.text)) {
+		w.once.Do(func() { close(w.seen) })
+	}
+	return len(data), nil
 }
 
 // execution is a script whose output nobody reads.
