@@ -159,7 +159,7 @@ func idleServer(ctx context.Context, running *sync.WaitGroup, authority *certs.A
 		}))
 	} else {
 		server, err := ssntp.NewServer(ssntp.ServerConfig{
-			Certificate: certs.Source(certFile, keyFile), // as daemons do
+			Certificate: certs.Source(certFile, keyFile, nil), // as daemons do
 			Roots:       authority.Pool(), Owner: &benchOwner{}, Limits: idleLimits,
 		})
 		if err != nil {

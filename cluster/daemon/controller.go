@@ -105,7 +105,7 @@ func (e Environment) apiServer(service *controller.Controller, state *store.DB, 
 	if err != nil {
 		return nil, err
 	}
-	source := certs.Source(pki.CertificateFile(config.APICertificate), pki.KeyFile(config.APICertificate))
+	source := certs.Source(pki.CertificateFile(config.APICertificate), pki.KeyFile(config.APICertificate), logger)
 	if _, err := source(); err != nil { // now, rather than at the first call
 		return nil, err
 	}

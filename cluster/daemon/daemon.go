@@ -91,7 +91,7 @@ func (e Environment) client(certificate, key string, handler ssntp.Handler, logg
 		return ssntp.ClientConfig{}, err
 	}
 	return ssntp.ClientConfig{
-		Addresses: e.Config.Scheduler.Addresses, Certificate: certs.Source(certificate, key), Roots: roots, Admit: revoked.Admit,
+		Addresses: e.Config.Scheduler.Addresses, Certificate: certs.Source(certificate, key, logger), Roots: roots, Admit: revoked.Admit,
 		Handler: handler, Limits: e.limits(), Logger: logger,
 	}, nil
 }

@@ -27,7 +27,7 @@ func runScheduler(ctx context.Context, e Environment) error {
 	}
 	service, err := scheduler.New(scheduler.Config{
 		Server: ssntp.ServerConfig{
-			Certificate: certs.Source(pki.CertificateFile(config.SchedulerCertificate), pki.KeyFile(config.SchedulerCertificate)),
+			Certificate: certs.Source(pki.CertificateFile(config.SchedulerCertificate), pki.KeyFile(config.SchedulerCertificate), logger),
 			Roots:       roots, Admit: revoked.Admit, Limits: e.limits(), Logger: logger,
 		},
 		Overcommit: e.overcommit(), Policy: policy(e.Config.Scheduler.Placement), TimeScale: e.Config.TimeScale, Logger: logger,

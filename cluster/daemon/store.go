@@ -50,7 +50,7 @@ func (e Environment) etcdCluster(logger *slog.Logger) (etcdstore.Config, error) 
 		security.RootCAs = roots
 	}
 	if c.Certificate != "" {
-		source := certs.Source(c.Certificate, c.Key)
+		source := certs.Source(c.Certificate, c.Key, logger)
 		if _, err := source(); err != nil { // now, rather than as a connection that never comes about
 			return etcdstore.Config{}, err
 		}

@@ -52,7 +52,7 @@ func child(dir, address string) error {
 		return err
 	}
 	link, err := launcher.NewLink(ssntp.ClientConfig{
-		Addresses: []string{address}, Certificate: certs.Source(filepath.Join(dir, "node.pem"), filepath.Join(dir, "key.pem")), Roots: roots,
+		Addresses: []string{address}, Certificate: certs.Source(filepath.Join(dir, "node.pem"), filepath.Join(dir, "key.pem"), nil), Roots: roots,
 	})
 	if err != nil {
 		return err

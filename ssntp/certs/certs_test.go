@@ -1,9 +1,11 @@
 package certs_test
 
 import (
+	"bytes"
 	"crypto/x509"
 	"errors"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -119,7 +121,7 @@ func TestSign(t *testing.T) {
 	if err := certs.SaveCertificate(certFile, certificate); err != nil {
 		t.Fatal(err)
 	}
-	own, err := certs.Source(certFile, keyFile)()
+	own, err := certs.Source(certFile, keyFile, nil)()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,7 +222,14 @@ func TestSourceWhileBothAreReplaced(t *testing.T) {
 	if err := first.Save(certFile, keyFile); err != nil {
 		t.Fatal(err)
 	}
-	source := certs.Source(certFile, keyFile)
+	var log bytes.Buffer
+	source := certs.Source(certFile, keyFile, slog.New(slog.NewTextHandler(&log, nil)))
+	tells := func(when string, times int) {
+		t.Helper()
+		if n := strings.Count(log.String(), "cannot be used"); n != times {
+			t.Errorf("%s the log has %d warnings, want %d:\n%s", when, n, times, &log)
+		}
+	}
 	before, err := source()
 	if err != nil {
 		t.Fatal(err)
@@ -231,7 +240,21 @@ func TestSourceWhileBothAreReplaced(t *testing.T) {
 	if between, err := source(); err != nil || between != before {
 		t.Errorf("between: %v, %v; want the pair from before", between, err)
 	}
-	if _, err := certs.Source(certFile, keyFile)(); err == nil {
+	if _, err := source(); err != nil {
+		t.Error(err)
+	}
+	tells("after two looks at the same files", 1)
+	if err := os.WriteFile(keyFile, []byte("half a k"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if damaged, err := source(); err != nil || damaged != before {
+		t.Errorf("with a damaged file: %v, %v; want the pair from before", damaged, err)
+	}
+	tells("after another bad file", 2)
+	if err := certs.SaveKey(keyFile, second.Key); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := certs.Source(certFile, keyFile, nil)(); err == nil {
 		t.Error("one that has read no pair yet takes two that do not belong together")
 	}
 	if err := certs.SaveCertificate(certFile, second.Certificate); err != nil {
@@ -240,6 +263,7 @@ func TestSourceWhileBothAreReplaced(t *testing.T) {
 	if after, err := source(); err != nil || !after.Leaf.Equal(second.Certificate) {
 		t.Errorf("after: %v; the new certificate is not taken", err)
 	}
+	tells("after the new pair", 2)
 	if err := os.Remove(certFile); err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sync/atomic"
 )
 
 const (
@@ -65,27 +64,6 @@ func Load(certFile, keyFile string) (*Pair, error) {
 		return nil, fmt.Errorf("certs: %s holds a key that cannot sign", keyFile)
 	}
 	return &Pair{Certificate: pair.Leaf, Key: key}, nil
-}
-
-// Source reads the files again at every call, so that a renewed certificate
-// takes effect without a restart. It fits the Certificate field of ssntp's
-// configurations. While the two are being replaced, one after the other, they
-// do not belong together: the pair that was read last is used then. It may be
-// called concurrently.
-func Source(certFile, keyFile string) func() (*tls.Certificate, error) {
-	var last atomic.Pointer[tls.Certificate]
-	return func() (*tls.Certificate, error) {
-		pair, err := Load(certFile, keyFile)
-		if err != nil {
-			if before := last.Load(); before != nil && !errors.Is(err, fs.ErrNotExist) {
-				return before, nil
-			}
-			return nil, err
-		}
-		read := pair.TLS()
-		last.Store(read)
-		return read, nil
-	}
 }
 
 // LoadKey reads a private key in PKCS #8.

@@ -132,7 +132,7 @@ func (r *Revocations) refresh() error {
 	if errors.Is(err, fs.ErrNotExist) && r.seen == nil {
 		return nil
 	}
-	if err == nil && r.seen != nil && os.SameFile(now, r.seen) && now.ModTime().Equal(r.seen.ModTime()) && now.Size() == r.seen.Size() {
+	if err == nil && r.seen != nil && sameFile(now, r.seen) {
 		return nil
 	}
 	r.seen = now // nil if it has gone
