@@ -1,9 +1,11 @@
 package controller
 
 import (
+	"container/list"
 	"context"
 	"encoding/binary"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -14,35 +16,62 @@ import (
 	"github.com/ciaocloud/ciao/ssntp"
 )
 
-// keptTraces bounds how many commands' ways are remembered, of all instances.
-const keptTraces = 4096
+// How many commands' ways are remembered. A node tells them, and one that lies must not push out what others told: an instance has a share, and
+// so has each node for instances that are not there (they may be gone, or it may have made them up).
+const (
+	keptTraces     = 4096 // of all instances
+	keptOfInstance = 64   // of one that is on the node that tells
+	keptOfNode     = 64   // of all that one node tells of instances that are not there
+)
 
 // traces remembers the ways of the latest commands.
 type traces struct {
-	mu    sync.Mutex
-	kept  []payload.Trace
-	first int // the oldest, once there are keptTraces
+	mu     sync.Mutex
+	kept   list.List                  // of keptTrace, oldest first
+	shares map[string][]*list.Element // of kept, oldest first, by instance or node
 }
 
-func (t *traces) put(all []payload.Trace) {
+type keptTrace struct {
+	share string
+	trace payload.Trace
+}
+
+// put remembers a way within a share of at most so many.
+func (t *traces) put(share string, most int, one payload.Trace) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, one := range all {
-		if len(t.kept) < keptTraces {
-			t.kept = append(t.kept, one)
-			continue
-		}
-		t.kept[t.first] = one
-		t.first = (t.first + 1) % keptTraces
+	if t.shares == nil {
+		t.shares = map[string][]*list.Element{}
 	}
+	switch own := t.shares[share]; {
+	case len(own) >= most:
+		t.forget(own[0])
+	case t.kept.Len() >= keptTraces:
+		t.forget(t.kept.Front())
+	}
+	t.shares[share] = append(t.shares[share], t.kept.PushBack(keptTrace{share, one}))
+}
+
+// forget removes the oldest of a share. t.mu is held.
+func (t *traces) forget(oldest *list.Element) {
+	share := valueOf(oldest).share
+	if t.shares[share] = t.shares[share][1:]; len(t.shares[share]) == 0 {
+		delete(t.shares, share)
+	}
+	t.kept.Remove(oldest)
+}
+
+func valueOf(e *list.Element) keptTrace {
+	value, _ := e.Value.(keptTrace) // put has put nothing else there
+	return value
 }
 
 // of lists those of an instance, oldest first.
 func (t *traces) of(instance string) (found []payload.Trace) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for i := range t.kept {
-		if one := t.kept[(t.first+i)%len(t.kept)]; one.Instance() == instance {
+	for e := t.kept.Front(); e != nil; e = e.Next() {
+		if one := valueOf(e).trace; one.Instance() == instance {
 			found = append(found, one)
 		}
 	}
@@ -83,21 +112,27 @@ func (c *Controller) receiveTraces(f ssntp.Frame) {
 	told := slices.DeleteFunc(body.Traces, func(t payload.Trace) bool {
 		return len(t.Hops) == 0 || len(t.Hops) > payload.MaxTraceHops || ssntp.ID(t.Hops[len(t.Hops)-1].ID) != f.Source
 	})
+	node := f.Source.String()
 	err = c.view(context.Background(), func(r store.Reader) error { // of the memory: it waits for nothing
-		told = slices.DeleteFunc(told, func(t payload.Trace) bool {
-			instance, err := instances.Get(r, t.Instance())
-			return err == nil && instance.Node != "" && instance.Node != f.Source.String() // another node's, which tells itself
-		})
+		for _, one := range told {
+			instance, err := instances.Get(r, one.Instance())
+			switch {
+			case err != nil || instance.Node == "":
+				c.traces.put("node "+node, keptOfNode, one)
+			case instance.Node == node: // another node tells of its own itself
+				c.traces.put(instance.ID, keptOfInstance, one)
+			}
+		}
 		return nil
 	})
-	if err == nil {
-		c.traces.put(told)
+	if err != nil {
+		c.logger.Debug("cannot keep the ways of commands", slog.Any("node", f.Source), slog.Any("error", err))
 	}
 }
 
 // Traces lists the ways of the latest commands to an instance, oldest first, as far as this controller remembers them. An operator may ask
 // by its id for one that is gone. Errors are those of Instance.
-func (c *Controller) Traces(ctx context.Context, scope, ref string) (list []cluster.Trace, err error) {
+func (c *Controller) Traces(ctx context.Context, scope, ref string) (ways []cluster.Trace, err error) {
 	instance, err := c.Instance(ctx, scope, ref)
 	id := instance.ID
 	if err != nil {
@@ -107,11 +142,11 @@ func (c *Controller) Traces(ctx context.Context, scope, ref string) (list []clus
 	}
 	err = c.view(ctx, func(r store.Reader) error {
 		for _, one := range c.traces.of(id) {
-			list = append(list, traceOf(r, one))
+			ways = append(ways, traceOf(r, one))
 		}
 		return nil
 	})
-	return list, err
+	return ways, err
 }
 
 func traceOf(r store.Reader, t payload.Trace) cluster.Trace {

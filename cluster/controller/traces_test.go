@@ -68,16 +68,55 @@ func TestTraces(t *testing.T) {
 
 func TestOldTracesAreForgotten(t *testing.T) {
 	var kept traces
-	node, one, other := ssntp.NewID().String(), ssntp.NewID().String(), ssntp.NewID().String()
-	for generation := range uint64(keptTraces + 3) {
-		instance := other
-		if generation%2 == 0 {
-			instance = one
-		}
-		kept.put([]payload.Trace{wayTo(t, node, instance, generation)})
+	node, one := ssntp.NewID().String(), ssntp.NewID().String()
+	for generation := range uint64(keptOfInstance + 3) {
+		kept.put(one, keptOfInstance, wayTo(t, node, one, generation))
 	}
 	found := kept.of(one)
-	if len(kept.kept) != keptTraces || len(found) != keptTraces/2 || found[0].Generation() != 4 || found[len(found)-1].Generation() != keptTraces+2 {
-		t.Errorf("%d are kept, %d of one instance, from %d to %d", len(kept.kept), len(found), found[0].Generation(), found[len(found)-1].Generation())
+	if len(found) != keptOfInstance || found[0].Generation() != 3 || found[len(found)-1].Generation() != keptOfInstance+2 {
+		t.Errorf("%d are kept of one instance, from %d to %d", len(found), found[0].Generation(), found[len(found)-1].Generation())
 	}
+	for range keptTraces - 1 {
+		other := ssntp.NewID().String()
+		kept.put(other, keptOfInstance, wayTo(t, node, other, 1))
+	}
+	found = kept.of(one)
+	if kept.kept.Len() != keptTraces || len(found) != 1 || found[0].Generation() != keptOfInstance+2 || len(kept.shares) != keptTraces {
+		t.Errorf("%d are kept in %d shares, and of the first instance %+v", kept.kept.Len(), len(kept.shares), found)
+	}
+}
+
+// TestInventedTraces: a node that makes instances up, or has told of one a thousand times, takes nothing from what others told.
+func TestInventedTraces(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.create(2, "web")
+		w.untilState(cluster.Active, 2)
+		all := w.instances()
+		liar := w.fake.addNode(2)
+		w.fake.with(func() {
+			w.fake.tell(all[0].Node, ssntp.TraceReport, payload.TraceReport{Traces: []payload.Trace{wayTo(t, all[0].Node, all[0].ID, 3)}})
+			for range 50 {
+				var made []payload.Trace
+				for range 200 {
+					made = append(made, wayTo(t, liar, ssntp.NewID().String(), 1), wayTo(t, liar, all[0].ID, 9))
+				}
+				w.fake.tell(liar, ssntp.TraceReport, payload.TraceReport{Traces: made})
+				var often []payload.Trace
+				for range 200 {
+					often = append(often, wayTo(t, all[1].Node, all[1].ID, 4))
+				}
+				w.fake.tell(all[1].Node, ssntp.TraceReport, payload.TraceReport{Traces: often})
+			}
+		})
+		time.Sleep(time.Second)
+		found, err := w.c.Traces(w.ctx, Operator, all[0].ID)
+		if err != nil || len(found) != 1 || found[0].Generation != 3 {
+			t.Errorf("the traces of an instance are %+v, %v", found, err)
+		}
+		w.c.traces.mu.Lock()
+		defer w.c.traces.mu.Unlock()
+		if n := w.c.traces.kept.Len(); n != 1+keptOfNode+keptOfInstance {
+			t.Errorf("%d are kept", n)
+		}
+	})
 }
