@@ -51,6 +51,11 @@ type Config struct {
 type Revocations interface {
 	// List is the list in force, DER; nil without one. It is asked every second.
 	List() []byte
+	// Take brings a list in force that came from elsewhere, unless it is older than the one in force. Its error says that the list is not the
+	// authority's, or was not kept.
+	Take(list []byte) error
+	// Newer says that the list in force, if there is one, ought to take the place of another.
+	Newer(than []byte) bool
 }
 
 // DefaultMaxImage is the most bytes of an image when Config does not say: 64 GiB.

@@ -50,7 +50,8 @@ func makeStore(t *testing.T) {
 		<-w.done
 		w.create(2, "later") // stays a batch: nobody unfolds it
 		if _, err := w.db.Update(w.ctx, func(tx store.Tx) error {
-			return errors.Join(putSamples(tx, w.tenant.ID), volumes.Put(tx, madeVolumeRow(w.tenant.ID)), sshKeys.Put(tx, keptKeyRow(w.tenant.ID)))
+			return errors.Join(putSamples(tx, w.tenant.ID), volumes.Put(tx, madeVolumeRow(w.tenant.ID)), sshKeys.Put(tx, keptKeyRow(w.tenant.ID)),
+				revocationLists.Put(tx, revocationsRow{newestRevocations, []byte("not looked at")}))
 		}); err != nil {
 			t.Fatal(err)
 		}
@@ -195,6 +196,7 @@ func checkStored(t *testing.T, r store.Reader, rows map[string][]byte) {
 	take(read, r, volumes, func(v cluster.Volume) string { return v.ID })
 	take(read, r, pools, func(v cluster.Pool) string { return v.ID })
 	take(read, r, externalIPs, func(v cluster.ExternalIP) string { return v.Address.String() })
+	take(read, r, revocationLists, func(v revocationsRow) string { return v.Key })
 	take(read, r, restorations, func(v restoration) string { return v.Key })
 	for _, path := range slices.Sorted(maps.Keys(rows)) {
 		if strings.HasPrefix(path, "_/") {

@@ -96,6 +96,8 @@ var (
 		store.Index[cluster.ExternalIP]{Name: bySubnet, Keys: func(e cluster.ExternalIP) []string { return known(e.Subnet) }},
 		store.Index[cluster.ExternalIP]{Name: byInstance, Keys: func(e cluster.ExternalIP) []string { return known(e.Instance) }})
 
+	revocationLists = store.NewTable("revocations", func(r revocationsRow) string { return r.Key })
+
 	events = store.NewTable("events", func(e cluster.Event) string { return e.ID },
 		store.Index[cluster.Event]{Name: byTenant, Keys: func(e cluster.Event) []string { return known(e.Tenant) }})
 )
@@ -103,7 +105,7 @@ var (
 // Schema is what a store for a controller must be opened with.
 func Schema() store.Schema {
 	return store.Schema{Tables: []store.AnyTable{
-		tenants, usages, claims, workloads, instances, batches, subnets, nodes, events, restorations, images, pools, externalIPs, ownRanges, volumes, sshKeys,
+		tenants, usages, claims, workloads, instances, batches, subnets, nodes, events, restorations, images, pools, externalIPs, ownRanges, volumes, sshKeys, revocationLists,
 	}}
 }
 

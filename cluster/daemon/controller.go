@@ -44,7 +44,7 @@ func runController(ctx context.Context, e Environment) error {
 		return err
 	}
 	logger.Info("controller runs", "api", listener.Addr().String(), "version", e.Version)
-	return together(ctx, service.Run, link.Run,
+	return together(ctx, service.Run, link.Run, service.ShareRevocations,
 		func(ctx context.Context) error { return server.Run(ctx, listener) },
 		func(ctx context.Context) error { return alive(ctx, state) })
 }

@@ -160,6 +160,19 @@ func (r *Revocations) List() []byte {
 	return r.list.Raw
 }
 
+// Newer says whether there is a list in force that ought to take the place of
+// another one (DER): it was made later, or the other is not the authority's.
+func (r *Revocations) Newer(than []byte) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.tryRefresh()
+	if r.list == nil {
+		return false
+	}
+	other, err := parseRevocations("the other list", encodePEM(pemRevocations, than), r.authority)
+	return err != nil || r.list.Number.Cmp(other.Number) > 0
+}
+
 // Take brings a list in force that came from elsewhere, and puts it into the
 // file. Nobody but the authority can make one, and an older one than that in
 // force changes nothing, whoever sends it. After an error of the file the list is
