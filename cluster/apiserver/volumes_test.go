@@ -5,7 +5,6 @@ import (
 	"errors"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/api"
@@ -24,22 +23,22 @@ func createVolume(t *testing.T, c *client.Client, request api.CreateVolume) api.
 }
 
 // settled waits until a volume has come to a state; empty until it is gone.
-func settled(t *testing.T, c *client.Client, ref string, state cluster.VolumeState) api.Volume {
+func settled(t *testing.T, a *apiservertest.API, c *client.Client, ref string, state cluster.VolumeState) (v api.Volume) {
 	t.Helper()
-	for {
-		v, err := c.Volume(t.Context(), ref)
+	a.Until("volume "+ref+" is "+string(state), func() bool {
+		var err error
+		v, err = c.Volume(t.Context(), ref)
 		switch {
 		case errors.Is(err, cluster.ErrNotFound) && state == "":
-			return v
+			return true
 		case err != nil:
 			t.Fatalf("volume %s: %v", ref, err)
-		case v.State == state:
-			return v
-		case v.State == cluster.VolumeFailed:
+		case v.State == cluster.VolumeFailed && state != cluster.VolumeFailed:
 			t.Fatalf("volume %s failed: %s", ref, v.Reason)
 		}
-		time.Sleep(5 * time.Millisecond) // a test of the whole: the kernel's time
-	}
+		return v.State == state
+	})
+	return v
 }
 
 // run creates an instance and waits until it is active.
@@ -99,7 +98,7 @@ func TestLifeOfAVolume(t *testing.T) {
 		t.Errorf("created: %+v", data)
 	}
 	first := run(t, blue, api.CreateInstances{Workload: "web", Name: "first", Volumes: []api.InstanceVolume{{Volume: "data", Target: "/data"}}})
-	data = settled(t, blue, "data", cluster.VolumeAttached)
+	data = settled(t, a, blue, "data", cluster.VolumeAttached)
 	if data.Instance != first.ID || data.Node != first.Node || data.Content != cluster.ContentFiles || data.Target != "/data" {
 		t.Errorf("attached: %+v", data)
 	}
@@ -111,17 +110,17 @@ func TestLifeOfAVolume(t *testing.T) {
 		cluster.ErrConflict, "instance first has it")
 
 	stop(t, blue, first)
-	settled(t, blue, "data", cluster.VolumeAttached)
+	settled(t, a, blue, "data", cluster.VolumeAttached)
 	if _, err := blue.DetachVolume(t.Context(), "data"); err != nil {
 		t.Fatal(err)
 	}
 	refusedFor(t, "detach twice", second(blue.DetachVolume(t.Context(), "data")), cluster.ErrConflict, "no instance has it")
-	settled(t, blue, "data", cluster.VolumeAvailable)
+	settled(t, a, blue, "data", cluster.VolumeAvailable)
 	copied := createVolume(t, blue, api.CreateVolume{Name: "copy", Volume: "data", SizeMiB: 20})
 	if copied.Node != first.Node || copied.Source != data.ID {
 		t.Errorf("copy: %+v", copied)
 	}
-	settled(t, blue, "copy", cluster.VolumeAvailable)
+	settled(t, a, blue, "copy", cluster.VolumeAvailable)
 	refusedFor(t, "without a target", second(blue.AttachVolume(t.Context(), "copy", api.AttachVolume{Instance: "first"})), cluster.ErrInvalid, "target")
 	if _, err := blue.AttachVolume(t.Context(), "copy", api.AttachVolume{Instance: "first", Target: "/copy"}); err != nil {
 		t.Fatal(err)
@@ -132,11 +131,11 @@ func TestLifeOfAVolume(t *testing.T) {
 	}
 	remove(t, blue, first)
 	for _, name := range []string{"data", "copy"} {
-		settled(t, blue, name, cluster.VolumeAvailable)
+		settled(t, a, blue, name, cluster.VolumeAvailable)
 		if err := blue.DeleteVolume(t.Context(), name); err != nil {
 			t.Error(err)
 		}
-		settled(t, blue, name, "")
+		settled(t, a, blue, name, "")
 	}
 	quota, err := blue.Quota(t.Context(), "blue")
 	if err != nil {
@@ -176,12 +175,12 @@ func TestVolumesThatAreMadeWithInstances(t *testing.T) {
 		remove(t, blue, i)
 	}
 	var kept []api.Volume
-	for len(kept) != 2 { // the others are gone when their node has said so
+	a.Until("two volumes are left", func() bool { // the others are gone when their node has said so
 		if kept, err = blue.Volumes(t.Context()); err != nil || len(kept) < 2 {
 			t.Fatalf("%d volumes left, %v", len(kept), err)
 		}
-		time.Sleep(5 * time.Millisecond)
-	}
+		return len(kept) == 2
+	})
 	for _, v := range kept {
 		if v.State != cluster.VolumeAvailable || v.Image != "seed" || v.Ephemeral {
 			t.Errorf("left: %+v", v)
@@ -216,13 +215,13 @@ func TestBootVolume(t *testing.T) {
 		}
 	}
 	remove(t, blue, first)
-	settled(t, blue, root, cluster.VolumeAvailable)
+	settled(t, a, blue, root, cluster.VolumeAvailable)
 	again := api.CreateWorkload{Name: "again", Kind: cluster.KindVM, Volumes: []api.VolumeSpec{{Volume: root}}}
 	if _, err := blue.CreateWorkload(t.Context(), again); err != nil {
 		t.Fatal(err)
 	}
 	other := run(t, blue, api.CreateInstances{Workload: "again", Name: "other"})
-	if v := settled(t, blue, root, cluster.VolumeAttached); v.Instance != other.ID || v.Node != other.Node {
+	if v := settled(t, a, blue, root, cluster.VolumeAttached); v.Instance != other.ID || v.Node != other.Node {
 		t.Errorf("the volume of instance %s on node %s: %+v", other.ID, other.Node, v)
 	}
 }

@@ -40,7 +40,24 @@ type API struct {
 	Controller *controller.Controller
 	Authority  *certs.Authority
 	directory  string
+	state      *store.DB
 	t          *testing.T
+}
+
+// patience is how long a test waits for what must come, on a machine that has much else to do.
+const patience = time.Minute
+
+// Until waits until something holds, which is looked at after each change of what the controller knows. It ends the test if that does not come.
+func (a *API) Until(what string, holds func() bool) {
+	a.t.Helper()
+	ctx, cancel := context.WithTimeout(a.t.Context(), patience)
+	defer cancel()
+	for range a.state.Watch(ctx, store.WatchOptions{}) { // it begins with a look at what is there
+		if holds() {
+			return
+		}
+	}
+	a.t.Fatalf("waited in vain until %s", what)
 }
 
 // New starts an API without nodes that ends with the test.
@@ -69,7 +86,7 @@ func newAPI(t *testing.T) *API {
 	directory := t.TempDir()
 	revoked, err := certs.WatchRevocations(filepath.Join(directory, revokedFile), authority.Certificate, slog.New(slog.DiscardHandler))
 	must(t, err)
-	a := &API{Address: listener.Addr().String(), Controller: service, Authority: authority, directory: directory, t: t}
+	a := &API{Address: listener.Addr().String(), Controller: service, Authority: authority, directory: directory, state: state, t: t}
 	web := a.issue(certs.Web("127.0.0.1", "localhost"))
 	server := apiserver.New(apiserver.Config{
 		UseCases: service, Snapshot: snapshots(state), ClientCAs: authority.Pool(), Admit: revoked.Check, JudgeAgain: 20 * time.Millisecond, Version: "test",

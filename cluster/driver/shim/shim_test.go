@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -31,6 +32,22 @@ func start(t *testing.T, s shim.Shim, limit int, script string) {
 	if err := turn.Start(t.Context(), shim.Program{Arguments: []string{"/bin/sh", "-c", script}, Limit: limit}); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// follower keeps what it reads, and says when a text has come.
+type follower struct {
+	awaits string
+	came   chan struct{}
+	text   bytes.Buffer
+	once   sync.Once
+}
+
+func (f *follower) Write(data []byte) (int, error) {
+	f.text.Write(data)
+	if strings.Contains(f.text.String(), f.awaits) {
+		f.once.Do(func() { close(f.came) })
+	}
+	return len(data), nil
 }
 
 func ends(t *testing.T, s shim.Shim) shim.State {
@@ -88,25 +105,31 @@ func TestTurns(t *testing.T) {
 // Files of output are bounded, the newest is kept, the last lines are found across both, and a follower misses nothing.
 func TestLimitedOutput(t *testing.T) {
 	s := shim.Shim{Directory: t.TempDir(), Owner: "the test's"}
-	start(t, s, 1000, "i=0; while [ $i -lt 500 ]; do echo line $i; i=$((i+1)); done; while ! [ -e go ]; do sleep 0.01; done; echo last >&2; echo words")
-	for deadline := time.Now().Add(patience); s.LastLine() != "line 499"; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("the last line is %q", s.LastLine())
-		}
+	if err := syscall.Mkfifo(filepath.Join(s.Directory, "go"), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	followed := make(chan string)
-	go func() {
-		var text bytes.Buffer
-		if err := s.Logs(t.Context(), 1, true, &text); err != nil {
-			t.Error(err)
-		}
-		followed <- text.String()
-	}()
-	if err := os.WriteFile(filepath.Join(s.Directory, "go"), nil, 0o600); err != nil {
+	start(t, s, 1000, "i=0; while [ $i -lt 500 ]; do echo line $i; i=$((i+1)); done; read word < go; echo last >&2; echo words")
+	follower := &follower{awaits: "line 499\n", came: make(chan struct{})}
+	followed := make(chan error, 1)
+	go func() { followed <- s.Logs(t.Context(), 1, true, follower) }()
+	select {
+	case <-follower.came:
+	case err := <-followed:
+		t.Fatalf("a follower left after %q: %v", &follower.text, err)
+	case <-time.After(patience):
+		t.Fatalf("the last line is %q", s.LastLine())
+	}
+	if last := s.LastLine(); last != "line 499" {
+		t.Errorf("the last line is %q", last)
+	}
+	if err := os.WriteFile(filepath.Join(s.Directory, "go"), []byte("go\n"), 0o600); err != nil { // it waits for the reader
 		t.Fatal(err)
 	}
 	ends(t, s)
-	if got := <-followed; got == "" || !strings.HasSuffix("line 499\nlast\nwords\n", got) { // it may have begun late
+	if err := <-followed; err != nil {
+		t.Error(err)
+	}
+	if got := follower.text.String(); !strings.HasSuffix(got, "line 499\nlast\nwords\n") {
 		t.Errorf("a follower got %q", got)
 	}
 	for _, name := range []string{"output", "output.1"} {
