@@ -66,6 +66,7 @@ func (d *Driver) follow(ctx context.Context, changed chan<- string) {
 		worked, err := d.stream(ctx, changed)
 		if worked {
 			retry = firstRetry
+			send(ctx, changed, "") // the engine may have gone: that is found out now, and not when something is wanted of it
 		}
 		d.log.Debug("the engine's stream of events ended", "error", err, "retry", retry)
 		if pause(ctx, retry) != nil {
