@@ -78,7 +78,11 @@ func (c *Client) call(ctx context.Context, method, path string, query url.Values
 	if answer == nil {
 		return nil
 	}
-	return c.decode(response, answer)
+	err = c.decode(response, answer)
+	if err != nil && ctx.Err() != nil { // the caller left, or the time was over, while the answer came
+		return c.unreachable(ctx, ctx.Err())
+	}
+	return err
 }
 
 func (c *Client) decode(response *http.Response, answer any) error {
