@@ -1,11 +1,12 @@
 // Package require lets a test say what it needs from the machine.
 //
 // A test that lacks what it needs is skipped with the reason, so that `go test ./...` is useful on any machine. A lane that owns
-// a need (make test does) names it in the environment variable REQUIRE, a comma-separated list of root, docker, qemu, commands,
+// a need (make test does) names it in the environment variable REQUIRE, a comma-separated list of root, docker, qemu, ceph, commands,
 // or all: there the missing need is a failure, and nothing can be skipped unseen.
 package require
 
 import (
+	"bytes"
 	"context"
 	"os"
 	"os/exec"
@@ -45,6 +46,23 @@ func QEMU(t testing.TB) {
 		if _, err := exec.LookPath(name); err != nil {
 			lack(t, "qemu", name+" is not installed (run `make deps`)")
 		}
+	}
+}
+
+// Ceph needs the programs of which a Ceph cluster consists, those that use it, QEMU's driver for it, and root.
+func Ceph(t testing.TB) {
+	t.Helper()
+	Root(t)
+	QEMU(t)
+	for _, name := range []string{"ceph-mon", "ceph-osd", "monmaptool", "ceph-authtool", "ceph", "rbd"} {
+		if _, err := exec.LookPath(name); err != nil {
+			lack(t, "ceph", name+" is not installed (`make test-ceph` does it)")
+		}
+	}
+	// It complains of the one or the other: QEMU lists drivers that are not installed, too.
+	out, _ := exec.CommandContext(t.Context(), "qemu-img", "info", "--image-opts", "driver=rbd,pool=none,image=none,conf=/nowhere").CombinedOutput()
+	if bytes.Contains(out, []byte("Unknown")) {
+		lack(t, "ceph", "QEMU has no driver for RBD (`make test-ceph` installs it)")
 	}
 }
 

@@ -2,7 +2,6 @@ package storage
 
 import (
 	"fmt"
-	"log/slog"
 	"path/filepath"
 
 	"github.com/ciaocloud/ciao/cluster"
@@ -31,14 +30,6 @@ type RBD struct {
 	User          string `json:"user"` // without the "client." before it
 	Key           Key    `json:"key"`  // of the user
 }
-
-// Key is a Ceph user's key, in base64 as in keyrings. It is in no message and no log.
-type Key string
-
-// String, GoString and LogValue hide the key.
-func (Key) String() string       { return "(a key)" }
-func (Key) GoString() string     { return "(a key)" }
-func (Key) LogValue() slog.Value { return slog.StringValue("(a key)") }
 
 // Content is what the volume is for those who use it; empty when the place says nothing.
 func (p Place) Content() cluster.VolumeContent {

@@ -3,6 +3,8 @@
 // A volume is a disk for a VM, or a directory of files for containers and processes. Who may use it, and that one instance at a time does,
 // is the controller's to say; a driver keeps what is in it.
 //
+// Package local keeps volumes on the node, and package ceph keeps disks where every node reaches them.
+//
 // What a driver guarantees, and storagetest checks: every call may be repeated; a volume is there whole or not at all, whenever the process
 // or the machine dies; Create of what is there leaves it as it is; Delete of what is not there succeeds; a name that is no id leads nowhere;
 // errors are of a class of package cluster, and a full disk is cluster.ErrNoCapacity and leaves nothing.
@@ -46,4 +48,12 @@ type Driver interface {
 
 	// List finds the ids of all volumes.
 	List(ctx context.Context) ([]string, error)
+}
+
+// Fencer is a driver whose volumes other nodes reach, too.
+type Fencer interface {
+	// Fence takes a volume over: when it returns nil, whoever had the volume open, wherever, can write to it no more. It is called before an
+	// instance is started that has the volume. The token grows whenever the volume is given to another instance, or its instance to another
+	// node (a fencing token); cluster.ErrConflict: a larger one has been used, so that the volume is not the caller's any more.
+	Fence(ctx context.Context, id string, token uint64) error
 }

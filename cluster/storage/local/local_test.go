@@ -27,7 +27,7 @@ func TestConformance(t *testing.T) {
 	require.Root(t)
 	require.Command(t, "qemu-img")
 	require.Command(t, "qemu-io")
-	storagetest.Run(t, func(t *testing.T) storagetest.Harness {
+	storagetest.Run(t, []cluster.VolumeContent{cluster.ContentDisk, cluster.ContentFiles}, func(t *testing.T) storagetest.Harness {
 		directory := t.TempDir()
 		var opened *Driver
 		open := func(t *testing.T) storage.Driver {
