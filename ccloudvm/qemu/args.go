@@ -124,11 +124,16 @@ func (a *args) flash(node, path string, readOnly bool) {
 func (a *args) disk(i int, d Disk, bootable bool) {
 	id := "disk" + strconv.Itoa(i)
 	node := image(d.Path, d.Format)
+	if d.RBD != nil {
+		key := id + "-key"
+		a.add("-object", "secret,id="+key+",format=base64,file="+escape(d.RBD.Key))
+		node = d.RBD.node(key)
+	}
 	node["node-name"], node["read-only"], node["discard"] = id, d.ReadOnly, "unmap"
 	if d.Backing != nil {
 		node["backing"] = image(d.Backing.Path, d.Backing.Format)
 	}
-	if d.Flat && d.Format != "raw" {
+	if d.Flat && d.RBD == nil && d.Format != "raw" {
 		node["backing"] = nil
 	}
 	if d.Volatile {
@@ -150,6 +155,15 @@ func image(path, format string) map[string]any {
 		format = "qcow2"
 	}
 	return map[string]any{"driver": format, "file": map[string]any{"driver": "file", "filename": path}}
+}
+
+// node is the image in the block layer; key is the object with the key.
+func (r RBD) node(key string) map[string]any {
+	file := map[string]any{"driver": "rbd", "conf": r.Configuration, "pool": r.Pool, "image": r.Image, "user": r.User, "key-secret": key}
+	if r.Namespace != "" {
+		file["namespace"] = r.Namespace
+	}
+	return map[string]any{"driver": "raw", "file": file}
 }
 
 func (a *args) seed(path string) {

@@ -55,6 +55,13 @@ func machines() map[string]qemu.Machine {
 			NICs: []qemu.NIC{{MAC: "52:54:00:00:00:01", TapFD: 5}}, Console: qemu.Console{FD: 11, Log: qemu.FD(9)},
 			MonitorFDs: []int{12}, Balloon: true, PanicExit: true,
 		},
+		"ceph": {
+			Name: "cloud", VCPUs: 1, MemoryMiB: 128,
+			Disks: []qemu.Disk{
+				{RBD: &qemu.RBD{Configuration: "/etc/ceph/ceph, 1.conf", Pool: "volumes", Image: "root", User: "ciao", Key: "/proc/self/fd/6"}, Flat: true},
+				{RBD: &qemu.RBD{Configuration: "/c", Pool: "p", Namespace: "n", Image: "i", User: "u", Key: "/proc/self/fd/7"}, Serial: "data", ReadOnly: true},
+			},
+		},
 		"bios": {Name: "bios", VCPUs: 1, MemoryMiB: 64, Boot: qemu.Boot{Firmware: "/vm/bios.bin"}},
 	}
 }
@@ -107,6 +114,8 @@ func TestArgsRefuses(t *testing.T) {
 		{"two firmwares", func(m *qemu.Machine) { m.Boot = qemu.Boot{Firmware: "b", UEFI: &qemu.UEFI{Code: "c", Vars: "v"}} }, "both UEFI and a firmware"},
 		{"half UEFI", func(m *qemu.Machine) { m.Boot.UEFI = &qemu.UEFI{Code: "c"} }, "both code and variables"},
 		{"disk format", func(m *qemu.Machine) { m.Disks = []qemu.Disk{{Path: "/d", Format: "iso,x"}} }, "disks[0].format"},
+		{"half of Ceph", func(m *qemu.Machine) { m.Disks = []qemu.Disk{{RBD: &qemu.RBD{Pool: "p"}}} }, "disks[0].rbd.image is empty"},
+		{"Ceph and a file", func(m *qemu.Machine) { m.Disks = []qemu.Disk{{Path: "/d", RBD: &qemu.RBD{}}} }, "and so is a file"},
 		{"no network kind", func(m *qemu.Machine) { m.NICs = []qemu.NIC{{}} }, "nics[0] needs"},
 		{"forward", func(m *qemu.Machine) {
 			m.NICs = []qemu.NIC{{User: &qemu.UserNet{Forwards: []qemu.Forward{{Guest: 22}}}}}

@@ -66,7 +66,13 @@ func (m Machine) checkBoot(bad reporter) {
 }
 
 func (d Disk) check(field string, bad reporter) {
-	if d.Path == "" {
+	switch {
+	case d.RBD != nil:
+		d.RBD.check(field+".rbd", bad)
+		if d.Path != "" || d.Format != "" || d.Backing != nil {
+			bad(field+".rbd", "is set, and so is a file")
+		}
+	case d.Path == "":
 		bad(field+".path", "is empty")
 	}
 	if !slices.Contains([]string{"", "qcow2", "raw"}, d.Format) {
@@ -77,6 +83,14 @@ func (d Disk) check(field string, bad reporter) {
 	}
 	if len(d.Serial) > 20 {
 		bad(field+".serial", "is %d bytes long, virtio allows 20", len(d.Serial))
+	}
+}
+
+func (r RBD) check(field string, bad reporter) {
+	for name, value := range map[string]string{"configuration": r.Configuration, "pool": r.Pool, "image": r.Image, "user": r.User, "key": r.Key} {
+		if value == "" {
+			bad(field+"."+name, "is empty")
+		}
 	}
 }
 

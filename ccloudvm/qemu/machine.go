@@ -78,10 +78,13 @@ type UEFI struct {
 	Code, Vars string
 }
 
-// Disk is a virtio block device.
+// Disk is a virtio block device, in a file or in Ceph.
 type Disk struct {
 	Path   string
 	Format string // "qcow2" (also for ""), or "raw"
+
+	// RBD is a disk in a Ceph cluster, instead of Path and Format.
+	RBD *RBD
 
 	// Backing names the file that the image is an overlay of, whatever the image itself says; nil leaves it to the image.
 	Backing *Backing
@@ -96,6 +99,15 @@ type Disk struct {
 	// Volatile lets the host lose writes in a crash of the host, which makes flushes free. For machines that can be made
 	// again.
 	Volatile bool
+}
+
+// RBD is an image of a Ceph cluster, which QEMU's block driver of that name reaches over the network.
+type RBD struct {
+	Configuration   string // path of the Ceph cluster's configuration
+	Pool, Namespace string // the latter is optional
+	Image           string
+	User            string // without the "client." before it
+	Key             string // path of a file with the user's key in base64; for this one [FD] cannot stand, but /proc/self/fd/N of [Launch.Files]
 }
 
 // Backing is what an overlay is on top of.

@@ -17,6 +17,7 @@ import (
 	"github.com/ciaocloud/ciao/ccloudvm/qemu"
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/driver/cgroup"
+	"github.com/ciaocloud/ciao/cluster/storage"
 )
 
 const (
@@ -60,11 +61,16 @@ func (c carrier) open(described description, accelerator qemu.Accelerator, tap *
 		return qemu.FD(fd)
 	}
 	file := func(name string, flag int) string { return open(c.file(name), flag) }
+	key := func(k storage.Key) string {
+		opened, err := k.File()
+		errs = append(errs, err)
+		return "/proc/self/fd/" + strconv.Itoa(h.add(opened))
+	}
 	if described.Base != "" {
 		m.Disks = []qemu.Disk{{Path: file(diskFile, os.O_RDWR), Backing: &qemu.Backing{Path: file(baseFile, os.O_RDONLY), Format: described.Base}}}
 	}
 	for _, v := range described.Volumes {
-		m.Disks = append(m.Disks, diskOf(v, open))
+		m.Disks = append(m.Disks, diskOf(v, opener{open, key}))
 	}
 	m.Seed = file(seedFile, os.O_RDONLY)
 	if described.Firmware == cluster.UEFI {
@@ -121,12 +127,22 @@ func (c carrier) short(name string, f func(path string) error) error {
 	return f(filepath.Join("/proc/self/fd", strconv.Itoa(int(directory.Fd())), name))
 }
 
-// ownMemoryMiB is what QEMU needs beside the guest's memory and the translated code.
-const ownMemoryMiB = 192
+// What QEMU needs beside the guest's memory and the translated code, and for each disk in Ceph, of which it is a client of its own.
+const (
+	ownMemoryMiB    = 192
+	clientMemoryMiB = 128
+	clientPids      = 64
+)
 
 // limits are those of QEMU's control group.
 func limits(m qemu.Machine, described description) cgroup.Limits {
-	return cgroup.Limits{CPU: described.VCPUs, MemoryMiB: described.MemoryMiB + ownMemoryMiB + int64(m.Accelerator.OverheadMiB(m.MemoryMiB)), Pids: described.Pids}
+	limits := cgroup.Limits{CPU: described.VCPUs, MemoryMiB: described.MemoryMiB + ownMemoryMiB + int64(m.Accelerator.OverheadMiB(m.MemoryMiB)), Pids: described.Pids}
+	for _, disk := range m.Disks {
+		if disk.RBD != nil {
+			limits.MemoryMiB, limits.Pids = limits.MemoryMiB+clientMemoryMiB, limits.Pids+clientPids
+		}
+	}
+	return limits
 }
 
 // command is QEMU's command line: in its control group, as a user of its own without any capability or group, but for that of /dev/kvm.
