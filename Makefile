@@ -58,6 +58,11 @@ CHAOS = ^TestMachineChaos$$
 test-chaos: build ## Strike a working cluster at random, CIAO_CHAOS_ROUNDS times (100)
 	@REQUIRE=all $(SUDO) $(GO) test -count=1 -timeout 60m -run '$(CHAOS)' ./singlevm
 
+.PHONY: test-ceph
+test-ceph: build ## Keep disks in a real Ceph cluster, with its packages (Debian) installed for that
+	@scripts/deps ceph
+	@REQUIRE=all $(SUDO) $(GO) test -count=1 -p 1 -timeout 30m -run Ceph ./cluster/storage/ceph ./cluster/driver/vm ./singlevm
+
 .PHONY: test-vm
 test-vm: build ## Create development VMs, and prove the cluster in one
 	@REQUIRE=all $(GO) test -count=1 -p 1 -timeout 60m -run '^TestDevelopmentVM' ./ccloudvm/...

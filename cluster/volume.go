@@ -12,13 +12,16 @@ import (
 	"time"
 )
 
-// Volume is storage that outlives instances. It is on one node, from the moment on at which an instance that has it is placed there.
+// Volume is storage that outlives instances. It is on one node, from the moment on at which an instance that has it is placed there, or,
+// when it is shared, reached by all.
 type Volume struct {
 	ID        string        `json:"id"`
 	Name      string        `json:"name,omitempty"` // unique among the tenant's volumes; empty for one that was made with its instance
 	Tenant    string        `json:"tenant"`
 	State     VolumeState   `json:"state"`
 	Content   VolumeContent `json:"content,omitempty"` // empty until the first instance that has it decides
+	Storage   Storage       `json:"storage,omitempty"` // empty is StorageLocal, or as long as Content is, not decided
+	Token     uint64        `json:"token,omitempty"`   // of a shared one: grows with each instance that gets it, and with each node that this is placed on
 	SizeMiB   int64         `json:"size_mib"`
 	Image     *ImageContent `json:"image,omitempty"`  // that it began as a copy of
 	Source    string        `json:"source,omitempty"` // id of the volume that it began as a copy of
@@ -30,6 +33,18 @@ type Volume struct {
 	Reason    string        `json:"reason,omitempty"`
 	Created   time.Time     `json:"created"`
 }
+
+// Storage is what keeps a volume.
+type Storage string
+
+// Storages.
+const (
+	StorageLocal Storage = "local" // its node
+	StorageCeph  Storage = "ceph"  // a Ceph cluster that all nodes reach
+)
+
+// Shared says that all nodes reach the volume: it never has a Node.
+func (v Volume) Shared() bool { return v.Storage == StorageCeph }
 
 // VolumePlace says where an instance finds a volume.
 type VolumePlace struct {

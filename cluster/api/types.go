@@ -178,10 +178,11 @@ type Volume struct {
 	Tenant    string                `json:"tenant" doc:"id of its owner"`
 	State     cluster.VolumeState   `json:"state" doc:"creating, available, attached, deleting or failed"`
 	Content   cluster.VolumeContent `json:"content" doc:"disk (VMs) or filesystem (containers, processes); empty until its first instance decides"`
+	Storage   cluster.Storage       `json:"storage" doc:"what keeps it: local (its node) or ceph (all nodes reach it); empty until its first instance decides"`
 	SizeMiB   int64                 `json:"size_mib"`
 	Image     string                `json:"image" doc:"name of the image that it began as a copy of"`
 	Source    string                `json:"source" doc:"id of the volume that it began as a copy of"`
-	Node      string                `json:"node" doc:"id of the node that it is on; empty before its first instance is placed"`
+	Node      string                `json:"node" doc:"id of the node that it is on; empty before its first instance is placed, and for one that all nodes reach"`
 	Instance  string                `json:"instance" doc:"id of the instance that has it"`
 	Target    string                `json:"target" doc:"where the instance finds it"`
 	ReadOnly  bool                  `json:"read_only"`

@@ -97,9 +97,16 @@ func volumeOf(v cluster.Volume) api.Volume {
 		image = v.Image.Name
 	}
 	return api.Volume{
-		ID: v.ID, Name: v.Name, Tenant: v.Tenant, State: v.State, Content: v.Content, SizeMiB: v.SizeMiB, Image: image, Source: v.Source, Node: v.Node,
+		ID: v.ID, Name: v.Name, Tenant: v.Tenant, State: v.State, Content: v.Content, Storage: storageOf(v), SizeMiB: v.SizeMiB, Image: image, Source: v.Source, Node: v.Node,
 		Instance: v.Instance, Target: v.Place.Target, ReadOnly: v.Place.ReadOnly, Ephemeral: v.Ephemeral, Reason: v.Reason, Created: v.Created,
 	}
+}
+
+func storageOf(v cluster.Volume) cluster.Storage {
+	if v.Storage == "" && v.Content != "" {
+		return cluster.StorageLocal
+	}
+	return v.Storage
 }
 
 func attachmentOf(v api.InstanceVolume) controller.VolumeAttachment {

@@ -106,6 +106,7 @@ var volumeColumns = []column[api.Volume]{
 	{Title: "state", Value: func(v api.Volume) string { return string(v.State) }},
 	{Title: "size", Value: func(v api.Volume) string { return size(v.SizeMiB << 20) }},
 	{Title: "content", Value: func(v api.Volume) string { return string(v.Content) }},
+	{Title: "storage", Value: func(v api.Volume) string { return string(v.Storage) }},
 	{Title: "instance", Value: func(v api.Volume) string { return v.Instance }},
 	{Title: "target", Value: func(v api.Volume) string { return v.Target }},
 	{Title: "read only", Value: func(v api.Volume) string { return yes(v.ReadOnly) }},

@@ -16,6 +16,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -48,6 +49,7 @@ type Cluster struct {
 	Controller Controller `yaml:"controller"`
 	Launcher   Launcher   `yaml:"launcher"`
 	Network    Network    `yaml:"network"`
+	Storage    Storage    `yaml:"storage,omitempty"`
 	CNCI       CNCI       `yaml:"cnci"`
 	TimeScale  float64    `yaml:"time_scale"` // multiplies every deadline; 1 on ordinary machines, more on emulated ones
 	LogLevel   string     `yaml:"log_level"`  // debug, info, warn or error
@@ -125,6 +127,28 @@ type Network struct {
 	Isolated bool     `yaml:"isolated"` // the launcher speaks from its node's namespace, so that nodes that share a machine meet on the underlay only
 }
 
+// Storage says where volumes are kept, besides on nodes.
+type Storage struct {
+	Ceph Ceph `yaml:"ceph,omitempty"`
+}
+
+// Ceph is a Ceph cluster in which the disks of volumes are kept.
+type Ceph struct {
+	Pool          string `yaml:"pool"`          // of RBD; empty is no Ceph
+	Namespace     string `yaml:"namespace"`     // in the pool; empty is none
+	Configuration string `yaml:"configuration"` // file that everybody on a node may read
+	User          string `yaml:"user"`          // without client.
+	Keyring       string `yaml:"keyring"`       // file on nodes with the user's key
+}
+
+// Disks is where new disks are kept.
+func (s Storage) Disks() cluster.Storage {
+	if s.Ceph.Pool != "" {
+		return cluster.StorageCeph
+	}
+	return cluster.StorageLocal
+}
+
 // CNCI configures the agent of one CNCI; the launcher that runs it writes this part.
 type CNCI struct {
 	Instance    string `yaml:"instance"` // its id
@@ -184,6 +208,11 @@ func (c *Cluster) setDefaults() {
 	setDefault(&c.Launcher.Docker, "unix:///var/run/docker.sock")
 	setDefault(&c.Launcher.ReserveMemoryMiB, 512)
 	setDefault(&c.Launcher.Statistics, cluster.Duration(6*time.Second))
+	if c.Storage.Ceph.Pool != "" {
+		setDefault(&c.Storage.Ceph.Configuration, "/etc/ceph/ceph.conf")
+		setDefault(&c.Storage.Ceph.User, "ciao")
+		setDefault(&c.Storage.Ceph.Keyring, "/etc/ceph/ceph.client."+c.Storage.Ceph.User+".keyring")
+	}
 	if len(c.Launcher.Roles) == 0 {
 		c.Launcher.Roles = []string{string(cluster.Compute), string(cluster.Network)}
 	}
@@ -216,6 +245,7 @@ func (c *Cluster) validate() error {
 	c.validatePaths(&problems)
 	c.validateAddresses(&problems)
 	c.validateAmounts(&problems)
+	c.Storage.Ceph.validate(&problems)
 	if c.Launcher.Hostname != "" && !validHostname(c.Launcher.Hostname) {
 		problems.Add("launcher.hostname", "%q is not a host name; use at most 253 letters, digits, hyphens and dots", c.Launcher.Hostname)
 	}
@@ -236,6 +266,27 @@ func (c *Cluster) validate() error {
 		problems.Add("log_level", "%q is not a level; use debug, info, warn or error", c.LogLevel)
 	}
 	return problems.Err()
+}
+
+var cephName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
+
+func (c Ceph) validate(problems *cluster.Problems) {
+	if c.Pool == "" {
+		if c != (Ceph{}) {
+			problems.Add("storage.ceph.pool", "is missing: the pool for RBD images, which `ceph osd pool ls` lists")
+		}
+		return
+	}
+	for field, value := range map[string]string{"pool": c.Pool, "namespace": c.Namespace, "user": c.User} {
+		if !cephName.MatchString(value) && (field != "namespace" || value != "") {
+			problems.Add("storage.ceph."+field, "%q must be letters, digits, hyphens, dots and underscores", value)
+		}
+	}
+	for field, value := range map[string]string{"configuration": c.Configuration, "keyring": c.Keyring} {
+		if !filepath.IsAbs(value) {
+			problems.Add("storage.ceph."+field, "%q must be an absolute path", value)
+		}
+	}
 }
 
 func (l Launcher) validateKinds(problems *cluster.Problems) {

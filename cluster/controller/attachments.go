@@ -20,7 +20,7 @@ func (c *Controller) AttachVolume(ctx context.Context, scope, ref, instanceRef s
 		if err != nil {
 			return err
 		}
-		return give(tx, v, i, place)
+		return c.give(tx, v, i, place)
 	})
 }
 
@@ -41,7 +41,7 @@ func quietInstance(tx store.Tx, tenant, ref string) (cluster.Instance, error) {
 }
 
 // give attaches a volume to an instance, in a transaction that protects both.
-func give(tx store.Tx, v *cluster.Volume, i cluster.Instance, place cluster.VolumePlace) error {
+func (c *Controller) give(tx store.Tx, v *cluster.Volume, i cluster.Instance, place cluster.VolumePlace) error {
 	var problems cluster.Problems
 	place.Check("", i.Kind, &problems)
 	own := slices.Collect(volumes.By(tx, byInstance, i.ID))
@@ -69,7 +69,11 @@ func give(tx store.Tx, v *cluster.Volume, i cluster.Instance, place cluster.Volu
 		return fmt.Errorf("%w: instance %s has %d volumes, which is the most", cluster.ErrConflict, i.Name, len(own))
 	}
 	v.State, v.Instance, v.Place, v.Content, v.Reason = cluster.VolumeAttached, i.ID, place, needed, ""
-	if i.Node != "" {
+	c.decideStorage(v)
+	switch {
+	case v.Shared():
+		v.Token = nextToken(*v)
+	case i.Node != "":
 		v.Node = i.Node
 	}
 	return putEvent(tx, instanceEvent(i, cluster.Info, "VolumeAttached", fmt.Sprintf("Volume %s was attached to instance %s.", label(*v), i.Name)))

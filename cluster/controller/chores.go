@@ -35,7 +35,7 @@ func unfinished(v cluster.Volume) bool {
 func (r *reconciler) resumeVolumes(view store.Reader, node string) {
 	for _, state := range []cluster.VolumeState{cluster.VolumeCreating, cluster.VolumeDeleting} {
 		for v := range volumes.By(view, byState, string(state)) {
-			if node == "" || node == v.Node {
+			if node == "" || node == v.Node || v.Shared() {
 				delete(r.ordered, v.ID)
 				r.chores[v.ID] = true
 			}
@@ -50,9 +50,14 @@ func (r *reconciler) tendVolumes(view store.Reader, now time.Time) {
 		if err != nil || !unfinished(v) {
 			continue
 		}
-		_, deaf := r.silence(v.Node)
+		node := v.Node
+		if v.Shared() {
+			node = r.errandNode(view, id)
+		}
+		_, deaf := r.silence(node)
+		deaf = deaf || v.Shared() && node == ""
 		switch due := r.ordered[id].Add(r.timing.Answer); {
-		case v.State == cluster.VolumeDeleting && (v.Node == "" || lostForGood(view, v.Node)):
+		case v.State == cluster.VolumeDeleting && !v.Shared() && (v.Node == "" || lostForGood(view, v.Node)):
 			r.removeVolume(id)
 		case !r.linked || deaf:
 			r.explainWaiting(v)
@@ -60,7 +65,7 @@ func (r *reconciler) tendVolumes(view store.Reader, now time.Time) {
 			r.deadlines.set(subject{ofVolume, id}, due)
 		default:
 			r.ordered[id] = now
-			r.order(ssntp.Volume, v.Node, payload.VolumeOrder{Volume: r.volumeOf(v), Delete: v.State == cluster.VolumeDeleting})
+			r.order(ssntp.Volume, node, payload.VolumeOrder{Volume: r.volumeOf(v), Delete: v.State == cluster.VolumeDeleting})
 			r.deadlines.set(subject{ofVolume, id}, now.Add(r.timing.Answer))
 		}
 	}
@@ -76,6 +81,9 @@ func lostForGood(view store.Reader, node string) bool {
 // explainWaiting tells why nothing happens.
 func (r *reconciler) explainWaiting(v cluster.Volume) {
 	reason := fmt.Sprintf("node %s is not connected; this goes on when it is back", v.Node)
+	if v.Shared() {
+		reason = "no node is connected that could do it; this goes on when one is"
+	}
 	if v.Reason != reason {
 		r.editVolume(v.ID, func(_ store.Tx, now *cluster.Volume) (bool, error) {
 			now.Reason = reason
@@ -127,9 +135,9 @@ func (r *reconciler) volumeReport(node string, report payload.VolumeReport) {
 	}})
 }
 
-// recordVolume applies a node's report to a volume. It is pure. What is not of the volume's node changes nothing.
+// recordVolume applies a node's report to a volume. It is pure. What is not of the volume's node changes nothing, unless all reach it.
 func recordVolume(v cluster.Volume, node string, report payload.VolumeReport) (cluster.Volume, verdict) {
-	if v.Node != node {
+	if v.Node != node && !v.Shared() {
 		return v, nothing
 	}
 	switch {
@@ -182,7 +190,8 @@ func followInstance(tx store.Tx, before, after cluster.Instance) error {
 	return nil
 }
 
-// bindVolumes puts the volumes of an instance on the node that it is placed on; false when one is on another.
+// bindVolumes puts the volumes of an instance on the node that it is placed on; false when one is on another. Those that are shared stay
+// where they are, and the node gets a token to take them over with.
 func bindVolumes(tx store.Tx, instance, node string) (bool, error) {
 	own := slices.Collect(volumes.By(tx, byInstance, instance))
 	for _, v := range own {
@@ -191,10 +200,14 @@ func bindVolumes(tx store.Tx, instance, node string) (bool, error) {
 		}
 	}
 	for _, v := range own {
-		if v.Node == node {
+		switch {
+		case v.Shared():
+			v.Token = nextToken(v)
+		case v.Node == node:
 			continue
+		default:
+			v.Node = node
 		}
-		v.Node = node
 		if err := volumes.Put(tx, v); err != nil {
 			return false, err
 		}
@@ -223,7 +236,7 @@ func (r *reconciler) volumesOn(view store.Reader, instance string) (all []payloa
 
 func (r *reconciler) volumeOf(v cluster.Volume) payload.Volume {
 	body := payload.Volume{
-		ID: v.ID, Name: label(v), Content: v.Content, SizeMiB: v.SizeMiB, Source: v.Source, Made: v.Made, Target: v.Place.Target, ReadOnly: v.Place.ReadOnly,
+		ID: v.ID, Name: label(v), Storage: v.Storage, Token: v.Token, Content: v.Content, SizeMiB: v.SizeMiB, Source: v.Source, Made: v.Made, Target: v.Place.Target, ReadOnly: v.Place.ReadOnly,
 	}
 	if v.Image != nil && !v.Made {
 		body.Image = &payload.Image{Content: *v.Image, Controller: r.c.address}

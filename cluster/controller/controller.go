@@ -43,6 +43,8 @@ type Config struct {
 	Blobs Blobs
 	// MaxImage is the most bytes of an image; 0 is DefaultMaxImage.
 	MaxImage int64
+	// Disks is where new disks of VMs are kept; empty is cluster.StorageLocal.
+	Disks cluster.Storage
 	// Revocations is the list of revoked certificates, which the scheduler and the nodes are told of; nil is none.
 	Revocations Revocations
 }
@@ -112,6 +114,7 @@ type Controller struct {
 	logger      *slog.Logger
 	timing      Timing
 	overcommit  cluster.Overcommit
+	disks       cluster.Storage
 	domain      string
 	maxEvents   int
 	address     string
@@ -141,7 +144,7 @@ func New(config Config) (*Controller, error) {
 	}
 	c := &Controller{
 		store: config.Store, logger: config.Logger, timing: config.Timing.withDefaults(),
-		overcommit: config.Overcommit, domain: config.Domain, maxEvents: config.MaxEvents, address: config.Address, blobs: config.Blobs, revocations: config.Revocations, maxImage: config.MaxImage,
+		overcommit: config.Overcommit, disks: config.Disks, domain: config.Domain, maxEvents: config.MaxEvents, address: config.Address, blobs: config.Blobs, revocations: config.Revocations, maxImage: config.MaxImage,
 		streams: newStreams(), samples: newSamples(), progress: newProgress(), refused: map[string]time.Time{},
 	}
 	if c.logger == nil {

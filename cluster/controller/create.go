@@ -98,7 +98,7 @@ func (c *Controller) reserve(tx store.Tx, tenantID string, request InstanceReque
 	if batch.Template.Image, err = resolveImage(tx, workload); err != nil {
 		return cluster.Batch{}, err
 	}
-	if batch.Volumes, err = volumesOf(tx, workload, tenantID, batch.Template.Created); err != nil {
+	if batch.Volumes, err = c.volumesOf(tx, workload, tenantID, batch.Template.Created); err != nil {
 		return cluster.Batch{}, fmt.Errorf("workload %q: %w", workload.Name, err)
 	}
 	if batch.Template.Name, err = chooseNames(tx, batch, workload, request.Name); err != nil {
@@ -110,7 +110,7 @@ func (c *Controller) reserve(tx store.Tx, tenantID string, request InstanceReque
 	if err := errors.Join(usages.Put(tx, usage), batches.Create(tx, batch), putEvent(tx, createdEvent(batch, workload))); err != nil {
 		return cluster.Batch{}, err
 	}
-	return batch, giveVolumes(tx, batch, request.Volumes)
+	return batch, c.giveVolumes(tx, batch, request.Volumes)
 }
 
 // withKeys is the workload's recipe with SSH keys added.

@@ -180,10 +180,10 @@ func abandonInstance(tx store.Tx, i cluster.Instance, now time.Time) error {
 	return instances.Put(tx, i)
 }
 
-// madeVolume names a volume of an instance that has been made, and so is on its node for good; empty when there is none.
+// madeVolume names a volume of an instance that has been made, and is on its node for good; empty when there is none.
 func madeVolume(r store.Reader, instance string) string {
 	for v := range volumes.By(r, byInstance, instance) {
-		if v.Made {
+		if v.Made && !v.Shared() {
 			return label(v)
 		}
 	}

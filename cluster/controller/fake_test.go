@@ -31,6 +31,7 @@ type fakeCluster struct {
 	refuse   func(payload.PlacementRequest) *payload.PlacementFailure
 	onStart  func(node string, s payload.Start) (state cluster.State, reason string, retry bool) // zero: it comes up
 	onStream func(node string, o payload.OpenStream)                                             // called beside the others
+	orders   []volumeOrder                                                                       // of volumes
 	drop     func(n int, f ssntp.Frame, toController bool) bool
 	frames   int
 	seen     []string      // operands, in order
@@ -40,6 +41,12 @@ type fakeCluster struct {
 
 	problem   string              // of every CNCI: it applies nothing
 	elsewhere map[netip.Addr]bool // addresses that others on the underlay have
+}
+
+// volumeOrder is what a node was told about a volume.
+type volumeOrder struct {
+	node string
+	payload.VolumeOrder
 }
 
 type delivery struct {
@@ -211,6 +218,8 @@ func (f *fakeCluster) deliver(frame ssntp.Frame) {
 	case ssntp.Restore:
 		node.closed = false
 		f.tell(node.id, ssntp.Ready, f.status(node))
+	case ssntp.Volume:
+		f.volume(node, decoded[payload.VolumeOrder](frame))
 	case ssntp.OpenStream:
 		if f.onStream != nil {
 			go f.onStream(node.id, decoded[payload.OpenStream](frame))
@@ -220,6 +229,16 @@ func (f *fakeCluster) deliver(frame ssntp.Frame) {
 			f.learn(node, p)
 		}
 	}
+}
+
+// volume follows an order.
+func (f *fakeCluster) volume(node *fakeNode, o payload.VolumeOrder) {
+	f.orders = append(f.orders, volumeOrder{node.id, o})
+	report := payload.VolumeReport{Volume: o.Volume.ID, State: cluster.VolumeAvailable}
+	if o.Delete {
+		report.State = cluster.VolumeGone
+	}
+	f.tell(node.id, ssntp.VolumeState, report)
 }
 
 // learn says whether a node could follow the news of a subnet; else it asks for all.
@@ -262,7 +281,7 @@ func (f *fakeCluster) place(body payload.Place) {
 		chosen := ""
 		for _, id := range f.order {
 			if node := f.nodes[id]; node.connected && !node.closed && !slices.Contains(request.Avoid, id) && slices.Contains(node.roles, request.Role) &&
-				(request.Beside == "" || request.Beside == id) && // it knows nothing of groups beyond that
+				(request.Beside == "" || request.Beside == id) && (request.Node == "" || request.Node == id) && // it knows nothing of groups beyond that
 				(chosen == "" || load[id] < load[chosen]) {
 				chosen = id
 			}
@@ -385,7 +404,7 @@ func (f *fakeCluster) delete(node *fakeNode, d payload.Delete) {
 
 func (f *fakeCluster) status(node *fakeNode) payload.NodeStatus {
 	return payload.NodeStatus{
-		Hostname: "node-" + node.id[len(node.id)-2:], Roles: node.roles, Kinds: []cluster.Kind{cluster.KindContainer, cluster.KindCNCI},
+		Hostname: "node-" + node.id[len(node.id)-2:], Roles: node.roles, Kinds: []cluster.Kind{cluster.KindContainer, cluster.KindVM, cluster.KindCNCI},
 		Underlay: []netip.Addr{node.underlay}, Capacity: cluster.Resources{CPU: 8000, MemoryMiB: 8192}, Labels: node.labels,
 	}
 }

@@ -295,7 +295,7 @@ func (c *Controller) OpenBlob(ctx context.Context, node, digest string) (io.Read
 	needed := false
 	err = c.view(ctx, func(r store.Reader) error {
 		for instance := range instances.By(r, byNode, node) {
-			needed = needed || instance.Image != nil && instance.Image.Digest == digest
+			needed = needed || instance.Image != nil && instance.Image.Digest == digest || sharesImage(r, instance.ID, digest)
 		}
 		for volume := range volumes.By(r, byNode, node) {
 			needed = needed || volume.Image != nil && volume.Image.Digest == digest

@@ -31,7 +31,7 @@ type VolumeAttachment struct {
 
 // giveVolumes attaches the existing volumes that a request or a workload names to the one instance of a batch, and reserves those that
 // are made with each instance. The rows of the latter come when the batch is unfolded.
-func giveVolumes(tx store.Tx, batch cluster.Batch, requested []VolumeAttachment) error {
+func (c *Controller) giveVolumes(tx store.Tx, batch cluster.Batch, requested []VolumeAttachment) error {
 	named := namedVolumes(batch.Template.Spec.Volumes, requested)
 	if len(named) > 0 && batch.Count > 1 {
 		return fmt.Errorf("%w: a volume is one instance's at a time; create one instance, or volumes that are made with each", cluster.ErrInvalid)
@@ -47,7 +47,7 @@ func giveVolumes(tx store.Tx, batch cluster.Batch, requested []VolumeAttachment)
 		if err != nil {
 			return noSuch("volume", one.Volume)
 		}
-		if err := give(tx, &v, instance, one.Place); err != nil {
+		if err := c.give(tx, &v, instance, one.Place); err != nil {
 			return fmt.Errorf("volume %q: %w", one.Volume, err)
 		}
 		if node != "" && v.Node != "" && v.Node != node {
@@ -64,7 +64,7 @@ func giveVolumes(tx store.Tx, batch cluster.Batch, requested []VolumeAttachment)
 }
 
 // volumesOf are the volumes that are made with each instance of a workload, as far as they are the same for all.
-func volumesOf(r store.Reader, workload cluster.Workload, tenant string, now time.Time) (made []cluster.Volume, err error) {
+func (c *Controller) volumesOf(r store.Reader, workload cluster.Workload, tenant string, now time.Time) (made []cluster.Volume, err error) {
 	kind := workload.Spec.Kind
 	for k, spec := range workload.Spec.Volumes {
 		if spec.Volume != "" {
@@ -82,6 +82,7 @@ func volumesOf(r store.Reader, workload cluster.Workload, tenant string, now tim
 				return nil, fmt.Errorf("image %q: %w: as a volume it is a %s, and a %s needs a %s", spec.Image, cluster.ErrInvalid, v.Content, kind, needed)
 			}
 		}
+		c.decideStorage(&v)
 		made = append(made, v)
 	}
 	return made, nil

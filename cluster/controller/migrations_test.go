@@ -80,6 +80,8 @@ func putSamples(tx store.Tx, tenant string) error {
 	}
 	usage, err := usages.Get(tx, tenant)
 	usage.Usage.ExternalIPs++
+	usage.Usage.Volumes++
+	usage.Usage.DiskMiB += madeVolumeRow(tenant).SizeMiB
 	return errors.Join(err, usages.Put(tx, usage), images.Put(tx, activeImage(tenant)), pools.Put(tx, pool), externalIPs.Put(tx, external))
 }
 
@@ -101,7 +103,7 @@ func madeVolumeRow(tenant string) cluster.Volume {
 	image := activeImage(tenant).Content()
 	return cluster.Volume{
 		ID: "66666666-6666-4666-8666-666666666666", Name: "data", Tenant: tenant, State: cluster.VolumeAvailable, Content: cluster.ContentDisk,
-		SizeMiB: 1024, Image: &image, Node: "77777777-7777-4777-8777-777777777777", Made: true, Created: time.Now().UTC(),
+		Storage: cluster.StorageLocal, Token: 1, SizeMiB: 1024, Image: &image, Node: "77777777-7777-4777-8777-777777777777", Made: true, Created: time.Now().UTC(),
 		Place: cluster.VolumePlace{Number: 1, Target: "/data", ReadOnly: true}, Ephemeral: true, Reason: "none",
 	}
 }

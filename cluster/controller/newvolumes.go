@@ -33,6 +33,7 @@ func (c *Controller) CreateVolume(ctx context.Context, tenant string, request Vo
 		if err != nil {
 			return err
 		}
+		c.decideStorage(&volume)
 		if err := reserveVolumes(tx, tenant, []cluster.Volume{volume}, 1); err != nil {
 			return err
 		}
@@ -115,7 +116,7 @@ func beginAsVolume(tx store.Tx, volume *cluster.Volume, ref string) error {
 	if source.State != cluster.VolumeAvailable {
 		return fmt.Errorf("volume %q: %w: it is %s; what is copied must be available, so that nobody writes to it meanwhile", ref, cluster.ErrConflict, source.State)
 	}
-	volume.Content, volume.Image = source.Content, source.Image
+	volume.Content, volume.Storage, volume.Image = source.Content, source.Storage, source.Image
 	if source.Made {
 		volume.Source, volume.Image, volume.Node, volume.State = source.ID, nil, source.Node, cluster.VolumeCreating
 	}

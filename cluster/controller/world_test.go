@@ -22,6 +22,7 @@ type world struct {
 	c      *Controller
 	fake   *fakeCluster
 	timing Timing
+	disks  cluster.Storage
 	stop   func()
 	done   chan error
 	tenant cluster.Tenant
@@ -62,7 +63,7 @@ func (w *world) open(backend store.Backend) {
 		w.t.Fatal(err)
 	}
 	w.db = db
-	if w.c, err = New(Config{Store: db, Timing: w.timing, Address: "controller:8889"}); err != nil {
+	if w.c, err = New(Config{Store: db, Timing: w.timing, Address: "controller:8889", Disks: w.disks}); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -238,6 +239,10 @@ func checkTenant(t *testing.T, r store.Reader, tenant cluster.Tenant) {
 	}
 	for range externalIPs.By(r, byTenant, tenant.ID) {
 		sum.ExternalIPs++
+	}
+	for v := range volumes.By(r, byTenant, tenant.ID) {
+		sum.Volumes++
+		sum.DiskMiB += v.SizeMiB
 	}
 	if row, err := usages.Get(r, tenant.ID); err != nil || row.Usage != sum {
 		t.Errorf("tenant %s: usage is %+v (%v), its instances make %+v", tenant.Name, row.Usage, err, sum)

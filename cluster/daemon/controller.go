@@ -82,7 +82,7 @@ func (e Environment) controller(state store.Store, logger *slog.Logger) (*contro
 		return nil, nil, err
 	}
 	service, err := controller.New(controller.Config{
-		Store: state, Revocations: revoked, Logger: logger, Timing: timing, Address: e.Config.Controller.Address, Overcommit: e.overcommit(), Blobs: blobs, MaxImage: e.Config.Controller.MaxImage << 20,
+		Store: state, Revocations: revoked, Logger: logger, Timing: timing, Address: e.Config.Controller.Address, Overcommit: e.overcommit(), Disks: e.Config.Storage.Disks(), Blobs: blobs, MaxImage: e.Config.Controller.MaxImage << 20,
 	})
 	if err != nil {
 		return nil, nil, err

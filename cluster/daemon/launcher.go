@@ -20,6 +20,8 @@ import (
 	"github.com/ciaocloud/ciao/cluster/imagecache"
 	"github.com/ciaocloud/ciao/cluster/launcher"
 	"github.com/ciaocloud/ciao/cluster/network/kernel"
+	"github.com/ciaocloud/ciao/cluster/storage"
+	"github.com/ciaocloud/ciao/cluster/storage/ceph"
 	"github.com/ciaocloud/ciao/cluster/storage/local"
 	"github.com/ciaocloud/ciao/cluster/stream"
 	"github.com/ciaocloud/ciao/ssntp"
@@ -104,8 +106,12 @@ func (n node) run(ctx context.Context, network *kernel.Node, roles ssntp.Role) e
 		return err
 	}
 	defer volumes.Close()
+	disks, err := n.ceph()
+	if err != nil {
+		return err
+	}
 	service, err := launcher.New(launcher.Config{
-		Link: n.link, Directory: n.Config.Launcher.Directory, Drivers: drivers, Network: network, Streams: n.streams, Images: images, Revocations: n.revoked, Storage: volumes,
+		Link: n.link, Directory: n.Config.Launcher.Directory, Drivers: drivers, Network: network, Streams: n.streams, Images: images, Revocations: n.revoked, Storage: volumes, Ceph: disks,
 		Hostname: n.Config.Launcher.Hostname, Version: n.Version, Labels: n.Config.Launcher.Labels,
 		ReserveMemoryMiB: n.Config.Launcher.ReserveMemoryMiB, Overcommit: n.overcommit(), MaxParallelStarts: n.Config.Launcher.MaxParallelStarts,
 		Statistics: time.Duration(n.Config.Launcher.Statistics), TimeScale: n.Config.TimeScale, Logger: n.logger,
@@ -115,6 +121,19 @@ func (n node) run(ctx context.Context, network *kernel.Node, roles ssntp.Role) e
 	}
 	n.logger.Info("launcher runs", "node", n.id, "roles", roles.String(), "version", n.Version)
 	return together(ctx, append(parts, service.Run)...)
+}
+
+// ceph is where the cluster file has disks kept; nil is nowhere but on nodes.
+func (n node) ceph() (storage.Driver, error) {
+	settings := n.Config.Storage.Ceph
+	if settings.Pool == "" || !slices.Contains(n.Config.Launcher.Roles, string(cluster.Compute)) {
+		return nil, nil
+	}
+	opened, err := ceph.Open(ceph.Config(settings))
+	if err != nil {
+		return nil, fmt.Errorf("storage.ceph of the cluster file: %w", err)
+	}
+	return opened, nil
 }
 
 func (n node) network() (*kernel.Node, error) {

@@ -31,8 +31,10 @@ type Config struct {
 	Images ImageCache
 	// Revocations takes lists of revoked certificates; nil takes none.
 	Revocations Revocations
-	// Storage keeps volumes; nil is a node without.
+	// Storage keeps the node's own volumes; nil is a node without.
 	Storage storage.Driver
+	// Ceph keeps volumes in Ceph; nil is a node that does not reach it. It must be a storage.Fencer, too, if it has anything to be fenced.
+	Ceph storage.Driver
 
 	Hostname string            // default os.Hostname
 	Version  string            // of the program, for people to read

@@ -130,6 +130,9 @@ func (j *job) start(ctx context.Context) error {
 	if err := j.owner.acquire(ctx); err != nil {
 		return err
 	}
+	if err := j.takeVolumes(ctx); err != nil {
+		return err
+	}
 	if err := j.use(); err != nil {
 		return err
 	}

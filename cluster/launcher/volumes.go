@@ -73,27 +73,50 @@ func (l *Launcher) orderVolume(o payload.VolumeOrder) {
 func (l *Launcher) followOrder(ctx context.Context, o payload.VolumeOrder) error {
 	ctx, cancel := context.WithTimeout(ctx, l.config.scaled(volumeLimit))
 	defer cancel()
-	if l.config.Storage == nil {
-		return fmt.Errorf("%w: this node keeps no volumes", cluster.ErrInvalid)
-	}
 	if o.Delete {
-		return l.config.Storage.Delete(ctx, o.Volume.ID)
+		keeper, err := l.keeperOf(o.Volume)
+		if err != nil {
+			return err
+		}
+		return keeper.Delete(ctx, o.Volume.ID)
 	}
 	_, err := l.makeVolume(ctx, o.Volume, func(string) {})
 	return err
 }
 
+// keeperOf is what keeps a volume.
+func (l *Launcher) keeperOf(v payload.Volume) (storage.Driver, error) {
+	keeper := l.config.Storage
+	switch v.Storage {
+	case "", cluster.StorageLocal:
+		if keeper == nil {
+			return nil, fmt.Errorf("volume %s: %w: this node keeps no volumes", v.Name, cluster.ErrInvalid)
+		}
+	case cluster.StorageCeph:
+		if keeper = l.config.Ceph; keeper == nil {
+			return nil, fmt.Errorf("volume %s: %w: this node is not told how to reach Ceph; set storage.ceph in its cluster file", v.Name, cluster.ErrInvalid)
+		}
+	default:
+		return nil, fmt.Errorf("volume %s: %w: this node's launcher does not know %q", v.Name, cluster.ErrInvalid, bounded(string(v.Storage)))
+	}
+	return keeper, nil
+}
+
 // makeVolume finds a volume, or makes it where it has never been.
 func (l *Launcher) makeVolume(ctx context.Context, v payload.Volume, progress func(message string)) (driver.Volume, error) {
-	found, err := l.config.Storage.Find(ctx, v.ID)
+	keeper, err := l.keeperOf(v)
+	if err != nil {
+		return driver.Volume{}, err
+	}
+	found, err := keeper.Find(ctx, v.ID)
 	switch {
 	case errors.Is(err, cluster.ErrNotFound) && v.Made:
-		return driver.Volume{}, fmt.Errorf("volume %s: %w: what was written to it is not on this node any more; delete it", v.Name, cluster.ErrInvalid)
+		return driver.Volume{}, fmt.Errorf("volume %s: %w: what was written to it is not there any more; delete it", v.Name, cluster.ErrInvalid)
 	case errors.Is(err, cluster.ErrNotFound):
-		if err := l.fillVolume(ctx, v, progress); err != nil {
+		if err := l.fillVolume(ctx, keeper, v, progress); err != nil {
 			return driver.Volume{}, err
 		}
-		found, err = l.config.Storage.Find(ctx, v.ID)
+		found, err = keeper.Find(ctx, v.ID)
 	}
 	if err == nil {
 		err = found.Check()
@@ -104,7 +127,7 @@ func (l *Launcher) makeVolume(ctx context.Context, v payload.Volume, progress fu
 	return driver.Volume{ID: v.ID, Name: v.Name, Place: found, Target: v.Target, ReadOnly: v.ReadOnly}, nil
 }
 
-func (l *Launcher) fillVolume(ctx context.Context, v payload.Volume, progress func(message string)) error {
+func (l *Launcher) fillVolume(ctx context.Context, keeper storage.Driver, v payload.Volume, progress func(message string)) error {
 	origin := storage.Origin{Volume: v.Source}
 	if v.Image != nil {
 		// The file is opened at once; should the cache remove it before, the start is tried again.
@@ -115,7 +138,7 @@ func (l *Launcher) fillVolume(ctx context.Context, v payload.Volume, progress fu
 		}
 		origin.Image = &storage.Image{Path: path, Format: v.Image.Content.Format}
 	}
-	return l.config.Storage.Create(ctx, storage.Volume{ID: v.ID, Content: v.Content, SizeMiB: v.SizeMiB}, origin)
+	return keeper.Create(ctx, storage.Volume{ID: v.ID, Content: v.Content, SizeMiB: v.SizeMiB}, origin)
 }
 
 // volumes makes the instance's volumes ready.
@@ -124,7 +147,7 @@ func (j *job) volumes(ctx context.Context, progress func(step, message string)) 
 		return nil, nil
 	}
 	storer, able := j.driver.(driver.Storer)
-	if j.launcher.config.Storage == nil || !able {
+	if !able {
 		return nil, fmt.Errorf("%w: instances of kind %s have no volumes on this node", cluster.ErrInvalid, j.record.Kind)
 	}
 	for _, v := range j.record.Volumes {
@@ -157,11 +180,59 @@ func (j *job) dropVolumes(ctx context.Context) error {
 		return err
 	}
 	for _, v := range j.record.Volumes {
-		if v.Made || j.launcher.config.Storage == nil {
+		keeper, err := j.launcher.keeperOf(v)
+		if v.Made || err != nil {
 			continue
 		}
-		if err := j.launcher.config.Storage.Delete(ctx, v.ID); err != nil {
+		if err := j.dropVolume(ctx, keeper, v); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// dropVolume removes one, unless it is shared and another node has it by now.
+func (j *job) dropVolume(ctx context.Context, keeper storage.Driver, v payload.Volume) error {
+	err := fence(ctx, keeper, v)
+	switch {
+	case errors.Is(err, cluster.ErrNotFound), errors.Is(err, cluster.ErrConflict):
+		return nil
+	case err != nil:
+		return err
+	}
+	return keeper.Delete(ctx, v.ID)
+}
+
+// fence takes a shared volume over from whoever may still have it open, dead or alive.
+func fence(ctx context.Context, keeper storage.Driver, v payload.Volume) error {
+	fencer, shared := keeper.(storage.Fencer)
+	if !shared {
+		return nil
+	}
+	return fencer.Fence(ctx, v.ID, v.Token)
+}
+
+// takeVolumes takes over the volumes of an instance that does not run. When one cannot be, the instance must not start: at most one copy of it
+// lives.
+func (j *job) takeVolumes(ctx context.Context) error {
+	asked := false
+	for _, v := range j.record.Volumes {
+		keeper, err := j.launcher.keeperOf(v)
+		if err != nil {
+			return err
+		}
+		if _, shared := keeper.(storage.Fencer); !shared {
+			continue
+		}
+		if !asked {
+			status, err := j.driver.Status(ctx, j.record.ID)
+			if err != nil || status.Condition == driver.Running {
+				return err
+			}
+			asked = true
+		}
+		if err := fence(ctx, keeper, v); err != nil {
+			return fmt.Errorf("volume %s: %w", v.Name, err)
 		}
 	}
 	return nil

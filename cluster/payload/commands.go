@@ -61,6 +61,8 @@ type Volume struct {
 	Made     bool                  `cbor:"7,keyasint,omitempty"` // it must be there: nobody may make it anew
 	Target   string                `cbor:"8,keyasint,omitempty"`
 	ReadOnly bool                  `cbor:"9,keyasint,omitempty"`
+	Storage  cluster.Storage       `cbor:"20,keyasint,omitempty"` // empty is the node's own
+	Token    uint64                `cbor:"21,keyasint,omitempty"` // with which a shared one is taken over
 }
 
 // VolumeOrder wants a volume made, or gone from the node (controller → agent). The answer is a VolumeReport.
