@@ -76,6 +76,7 @@ type WorkloadSpec struct {
 	User         string            `json:"user,omitempty"`      // process: a name or UID[:GID]; default nobody
 	Directory    string            `json:"directory,omitempty"` // process: working directory; default /
 	Requirements Requirements      `json:"requirements"`
+	Ports        []PortSpec        `json:"ports,omitempty"` // that are reached from outside the tenant's network
 	Volumes      []VolumeSpec      `json:"volumes,omitempty"`
 	Privileged   bool              `json:"privileged,omitempty"` // needs the tenant's permission
 	Restart      RestartPolicy     `json:"restart,omitempty"`
@@ -137,6 +138,7 @@ func (s WorkloadSpec) WithDefaults() WorkloadSpec {
 	if s.Restart == "" {
 		s.Restart = RestartOnNode
 	}
+	s.Ports = portsWithDefaults(s.Ports)
 	switch s.Kind {
 	case KindContainer:
 		s.Pull = cmp.Or(s.Pull, PullMissing)
@@ -154,6 +156,7 @@ func (s WorkloadSpec) Validate() error {
 	s.validateKind(&problems)
 	s.validateCommand(&problems)
 	s.validateVolumes(&problems)
+	s.validatePorts(&problems)
 	s.Requirements.validate(&problems)
 	if s.Restart != RestartOnNode {
 		problems.Add("restart", "%q is not a restart policy; use on-node", s.Restart)

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -37,7 +39,8 @@ func makePool(ctx context.Context, operator *client.Client) error {
 // proofServer is the workload that answers on port 80.
 const proofServer = "web"
 
-// externalIPWorks has an instance of blue reached from this machine and from green by an external IP, and from neither without.
+// externalIPWorks has an instance of blue reached from this machine by its published port, and from this machine and from green by an external IP, and
+// from neither without.
 func (p *proof) externalIPWorks(ctx context.Context) error {
 	pools, err := p.operator.Pools(ctx)
 	if err != nil || len(pools) == 0 {
@@ -48,6 +51,9 @@ func (p *proof) externalIPWorks(ctx context.Context) error {
 		return err
 	}
 	if made, err = p.blue.Wait(ctx, made, client.Active, nil); err != nil {
+		return err
+	}
+	if err := p.publishedPortAnswers(ctx, made[0].ID); err != nil {
 		return err
 	}
 	created, err := p.blue.CreateExternalIP(ctx, api.CreateExternalIP{Pool: pools[0].Name, Instance: made[0].ID})
@@ -71,6 +77,33 @@ func (p *proof) externalIPWorks(ctx context.Context) error {
 		return fmt.Errorf("%s still answers, detached", address)
 	}
 	return p.externalIPInUse(ctx, address, made[0])
+}
+
+// publishedPortAnswers asks the server where its CNCI publishes it. It has just been started, and may need a moment.
+func (p *proof) publishedPortAnswers(ctx context.Context, instance string) error {
+	server, err := p.blue.Instance(ctx, instance)
+	if err != nil {
+		return err
+	}
+	if len(server.Ports) != 1 {
+		return fmt.Errorf("%s publishes %v, not one port", server.Name, server.Ports)
+	}
+	at, err := netip.ParseAddrPort(net.JoinHostPort(server.Ports[0].Host, strconv.Itoa(server.Ports[0].Published)))
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.setup.scaled(20*time.Second))
+	defer cancel()
+	for {
+		if err = answersHTTP(ctx, at); err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s, the published port of %s, does not answer this machine: %w", at, server.Name, err)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
 
 func (p *proof) detach(ctx context.Context, address netip.Addr) error {
@@ -153,10 +186,10 @@ func takeAddress(address netip.Addr) (giveBack func() error, err error) {
 }
 
 // answersHTTP asks for a page once.
-func answersHTTP(ctx context.Context, address netip.Addr) error {
+func answersHTTP(ctx context.Context, at fmt.Stringer) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address.String()+"/", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+at.String()+"/", nil)
 	if err != nil {
 		return err
 	}

@@ -74,7 +74,7 @@ func (s *Setup) Verify(ctx context.Context) (err error) {
 		{"a process of blue is one of them, and sees nothing else", p.processIsEqual},
 		{fmt.Sprintf("%d virtual machines of blue are two of them, and let the owner of their key in", machineCount), p.machinesAreEqual},
 		{"a server beyond the machine is reached over IPv4 and IPv6, through its NAT", p.outsideIsReached},
-		{"an external IP reaches blue's server from here and from green, and only while it is attached", p.externalIPWorks},
+		{"a published port of blue's server is reached from here; an external IP from green, too, and only while it is attached", p.externalIPWorks},
 		{"stop and start keep identity and address", p.stopAndStart},
 		{"what a container of blue wrote to a volume, the next one reads", p.volumeOutlives},
 		{"all of it is deleted, an event says so for each", p.deleteAll},

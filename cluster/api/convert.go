@@ -13,8 +13,17 @@ func NewWorkload(name string, visibility cluster.Visibility, spec cluster.Worklo
 			DiskMiB: spec.Requirements.DiskMiB, Pids: spec.Requirements.Pids, Node: spec.Requirements.Node, Hostname: spec.Requirements.Hostname,
 			Labels: spec.Requirements.Labels, Together: spec.Requirements.Together, Spread: spec.Requirements.Spread,
 		},
-		Volumes: VolumeSpecs(spec.Volumes),
+		Ports: PortSpecs(spec.Ports), Volumes: VolumeSpecs(spec.Volumes),
 	}
+}
+
+// PortSpecs are the published ports of a recipe on the wire.
+func PortSpecs(specs []cluster.PortSpec) []PortSpec {
+	all := make([]PortSpec, len(specs))
+	for i, p := range specs {
+		all[i] = PortSpec(p)
+	}
+	return all
 }
 
 // VolumeSpecs are the volumes of a recipe on the wire.

@@ -22,6 +22,7 @@ type Instance struct {
 	Addresses   []netip.Addr      `json:"addresses" nullable:"false" doc:"in its tenant's network"`
 	ExternalIPs []netip.Addr      `json:"external_ips" nullable:"false" doc:"addresses that are attached to it, and reach it from outside its network"`
 	SSH         *Endpoint         `json:"ssh,omitempty" doc:"where a login reaches it from outside its network, if it can"`
+	Ports       []PublishedPort   `json:"ports" nullable:"false" doc:"where the ports that its workload publishes are reached from outside its network"`
 	Subnet      string            `json:"subnet" doc:"id of its subnet"`
 	Labels      map[string]string `json:"labels" nullable:"false"`
 	Created     time.Time         `json:"created"`
@@ -41,6 +42,22 @@ type Endpoint struct {
 	Host string `json:"host"`
 	Port int    `json:"port"`
 	User string `json:"user,omitempty" doc:"whom the SSH keys let in, where the workload's cloud_init says it (user: NAME); otherwise the image's own user"`
+}
+
+// PublishedPort is a port of an instance that is reached from outside its network.
+type PublishedPort struct {
+	Host      string           `json:"host" doc:"the address of its CNCI, or an external IP"`
+	Published int              `json:"published" doc:"the port of that address"`
+	Port      int              `json:"port" doc:"of the instance, that it leads to"`
+	Protocol  cluster.Protocol `json:"protocol" doc:"tcp or udp"`
+}
+
+// PortSpec publishes a port of each instance of a workload.
+type PortSpec struct {
+	Port      int                 `json:"port" doc:"that the instance listens on"`
+	Protocol  cluster.Protocol    `json:"protocol,omitempty" doc:"tcp (the default) or udp"`
+	Address   cluster.PortAddress `json:"address,omitempty" doc:"cnci (the default): the address of the CNCI of the instance's subnet; external-ip: its external IPs"`
+	Published int                 `json:"published,omitempty" doc:"port of that address, 1 to 15999 on the CNCI, where it leads to one instance of a subnet; by default one is chosen for each instance, and on external IPs the same as port"`
 }
 
 // CreateInstances asks for instances of one workload.
@@ -89,6 +106,7 @@ type Workload struct {
 	User         string                `json:"user" doc:"of a process"`
 	Directory    string                `json:"directory" doc:"in which a process begins"`
 	Requirements Requirements          `json:"requirements"`
+	Ports        []PortSpec            `json:"ports" nullable:"false" doc:"that are reached from outside the tenant's network"`
 	Volumes      []VolumeSpec          `json:"volumes" nullable:"false"`
 	Privileged   bool                  `json:"privileged"`
 	Restart      cluster.RestartPolicy `json:"restart"`
@@ -126,6 +144,7 @@ type CreateWorkload struct {
 	User         string                `json:"user,omitempty" doc:"of a process: a name or UID[:GID]; nobody is the default"`
 	Directory    string                `json:"directory,omitempty" doc:"in which a process begins; / is the default"`
 	Requirements Requirements          `json:"requirements,omitempty"`
+	Ports        []PortSpec            `json:"ports,omitempty" maxItems:"8" doc:"that are reached from outside the tenant's network"`
 	Volumes      []VolumeSpec          `json:"volumes,omitempty" maxItems:"16"`
 	Privileged   bool                  `json:"privileged,omitempty"`
 	Restart      cluster.RestartPolicy `json:"restart,omitempty"`

@@ -13,7 +13,7 @@ func (s *Server) instanceOf(i cluster.Instance, workload string) api.Instance {
 	cases := s.config.UseCases
 	return api.Instance{
 		ID: i.ID, Name: i.Name, Tenant: i.Tenant, Workload: workload, WorkloadID: i.Workload, Kind: i.Kind, State: i.State,
-		Desired: i.Desired, Node: i.Node, MAC: i.MAC, Addresses: list(i.Addresses), ExternalIPs: list(cases.ExternalAddresses(i.ID)), SSH: endpointOf(cases.Login(i), i.Spec.LoginUser()), Subnet: i.Subnet, Labels: dictionary(i.Labels),
+		Desired: i.Desired, Node: i.Node, MAC: i.MAC, Addresses: list(i.Addresses), ExternalIPs: list(cases.ExternalAddresses(i.ID)), SSH: endpointOf(cases.Login(i), i.Spec.LoginUser()), Ports: portsOf(cases.PublishedPorts(i)), Subnet: i.Subnet, Labels: dictionary(i.Labels),
 		Created: i.Created, Changed: i.Changed, Reason: i.Reason, Explanation: i.Explanation, ExitCode: i.ExitCode,
 		Replaces: i.Replaces, Generation: i.Generation, VCPUs: vcpus(i.Spec.Requirements.VCPUs), MemoryMiB: i.Spec.Requirements.MemoryMiB, DiskMiB: i.Spec.Requirements.DiskMiB,
 	}
@@ -24,6 +24,14 @@ func endpointOf(at netip.AddrPort, user string) *api.Endpoint {
 		return nil
 	}
 	return &api.Endpoint{Host: at.Addr().String(), Port: int(at.Port()), User: user}
+}
+
+func portsOf(published []controller.PublishedPort) []api.PublishedPort {
+	ports := make([]api.PublishedPort, 0, len(published))
+	for _, p := range published {
+		ports = append(ports, api.PublishedPort{Host: p.At.Addr().String(), Published: int(p.At.Port()), Port: p.Port, Protocol: p.Protocol})
+	}
+	return ports
 }
 
 func usageOf(u controller.InstanceUsage) api.InstanceUsage {
@@ -44,7 +52,7 @@ func workloadOf(w cluster.Workload) api.Workload {
 			Node: w.Spec.Requirements.Node, Hostname: w.Spec.Requirements.Hostname, Labels: w.Spec.Requirements.Labels,
 			Together: w.Spec.Requirements.Together, Spread: w.Spec.Requirements.Spread,
 		},
-		Volumes: api.VolumeSpecs(w.Spec.Volumes), Privileged: w.Spec.Privileged, Restart: w.Spec.Restart, Drain: w.Spec.Drain, StopGrace: w.Spec.StopGrace.String(), Created: w.Created,
+		Ports: api.PortSpecs(w.Spec.Ports), Volumes: api.VolumeSpecs(w.Spec.Volumes), Privileged: w.Spec.Privileged, Restart: w.Spec.Restart, Drain: w.Spec.Drain, StopGrace: w.Spec.StopGrace.String(), Created: w.Created,
 	}
 }
 
@@ -59,6 +67,9 @@ func specOf(w api.CreateWorkload) (cluster.WorkloadSpec, error) {
 			Labels: w.Requirements.Labels, Together: w.Requirements.Together, Spread: w.Requirements.Spread,
 		},
 		Privileged: w.Privileged, Restart: w.Restart, Drain: w.Drain,
+	}
+	for _, p := range w.Ports {
+		spec.Ports = append(spec.Ports, cluster.PortSpec(p))
 	}
 	for _, v := range w.Volumes {
 		spec.Volumes = append(spec.Volumes, cluster.VolumeSpec(v))

@@ -83,6 +83,7 @@ type UseCases interface {
 	ExternalIPs(ctx context.Context, scope string) ([]controller.ExternalIP, error)
 	ExternalAddresses(instance string) []netip.Addr
 	Login(instance cluster.Instance) netip.AddrPort
+	PublishedPorts(instance cluster.Instance) []controller.PublishedPort
 	ExternalIP(ctx context.Context, scope, address string) (controller.ExternalIP, error)
 	AttachExternalIP(ctx context.Context, scope, address, instance string) (controller.ExternalIP, error)
 	DetachExternalIP(ctx context.Context, scope, address string) (controller.ExternalIP, error)

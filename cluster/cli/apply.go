@@ -230,6 +230,7 @@ func differences(wanted api.CreateWorkload, have api.Workload) (fields []string)
 		{"pull", wanted.Pull, have.Pull}, {"requirements", wanted.Requirements, have.Requirements}, {"privileged", wanted.Privileged, have.Privileged},
 		{"user", wanted.User, have.User}, {"directory", wanted.Directory, have.Directory},
 		{"restart", wanted.Restart, have.Restart}, {"stop_grace", wanted.StopGrace, have.StopGrace},
+		{"ports", append([]api.PortSpec{}, wanted.Ports...), append([]api.PortSpec{}, have.Ports...)},
 		{"command", append([]string{}, wanted.Command...), append([]string{}, have.Command...)},
 	} {
 		if !reflect.DeepEqual(field.wanted, field.have) {

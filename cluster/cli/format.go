@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -47,6 +48,28 @@ func login(e *api.Endpoint) string {
 		return ""
 	}
 	return fmt.Sprintf("ssh -p %d %s@%s", e.Port, cmp.Or(e.User, "USER"), e.Host)
+}
+
+// published is where each port is reached, and what it leads to.
+func published(ports []api.PublishedPort) string {
+	texts := make([]string, len(ports))
+	for i, p := range ports {
+		texts[i] = fmt.Sprintf("%s->%d/%s", net.JoinHostPort(p.Host, strconv.Itoa(p.Published)), p.Port, p.Protocol)
+	}
+	return strings.Join(texts, ",")
+}
+
+// publishes is what a workload publishes; a number that is chosen for each instance is *.
+func publishes(ports []api.PortSpec) string {
+	texts := make([]string, len(ports))
+	for i, p := range ports {
+		number := "*"
+		if p.Published != 0 {
+			number = strconv.Itoa(p.Published)
+		}
+		texts[i] = fmt.Sprintf("%s:%s->%d/%s", p.Address, number, p.Port, p.Protocol)
+	}
+	return strings.Join(texts, ",")
 }
 
 func number(n *int) string {

@@ -85,3 +85,17 @@ func TestLogin(t *testing.T) {
 		}
 	}
 }
+
+func TestPorts(t *testing.T) {
+	reached := []api.PublishedPort{{Host: "198.51.100.60", Published: 16008, Port: 80, Protocol: "tcp"}, {Host: "198.51.100.17", Published: 53, Port: 5353, Protocol: "udp"}}
+	if got := published(reached); got != "198.51.100.60:16008->80/tcp,198.51.100.17:53->5353/udp" {
+		t.Errorf("reached: %q", got)
+	}
+	recipe := []api.PortSpec{{Port: 80, Protocol: "tcp", Address: "cnci"}, {Port: 8080, Protocol: "tcp", Address: "external-ip", Published: 80}}
+	if got := publishes(recipe); got != "cnci:*->80/tcp,external-ip:80->8080/tcp" {
+		t.Errorf("published: %q", got)
+	}
+	if got := published(nil) + publishes(nil); got != "" {
+		t.Errorf("none: %q", got)
+	}
+}

@@ -120,12 +120,19 @@ func (a *Agent) network() network.Concentrator {
 		wanted.Mappings = append(wanted.Mappings, network.Mapping(m))
 	}
 	for _, host := range w.Hosts {
-		wanted.Hosts = append(wanted.Hosts, network.Host{Name: host.Name, MAC: host.MAC, Addresses: host.Addresses, LoginPort: host.LoginPort})
+		wanted.Hosts = append(wanted.Hosts, network.Host{Name: host.Name, MAC: host.MAC, Addresses: host.Addresses, LoginPort: host.LoginPort, Ports: portsOf(host)})
 		if host.Node.IsValid() {
 			wanted.Subnet.Neighbours = append(wanted.Subnet.Neighbours, network.Neighbour{MAC: host.MAC, Node: host.Node})
 		}
 	}
 	return wanted
+}
+
+func portsOf(host payload.Host) (ports []network.HostPort) {
+	for _, port := range host.Ports {
+		ports = append(ports, network.HostPort(port))
+	}
+	return ports
 }
 
 // send reports. A report that is lost is not repeated: the controller sends the state again when it misses one.

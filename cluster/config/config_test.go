@@ -135,7 +135,7 @@ func TestBadClusterFiles(t *testing.T) {
 
 func TestWorkloadFiles(t *testing.T) {
 	const good = "name: web\nkind: container\nimage: busybox\n"
-	workload, err := ParseWorkload("web.yaml", []byte(good+"requirements: {vcpus: 0.5, memory_mib: 64, labels: {zone: a}}\nstop_grace: 2s\n"))
+	workload, err := ParseWorkload("web.yaml", []byte(good+"requirements: {vcpus: 0.5, memory_mib: 64, labels: {zone: a}}\nstop_grace: 2s\nports: [{port: 80}, {port: 8080, address: external-ip, published: 80, protocol: udp}]\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,6 +152,9 @@ func TestWorkloadFiles(t *testing.T) {
 		{"labels of the wrong type", good + "requirements: {labels: zone}\n", "line 4, column 24"},
 		{"bad name", "name: Web!\nkind: container\nimage: b\n", `line 1, column 7: name: "Web!"`},
 		{"wrong type", good + "command: ls\n", "line 4, column 10"},
+		{"a port beyond", good + "ports:\n- port: 80\n- port: 70000\n", "line 6, column 9: ports[1].port: must be from 1 to 65535"},
+		{"a port of the wrong type", good + "ports: [http]\n", "line 4, column 9"},
+		{"a port with an unknown key", good + "ports: [{port: 80, host: 8080}]\n", `unknown field "host"`},
 		{"bad vcpus", good + "requirements: {vcpus: many}\n", "not a number of vCPUs"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

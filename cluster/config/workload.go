@@ -32,8 +32,16 @@ type workloadFile struct {
 	Privileged   bool                                         `yaml:"privileged"`
 	Restart      cluster.RestartPolicy                        `yaml:"restart"`
 	Drain        cluster.DrainOrder                           `yaml:"drain"`
+	Ports        []workloadPort                               `yaml:"ports"`
 	Volumes      []workloadVolume                             `yaml:"volumes"`
 	StopGrace    located[cluster.Duration, *cluster.Duration] `yaml:"stop_grace"`
+}
+
+type workloadPort struct {
+	Port      int                 `yaml:"port"`
+	Protocol  cluster.Protocol    `yaml:"protocol"`
+	Address   cluster.PortAddress `yaml:"address"`
+	Published int                 `yaml:"published"`
 }
 
 type workloadVolume struct {
@@ -102,8 +110,16 @@ func (f workloadFile) workload() Workload {
 			Node: f.Requirements.Node, Hostname: f.Requirements.Hostname, Labels: f.Requirements.Labels,
 			Together: f.Requirements.Together, Spread: f.Requirements.Spread,
 		},
+		Ports:   f.ports(),
 		Volumes: f.volumes(),
 	}.WithDefaults()}
+}
+
+func (f workloadFile) ports() (all []cluster.PortSpec) {
+	for _, p := range f.Ports {
+		all = append(all, cluster.PortSpec(p))
+	}
+	return all
 }
 
 func (f workloadFile) volumes() (all []cluster.VolumeSpec) {

@@ -18,7 +18,7 @@ import (
 )
 
 // CreateInstances records Count instances of a workload with all their reservations, in one transaction, and returns them. Errors:
-// ErrOverQuota, ErrExists (a name), ErrNotFound (the workload), ErrInvalid, ErrPermission, ErrTooLarge; after an error nothing
+// ErrOverQuota, ErrExists (a name), ErrConflict (a port of the CNCI), ErrNotFound (the workload), ErrInvalid, ErrPermission, ErrTooLarge; after an error nothing
 // remains.
 func (c *Controller) CreateInstances(ctx context.Context, tenant string, request InstanceRequest) ([]cluster.Instance, error) {
 	if request.Count == 0 {
@@ -105,6 +105,9 @@ func (c *Controller) reserve(tx store.Tx, tenantID string, request InstanceReque
 		return cluster.Batch{}, err
 	}
 	if batch.Segments, err = reserveAddresses(tx, tenant, request.Count, batch.Template.Created); err != nil {
+		return cluster.Batch{}, err
+	}
+	if err := claimPorts(tx, workload.Spec, tenantID, batch.Segments); err != nil {
 		return cluster.Batch{}, err
 	}
 	if err := errors.Join(usages.Put(tx, usage), batches.Create(tx, batch), putEvent(tx, createdEvent(batch, workload))); err != nil {

@@ -218,15 +218,20 @@ func (c *Controller) ExternalIP(ctx context.Context, scope, ref string) (found E
 // ExternalAddresses are the external IPs that are attached to an instance. It reads the store's memory, which waits for nothing.
 func (c *Controller) ExternalAddresses(instance string) (addresses []netip.Addr) {
 	err := c.view(context.Background(), func(r store.Reader) error {
-		for e := range externalIPs.By(r, byInstance, instance) {
-			if e.Attached() {
-				addresses = append(addresses, e.Address)
-			}
-		}
+		addresses = externalAddresses(r, instance)
 		return nil
 	})
 	if err != nil {
 		return nil // the store has closed
+	}
+	return addresses
+}
+
+func externalAddresses(r store.Reader, instance string) (addresses []netip.Addr) {
+	for e := range externalIPs.By(r, byInstance, instance) {
+		if e.Attached() {
+			addresses = append(addresses, e.Address)
+		}
 	}
 	slices.SortFunc(addresses, netip.Addr.Compare)
 	return addresses

@@ -76,7 +76,8 @@ type fakeAgent struct {
 	revision uint64
 	hosts    int
 	underlay netip.Addr
-	mappings []payload.Mapping // applied
+	mappings []payload.Mapping             // applied
+	ports    map[string][]payload.HostPort // applied, by names of hosts
 }
 
 func newFakeCluster(ctx context.Context) *fakeCluster {
@@ -479,11 +480,30 @@ func (f *fakeCluster) applied(id string, agent *fakeAgent, wanted payload.Concen
 		}
 		if wanted.Revision > agent.revision && f.problem == "" {
 			agent.revision, agent.hosts, agent.mappings = wanted.Revision, len(wanted.Hosts), wanted.Mappings
+			agent.ports = f.portsOf(wanted.Hosts)
 		}
 		if f.nodes[agent.node].connected {
 			f.agentReport(id, agent)
 		}
 	})
+}
+
+// portsOf are the published ports of hosts, of which no two share one of the CNCI.
+func (f *fakeCluster) portsOf(hosts []payload.Host) map[string][]payload.HostPort {
+	ports, taken := map[string][]payload.HostPort{}, map[payload.HostPort]string{}
+	for _, host := range hosts {
+		ports[host.Name] = host.Ports
+		for _, port := range host.Ports {
+			number := payload.HostPort{Published: port.Published, UDP: port.UDP}
+			if other, is := taken[number]; is && !port.External {
+				f.problems = append(f.problems, fmt.Sprintf("port %d of a CNCI is to lead to %s and to %s", port.Published, other, host.Name))
+			}
+			if !port.External {
+				taken[number] = host.Name
+			}
+		}
+	}
+	return ports
 }
 
 // live counts the tenants' instances that run on nodes.

@@ -64,10 +64,11 @@ func (n *network) touch() {
 	}
 }
 
-// join takes an instance in, or notes that it has another node.
+// join takes an instance in, or notes that it has another node or other ports.
 func (n *network) join(i cluster.Instance) {
 	node, known := n.at[i.ID]
-	if known && node == i.Node {
+	ports := hostPorts(i, n.subnet.Prefix)
+	if known && node == i.Node && slices.Equal(ports, n.hosts[i.ID].Ports) {
 		return
 	}
 	if known {
@@ -75,7 +76,7 @@ func (n *network) join(i cluster.Instance) {
 	}
 	n.at[i.ID] = i.Node
 	n.nodes[i.Node]++
-	n.hosts[i.ID] = payload.Host{Instance: i.ID, Name: i.Name, MAC: i.MAC, Addresses: i.Addresses, LoginPort: loginPort(i, n.subnet.Prefix)}
+	n.hosts[i.ID] = payload.Host{Instance: i.ID, Name: i.Name, MAC: i.MAC, Addresses: i.Addresses, LoginPort: loginPort(i, n.subnet.Prefix), Ports: ports}
 	n.touch()
 }
 
@@ -174,8 +175,9 @@ func (n *network) build(revision uint64, domain string, lent []netip.Prefix, und
 }
 
 // equal says that two wanted states are the same but for their revisions. A host never changes what it is, but may have
-// another node.
+// another node, and ports that its predecessor had.
 func (w *wanted) equal(o *wanted) bool {
 	return o != nil && w.body.Prefix6 == o.body.Prefix6 && maps.Equal(w.hosts, o.hosts) && maps.Equal(w.nodes, o.nodes) &&
-		slices.Equal(w.body.Mappings, o.body.Mappings) && slices.Equal(w.body.Lent, o.body.Lent)
+		slices.Equal(w.body.Mappings, o.body.Mappings) && slices.Equal(w.body.Lent, o.body.Lent) &&
+		slices.EqualFunc(w.body.Hosts, o.body.Hosts, func(a, b payload.Host) bool { return slices.Equal(a.Ports, b.Ports) })
 }

@@ -3,6 +3,7 @@ package controller
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"regexp"
 	"strconv"
 	"time"
@@ -19,7 +20,7 @@ import (
 // killed in between, one of the two stays, and which one follows from the rows alone:
 //
 //	old.Replacement = new, new.Replaces = old     the new one is to come up; until it is active, the old one is the one that counts
-//	old.Retired, new.Replaces = ""                the new one counts and has the external IPs; the old one is stopped, then deleted
+//	old.Retired, new.Replaces = ""                the new one counts and has the external IPs and named ports; the old one is stopped, then deleted
 //
 // A new one whose old one does not leave after all is deleted.
 
@@ -80,7 +81,7 @@ func (r *reconciler) replaceInstance(then cluster.Instance) {
 			return nil, nil
 		}
 		next, usage, segments, err := successor(tx, old, time.Now().UTC())
-		if errors.Is(err, cluster.ErrOverQuota) || errors.Is(err, cluster.ErrTooLarge) || errors.Is(err, cluster.ErrNoCapacity) {
+		if errors.Is(err, cluster.ErrOverQuota) || errors.Is(err, cluster.ErrTooLarge) || errors.Is(err, cluster.ErrNoCapacity) || errors.Is(err, cluster.ErrConflict) {
 			event := instanceEvent(old, cluster.Warning, "NotReplaced", clip("Instance "+old.Name+" stops before it starts elsewhere: "+err.Error()))
 			return func() { r.memory(old.ID).alone = err.Error(); r.dirty[old.ID] = true }, putEvent(tx, event)
 		}
@@ -112,6 +113,11 @@ func successor(tx store.Tx, old cluster.Instance, now time.Time) (next cluster.I
 	}
 	if segments, err = reserveAddresses(tx, tenant, 1, now); err != nil {
 		return next, usage, nil, err
+	}
+	if at := segments[0]; at.Subnet != old.Subnet { // in the same one, it has what the old one had
+		if err = claimPorts(tx, old.Spec, old.Tenant, segments); err != nil { // the refusal is recorded, and nothing else
+			return next, usage, nil, errors.Join(err, releaseAddress(tx, cluster.Instance{Subnet: at.Subnet, Addresses: []netip.Addr{cluster.HostAddress(at.Prefix, at.Range.First)}}))
+		}
 	}
 	next = cluster.Instance{
 		Name: replacementName(tx, old), Tenant: old.Tenant, Workload: old.Workload, Kind: old.Kind, Spec: old.Spec, Labels: old.Labels,

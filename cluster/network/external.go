@@ -59,6 +59,67 @@ func loginRules(hosts []Host, own netip.Addr) (rules []Rule) {
 	return rules
 }
 
+// portRules send what is for published ports to their hosts. Those of external addresses are reached from everywhere, as the addresses are.
+func portRules(wanted Concentrator, own netip.Addr) (rules []Rule) {
+	external := map[netip.Addr][]netip.Addr{}
+	for _, m := range sortedMappings(wanted.Mappings) {
+		external[m.Internal] = append(external[m.Internal], m.External)
+	}
+	for _, host := range wanted.Hosts {
+		at := slices.IndexFunc(host.Addresses, netip.Addr.Is4)
+		if at < 0 {
+			continue
+		}
+		to := host.Addresses[at]
+		for _, port := range host.Ports {
+			if !port.External {
+				rules = append(rules, Rule{"port", fmt.Sprintf(`iifname "%s" ip daddr %s %s`, Underlay, own, port.leadsTo(to))})
+				continue
+			}
+			for _, address := range external[to] {
+				rules = append(rules, Rule{"port", fmt.Sprintf("ip daddr %s %s", address, port.leadsTo(to))})
+			}
+		}
+	}
+	return rules
+}
+
+// protocol is the word of nft and of people.
+func (p HostPort) protocol() string {
+	if p.UDP {
+		return "udp"
+	}
+	return "tcp"
+}
+
+func (p HostPort) leadsTo(host netip.Addr) string {
+	return fmt.Sprintf("%s dport %d dnat to %s:%d", p.protocol(), p.Published, host, p.Port)
+}
+
+// checkPorts wants each port of the CNCI's own address to lead to one host.
+func checkPorts(problems *cluster.Problems, hosts []Host) {
+	type number struct {
+		udp       bool
+		published uint16
+	}
+	taken := map[number]string{}
+	for i, host := range hosts {
+		for j, port := range host.Ports {
+			path := fmt.Sprintf("hosts[%d].ports[%d]", i, j)
+			if port.Published == 0 || port.Port == 0 {
+				problems.Add(path, "must have a number on both sides")
+			}
+			own := number{port.UDP, port.Published}
+			if other, is := taken[own]; is && !port.External {
+				problems.Add(path, "%d/%s leads to %s already", port.Published, port.protocol(), other)
+			}
+			if !port.External {
+				taken[own] = host.Name
+			}
+		}
+	}
+}
+
 // destinationRules send what is for an external address to its host, from the underlay and from the subnet itself.
 func destinationRules(mappings []Mapping) (rules []Rule) {
 	for _, m := range sortedMappings(mappings) {

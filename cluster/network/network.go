@@ -107,6 +107,16 @@ type Host struct {
 	MAC       string
 	Addresses []netip.Addr
 	LoginPort uint16 // of the CNCI's own address on the underlay, that leads to the host's port 22; zero: none does
+	Ports     []HostPort
+}
+
+// HostPort is a port of the CNCI's own address on the underlay, or of each external address of a host, that leads to a port of the host. No two
+// hosts share one of the CNCI's; of an external address they go before its mapping.
+type HostPort struct {
+	Published uint16
+	Port      uint16
+	UDP       bool // else it is of TCP
+	External  bool // it is of the external addresses
 }
 
 // ConcentratorFacts is what a CNCI's network turned out to be.

@@ -262,17 +262,63 @@ func TestConcentratorImageForwardsToItsHosts(t *testing.T) {
 	}
 }
 
+// What is published on an external address goes before the address as a whole: the first rule that fits decides.
+func TestConcentratorImagePublishesPorts(t *testing.T) {
+	at := func(text string) netip.Addr { return netip.MustParseAddr(text) }
+	image, err := network.ConcentratorImage(site, network.Concentrator{
+		Subnet: subnet("red", 1), Domain: "red.ciao",
+		Hosts: []network.Host{
+			{Name: "a", MAC: "02:00:ac:10:00:02", Addresses: []netip.Addr{at("172.16.0.2")}, LoginPort: 33002,
+				Ports: []network.HostPort{{Published: 16008, Port: 80}, {Published: 53, Port: 5353, UDP: true}, {Published: 80, Port: 8080, External: true}}},
+			{Name: "b", MAC: "02:00:ac:10:00:03", Addresses: []netip.Addr{at("172.16.0.3")}, Ports: []network.HostPort{{Published: 53, Port: 53}, {Published: 80, Port: 8081, External: true}}},
+		},
+		Mappings: []network.Mapping{{External: at("198.51.100.21"), Internal: at("172.16.0.2")}, {External: at("198.51.100.20"), Internal: at("172.16.0.2")}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, chain := range image.Tables[network.TableID{Family: "ip", Name: network.TableName}].Chains {
+		if chain.Name == "translation" {
+			for _, rule := range chain.Rules {
+				got = append(got, rule.Name+": "+rule.Text)
+			}
+		}
+	}
+	want := []string{
+		`port: iifname "underlay" ip daddr 198.51.100.60 tcp dport 16008 dnat to 172.16.0.2:80`,
+		`port: iifname "underlay" ip daddr 198.51.100.60 udp dport 53 dnat to 172.16.0.2:5353`,
+		`port: ip daddr 198.51.100.20 tcp dport 80 dnat to 172.16.0.2:8080`,
+		`port: ip daddr 198.51.100.21 tcp dport 80 dnat to 172.16.0.2:8080`,
+		`port: iifname "underlay" ip daddr 198.51.100.60 tcp dport 53 dnat to 172.16.0.3:53`,
+		`external: ip daddr 198.51.100.20 dnat to 172.16.0.2`,
+		`external: ip daddr 198.51.100.21 dnat to 172.16.0.2`,
+		`login: iifname "underlay" ip daddr 198.51.100.60 tcp dport 33002 dnat to 172.16.0.2:22`,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("rules (-want +got):\n%s", diff)
+	}
+}
+
 func TestConcentratorImageRefuses(t *testing.T) {
 	host := func(name, mac, address string) network.Concentrator {
 		red := with6(subnet("red", 1), "fd3e:9a4c:7100:1::/64", "fd3e:9a4c:7100:1::1").Subnets[0]
 		return network.Concentrator{Subnet: red, Domain: "red.ciao",
 			Hosts: []network.Host{{Name: name, MAC: mac, Addresses: []netip.Addr{netip.MustParseAddr(address)}}}}
 	}
+	publishing := func(ports ...network.HostPort) network.Concentrator {
+		wanted := host("a", "02:00:ac:10:00:02", "172.16.0.2")
+		wanted.Hosts = append(wanted.Hosts, network.Host{Name: "b", MAC: "02:00:ac:10:00:03", Addresses: []netip.Addr{netip.MustParseAddr("172.16.0.3")}, Ports: ports})
+		wanted.Hosts[0].Ports = []network.HostPort{{Published: 80, Port: 80}}
+		return wanted
+	}
 	for _, c := range []struct {
 		name   string
 		wanted network.Concentrator
 		path   string
 	}{
+		{"a port of two hosts", publishing(network.HostPort{Published: 443, Port: 443}, network.HostPort{Published: 80, Port: 81}), "hosts[1].ports[1]: 80/tcp leads to a already"},
+		{"a port without a number", publishing(network.HostPort{Published: 81}), "hosts[1].ports[0]"},
 		{"a name with a new line", host("a\ndhcp-script=/bin/sh", "02:00:ac:10:00:02", "172.16.0.2"), "hosts[0].name"},
 		{"a domain with a slash", network.Concentrator{Subnet: subnet("red", 1), Domain: "a/b"}, "domain"},
 		{"the gateway's address", host("a", "02:00:ac:10:00:02", "172.16.0.1"), "hosts[0].addresses[0]"},

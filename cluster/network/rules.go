@@ -148,7 +148,9 @@ func gatewayTable(wanted Concentrator, bridge string, underlay netip.Prefix, pee
 			{Name: "prerouting", Type: "filter", Hook: "prerouting", Priority: priorityRaw, Policy: "accept", Rules: []Rule{
 				{"tunnel", fmt.Sprintf(`iifname "%s" udp dport %d notrack`, Underlay, VXLANPort)},
 			}},
-			{Name: "translation", Type: "nat", Hook: "prerouting", Priority: priorityDestination, Policy: "accept", Rules: append(destinationRules(wanted.Mappings), loginRules(wanted.Hosts, underlay.Addr())...)},
+			{Name: "translation", Type: "nat", Hook: "prerouting", Priority: priorityDestination, Policy: "accept", Rules: slices.Concat(
+				portRules(wanted, underlay.Addr()), destinationRules(wanted.Mappings), loginRules(wanted.Hosts, underlay.Addr()),
+			)},
 		},
 	}
 }

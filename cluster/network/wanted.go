@@ -63,6 +63,7 @@ func ConcentratorImage(site Site, wanted Concentrator) (Image, error) {
 		}
 	}
 	checkHosts(&problems, wanted)
+	checkPorts(&problems, wanted.Hosts)
 	checkMappings(&problems, wanted)
 	if err := problems.Err(); err != nil {
 		return Image{}, err

@@ -132,6 +132,15 @@ type Host struct {
 	Addresses []netip.Addr `cbor:"4,keyasint"`
 	Node      netip.Addr   `cbor:"5,keyasint,omitempty"` // its node on the underlay; invalid while it has none
 	LoginPort uint16       `cbor:"6,keyasint,omitempty"` // of the CNCI's address on the underlay, that leads to its port 22; zero: none does
+	Ports     []HostPort   `cbor:"7,keyasint,omitempty"` // beside it, that lead to ports of the host
+}
+
+// HostPort is a port of the CNCI's address on the underlay, or of each external address of a host, that leads to a port of the host.
+type HostPort struct {
+	Published uint16 `cbor:"1,keyasint"`
+	Port      uint16 `cbor:"2,keyasint"`
+	UDP       bool   `cbor:"3,keyasint,omitempty"` // else it is of TCP
+	External  bool   `cbor:"4,keyasint,omitempty"` // it is of the external addresses
 }
 
 // Certificate answers a CertificateRequest (controller → netagent).

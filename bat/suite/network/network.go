@@ -8,6 +8,7 @@ import (
 	"net/netip"
 
 	"github.com/ciaocloud/ciao/bat"
+	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/api"
 )
 
@@ -90,6 +91,14 @@ func Suite() bat.Suite {
 			Description: "Deletes an instance that has an external IP, and attaches that to another.",
 			Expected:    "The tenant has it still, attached to nothing, then mapped to the other.",
 			Run:         externalIPOfTheDeleted,
+		},
+		{
+			Name:        "Ports",
+			Summary:     "Published ports lead to their instance: those of the CNCI from the underlay, those of an external IP from everywhere.",
+			Description: "Starts a process that publishes one port under a chosen and a named number of the CNCI, and under a low one of its external IP; asks for a second such instance; connects from this machine and from another tenant; deletes it and starts the next.",
+			Expected:    "All three are shown, and answer; the second instance is refused, exit code 4; the other tenant reaches the external IP alone; the named number leads to the next instance.",
+			Kind:        cluster.KindProcess,
+			Run:         ports,
 		},
 		{
 			Name:        "MTU",

@@ -48,6 +48,8 @@ var rules = map[string][]string{
 		`udp dport 4789 notrack`,
 		`ip daddr 198.51.100.20 dnat to 172.16.0.2`,
 		`iifname "underlay" ip daddr 198.51.100.70 tcp dport 33002 dnat to 172.16.0.2:22`,
+		`iifname "underlay" ip daddr 198.51.100.70 udp dport 53 dnat to 172.16.0.2:5353`,
+		`ip daddr 198.51.100.20 tcp dport 80 dnat to 172.16.0.2:8080`,
 		`oifname "underlay" ip saddr 172.16.0.2 snat to 198.51.100.20`,
 		`iifname "underlay" oifname "cb0123456789ab" ct status dnat accept`,
 		`ip daddr 172.16.0.1 tcp dport 53 accept`,

@@ -28,17 +28,43 @@ func answers(from *networktest.Space, address string) bool {
 }
 
 // serve has an instance answer each TCP connection to port 80 with its name.
-func (i *instance) serve() {
-	i.Start("busybox", "nc", "-ll", "-p", "80", "-e", "echo", i.id)
+func (i *instance) serve() { i.answer("80", i.id) }
+
+// answer has an instance answer each TCP connection to a port.
+func (i *instance) answer(port, text string) {
+	i.Start("busybox", "nc", "-ll", "-p", port, "-e", "echo", text)
 	networktest.Eventually(i.tenant.t, i.id+" serves", func() bool {
-		out, err := i.Try("busybox", "nc", "-w", "1", "127.0.0.1", "80")
-		return err == nil && strings.TrimSpace(out) == i.id
+		out, err := i.Try("busybox", "nc", "-w", "1", "127.0.0.1", port)
+		return err == nil && strings.TrimSpace(out) == text
 	})
 }
 
+// echo has an instance send datagrams back.
+func (i *instance) echo(port string) (server net.PacketConn) {
+	i.tenant.t.Helper()
+	i.Do(func() (err error) {
+		server, err = net.ListenPacket("udp4", ":"+port)
+		return err
+	})
+	go func() {
+		buffer := make([]byte, 64)
+		for {
+			n, from, err := server.ReadFrom(buffer)
+			if err != nil {
+				return // it was closed
+			}
+			_, _ = server.WriteTo(buffer[:n], from) // who asked notices
+		}
+	}()
+	return server
+}
+
 // gets is what a connection to port 80 is answered.
-func gets(from *networktest.Space, address string) string {
-	out, err := from.Try("sh", "-c", "timeout 2 busybox nc -w 2 "+address+" 80 </dev/null")
+func gets(from *networktest.Space, address string) string { return asks(from, address, "80") }
+
+// asks is what a connection to a port is answered.
+func asks(from *networktest.Space, address, port string) string {
+	out, err := from.Try("sh", "-c", "timeout 2 busybox nc -w 2 "+address+" "+port+" </dev/null")
 	if err != nil {
 		return ""
 	}
@@ -225,4 +251,85 @@ func TestLoginPort(t *testing.T) {
 	if red.configure(); ask("33002") == "login" {
 		t.Error("the port still leads to the host")
 	}
+}
+
+// Published ports lead to their hosts, from the underlay those of the CNCI's address, from everywhere those of external addresses, and the rest of an
+// external address goes on to where it went.
+func TestPublishedPorts(t *testing.T) {
+	m := newMachine(t)
+	red, blue := m.tenant("red", 5301), m.tenant("blue", 5302)
+	red2, red3, blue2 := red.instance(2), red.instance(3), blue.instance(2)
+	for _, i := range []*instance{red2, red3} {
+		i.serve()
+		i.answer("8080", i.id+" on 8080")
+	}
+	blue.wanted.Lent = []netip.Prefix{lent}
+	blue.configure()
+	red.wanted.Hosts[0].Ports = []network.HostPort{{Published: 16008, Port: 80}, {Published: 80, Port: 8080, External: true}}
+	red.wanted.Hosts[1].Ports = []network.HostPort{{Published: 8080, Port: 80}, {Published: 16012, Port: 8080}}
+	red2.lend("198.51.100.20")
+	cnci := red.underlay.String()
+	for _, c := range []struct {
+		from          *networktest.Space
+		address, port string
+		want          string
+	}{
+		{m.host.Space, cnci, "16008", "red-2"},
+		{m.host.Space, cnci, "8080", "red-3"},
+		{m.host.Space, cnci, "16012", "red-3 on 8080"},
+		{m.host.Space, cnci, "80", ""},
+		{m.host.Space, "198.51.100.20", "80", "red-2 on 8080"},
+		{m.host.Space, "198.51.100.20", "8080", "red-2 on 8080"}, // by the address as a whole
+		{m.host.Space, "198.51.100.20", "16008", ""},
+		{red3.Space, "198.51.100.20", "80", "red-2 on 8080"},
+		{red2.Space, "198.51.100.20", "80", "red-2 on 8080"},
+		{blue2.Space, "198.51.100.20", "80", "red-2 on 8080"},
+		{red3.Space, cnci, "16008", ""}, // the CNCI's address is not for tenants
+		{blue2.Space, cnci, "16008", ""},
+	} {
+		if got := asks(c.from, c.address, c.port); got != c.want {
+			t.Errorf("%s port %s answers %q, want %q", c.address, c.port, got, c.want)
+		}
+	}
+	red.wanted.Hosts[0].Ports, red.wanted.Hosts[1].Ports = red.wanted.Hosts[1].Ports, nil // as when one takes over from the other
+	red.configure()
+	if got := asks(m.host.Space, cnci, "8080"); got != "red-2" {
+		t.Errorf("the port that has passed on answers %q", got)
+	}
+	if got := asks(m.host.Space, cnci, "16008"); got != "" {
+		t.Errorf("a port that is not published any more answers %q", got)
+	}
+	if got := asks(m.host.Space, "198.51.100.20", "80"); got != "red-2" {
+		t.Errorf("a port of the external address that is not published any more answers %q", got)
+	}
+}
+
+// A datagram to a published port reaches its host, and so does the answer.
+func TestPublishedPortOfUDP(t *testing.T) {
+	m := newMachine(t)
+	red := m.tenant("red", 5401)
+	red2 := red.instance(2)
+	echo := red2.echo("5353")
+	defer echo.Close()
+	red.wanted.Hosts[0].Ports = []network.HostPort{{Published: 53, Port: 5353, UDP: true}}
+	red.configure()
+	m.host.Do(func() error {
+		conn, err := net.DialTimeout("udp", red.underlay.String()+":53", 5*time.Second)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		if err := conn.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+			return err
+		}
+		if _, err := conn.Write([]byte("there")); err != nil {
+			return err
+		}
+		answer := make([]byte, 16)
+		n, err := conn.Read(answer)
+		if got := string(answer[:n]); got != "there" {
+			t.Errorf("the answer is %q (%v)", got, err)
+		}
+		return nil
+	})
 }
