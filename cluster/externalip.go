@@ -60,6 +60,9 @@ const (
 	ExternalUnmapping ExternalIPState = "unmapping" // detached; the CNCI has not confirmed yet that it has let it go
 )
 
+// MaxExternalIPsPerInstance bounds what goes with an instance in one transaction.
+const MaxExternalIPsPerInstance = 32
+
 // ExternalIP is an address of a pool that a tenant has. The address is its name.
 type ExternalIP struct {
 	Address  netip.Addr      `json:"address"`

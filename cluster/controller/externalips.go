@@ -126,6 +126,10 @@ func attach(tx store.Tx, scope, ref string, row *cluster.ExternalIP) error {
 	case instance.Retired:
 		return fmt.Errorf("instance %q: %w: it is about to be deleted; attach it to %s, which has taken over", ref, cluster.ErrConflict, instanceName(tx, instance.Replacement))
 	}
+	if len(externalAddresses(tx, instance.ID)) >= cluster.MaxExternalIPsPerInstance {
+		return fmt.Errorf("instance %q: %w: it has %d external IPs, and no instance may have more; detach one, or attach this one to another instance",
+			ref, cluster.ErrTooLarge, cluster.MaxExternalIPsPerInstance)
+	}
 	row.Instance, row.Subnet, row.State, row.Reason = instance.ID, instance.Subnet, cluster.ExternalMapping, ""
 	return usages.Put(tx, usage)
 }

@@ -131,6 +131,28 @@ func TestExternalIPsFollowTheCNCI(t *testing.T) {
 	})
 }
 
+// What a CNCI had applied counts for nothing while it is on its way to another node.
+func TestExternalIPIsNotMappedWhileItsCNCIMoves(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.pool("lab", "203.0.113.16/28")
+		w.create(1, "web")
+		address := w.lendTo("web")
+		w.untilExternal(address, cluster.ExternalMapped)
+		second := w.fake.addNode(2)
+		w.until("the second is ready", func() bool { n, _ := w.c.Node(w.ctx, second); return n.State == cluster.NodeReady })
+		w.fake.with(func() {
+			w.fake.onStart = func(_ string, s payload.Start) (cluster.State, string, bool) {
+				if s.Kind == cluster.KindCNCI {
+					return cluster.Starting, "", false // and stays so
+				}
+				return "", "", false
+			}
+		})
+		w.evacuate(w.fake.order[0], false)
+		w.untilExternal(address, cluster.ExternalMapping)
+	})
+}
+
 func TestExternalIPFailures(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.pool("lab", "203.0.113.16/28")
@@ -163,6 +185,31 @@ func TestExternalIPFailures(t *testing.T) {
 		}
 		w.fake.with(func() { w.fake.problem = "" })
 		w.untilExternal(address, cluster.ExternalReserved)
+	})
+}
+
+// Whatever goes with an instance goes in one transaction, so that there is a most.
+func TestInstanceWithAsManyExternalIPsAsOneMayHave(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.pool("lab", "203.0.113.0/24")
+		w.create(2, "web")
+		var all []string
+		for range cluster.MaxExternalIPsPerInstance {
+			all = append(all, w.lendTo("web-1"))
+		}
+		_, err := w.c.CreateExternalIP(w.ctx, w.tenant.ID, ExternalIPRequest{Instance: "web-1"})
+		if !errors.Is(err, cluster.ErrTooLarge) || !strings.Contains(err.Error(), "no instance may have more") {
+			t.Errorf("one more: %v", err)
+		}
+		for _, address := range all {
+			w.untilExternal(address, cluster.ExternalMapped)
+		}
+		if _, err := w.c.DeleteInstance(w.ctx, w.tenant.ID, "web-1"); err != nil {
+			t.Fatal(err)
+		}
+		for _, address := range all {
+			w.untilExternal(address, cluster.ExternalReserved)
+		}
 	})
 }
 

@@ -86,7 +86,7 @@ func (n *network) judge(e cluster.ExternalIP) (state cluster.ExternalIPState, re
 		return e.State, n.trouble()
 	case e.State == cluster.ExternalUnmapping:
 		return e.State, ""
-	case n.subnet.CNCI == "":
+	case n.subnet.CNCI == "", n.cnci.Node == "" && !n.broken(): // it is made, or goes elsewhere: what it had applied is gone
 		return cluster.ExternalMapping, ""
 	case held && unclaimed:
 		return cluster.ExternalFailed, problem
