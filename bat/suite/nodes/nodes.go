@@ -58,6 +58,14 @@ func Suite() bat.Suite {
 			Run:         startFirst,
 		},
 		{
+			Name:        "CNCIMoves",
+			Summary:     "A CNCI leaves an evacuated node, and its subnet's names, ports and external IPs come along.",
+			Description: "Starts an instance that requires its node, with a published port and an external IP, and evacuates the node of its CNCI.",
+			Expected:    "The CNCI is active on another node, and answers for the instance's name; the external IP is mapped and reached again, the port is shown at the new address; the instance runs on undisturbed; no event tells of an error.",
+			Timeout:     testTime,
+			Run:         cnciMoves,
+		},
+		{
 			Name:        "Stays",
 			Summary:     "What no other node will do for stays on an evacuated node, and the command says why.",
 			Description: "Evacuates a node with an instance that requires it.",
@@ -83,8 +91,8 @@ func Suite() bat.Suite {
 		{
 			Name:        "Lost",
 			Summary:     "Instances of a node that is given up start elsewhere, and what is left of them is removed when the node returns after all.",
-			Description: "Starts instances, pulls the plug of their node (singlevm), evacuates it as lost, heals and restores it.",
-			Expected:    "The instances are active on other nodes with the identity they had, each exactly once.",
+			Description: "Starts instances, pulls the plug of the node of one of them (singlevm), if possible that of their CNCI, evacuates it as lost, heals and restores it.",
+			Expected:    "The instances are active on other nodes with the identity they had, each exactly once, and so is their CNCI, which knows their names.",
 			Timeout:     testTime,
 			Run:         lost,
 		},
@@ -358,6 +366,9 @@ func lost(ctx context.Context, t *bat.T) {
 	tenant := t.Tenant(ctx)
 	created := tenant.ManySleepers(ctx, "survivor", 3)
 	left := created[0].Node
+	if home := cnci(ctx, t, tenant).Node; slices.ContainsFunc(created, func(i api.Instance) bool { return i.Node == home }) {
+		left = home
+	}
 	restored(t, left)
 	heal := broken(ctx, t, "stop", number(ctx, t, left))
 	state(ctx, t, left, cluster.NodeMissing, missingTime)
@@ -373,5 +384,10 @@ func lost(ctx context.Context, t *bat.T) {
 			t.Errorf("after the node's return %s is %s on %s", now.Name, now.State, now.Node)
 		}
 	}
-	tenant.Probe(ctx, bat.Works("a survivor answers by its name", "ping -c 1 -W 2 survivor-1"))
+	if now := cnci(ctx, t, tenant); now.State != cluster.Active || now.Node == left {
+		t.Errorf("after the node's return the CNCI is %s on %s", now.State, now.Node)
+	}
+	tenant.Probe(ctx,
+		bat.Works("a survivor answers by its name", "ping -c 1 -W 2 survivor-1"),
+		bat.Works("the CNCI knows its name", `resolves survivor-1 "$gateway" `+created[0].Addresses[0].String()))
 }
