@@ -85,6 +85,7 @@ func (c *commands) setup() *cobra.Command {
 	}
 	command.Flags().BoolVar(&build, "build", false, "build the programs first (`make build` in the current directory)")
 	command.Flags().IntVar(&c.config.Nodes, "nodes", 0, fmt.Sprintf("how many nodes, at most %d; those that are there stay (default those that are there, at least 1)", maxNodes))
+	command.Flags().BoolVar(&c.config.Full, "full", false, "provide the image and workload "+debianImage+", too; making it takes minutes, once")
 	command.Flags().Float64Var(&c.config.TimeScale, "time-scale", 1, "multiply every deadline, for slow machines")
 	return command
 }
@@ -117,7 +118,7 @@ func (c *commands) setupAndTell(ctx context.Context, s *Setup) error {
 }
 
 func (c *commands) verify() *cobra.Command {
-	return &cobra.Command{
+	command := &cobra.Command{
 		Use: "verify", Short: "Prove that the cluster works; instances of users are not touched", Args: terminal.Arguments(),
 		RunE: c.harness(func(ctx context.Context, s *Setup) error {
 			start := time.Now()
@@ -131,6 +132,8 @@ func (c *commands) verify() *cobra.Command {
 			return nil
 		}),
 	}
+	command.Flags().BoolVar(&c.config.Full, "full", false, "with virtual machines of "+debianImage+" instead of "+tinyImage+"; takes minutes where they are emulated")
+	return command
 }
 
 func (c *commands) cleanup() *cobra.Command {

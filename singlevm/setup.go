@@ -10,12 +10,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/docker/docker/client"
 	"github.com/gofrs/flock"
 
-	"github.com/ciaocloud/ciao/ccloudvm/image"
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/network/firewall"
 	"github.com/ciaocloud/ciao/singlevm/supervise"
@@ -27,6 +27,7 @@ type Config struct {
 	Programs  string // directory of the programs ciao and singlevm; empty is that of this program
 	Docker    string // address of the engine; empty is DOCKER_HOST, else the usual socket
 	Nodes     int    // how many there shall be; 0 is those that there are, at least one
+	Full      bool   // provide the image debian-12, too, and verify with it
 	TimeScale float64
 	Progress  io.Writer // one line a step, for people
 }
@@ -39,7 +40,7 @@ type Setup struct {
 	engine     *client.Client
 	supervisor supervise.Supervisor
 	firewall   *firewall.Host
-	tiny       image.Image // once it is made
+	disks      map[string]string // of virtual machines: the file of each image, once it is made
 }
 
 // New makes a harness; nothing on the machine is touched yet.
@@ -79,7 +80,7 @@ func New(config Config) (*Setup, error) {
 	}
 	l := layout{config.Directory}
 	return &Setup{
-		config: config, layout: l, progress: newProgress(config.Progress), engine: engine,
+		config: config, layout: l, progress: newProgress(config.Progress), engine: engine, disks: map[string]string{},
 		supervisor: supervise.New(supervise.Config{
 			Cluster: ClusterName, Directory: l.daemons(), Program: l.program("singlevm"),
 			Arguments: []string{"supervise", "--directory", l.root},
@@ -107,16 +108,20 @@ func (s *Setup) Run(ctx context.Context) error {
 	if source := s.staleSource(); source != "" {
 		s.progress.say("! %s is newer than the programs: `make build`, or `singlevm setup --build`, brings it in", source)
 	}
-	return s.steps(ctx, []step{
+	images := []step{{"image " + tinyImage, s.makeTiny}}
+	if s.config.Full {
+		images = append(images, step{"image " + debianImage, s.makeDebian})
+	}
+	return s.steps(ctx, slices.Concat([]step{
 		{"certificates and the cluster file", s.makeFiles},
 		{"underlay: bridge " + underlayBridge + ", " + underlayHost + " " + hostAddress, s.makeUnderlay},
 		{"image " + busyboxImage, s.makeImage},
-		{"image " + tinyImage, s.makeTiny},
+	}, images, []step{
 		{"nodes that were broken", s.healAll},
 		{"daemons: gateway, dhcp, scheduler, controller, launchers", s.startDaemons},
 		{"the controller answers and the nodes are ready", s.waitReady},
 		{"tenants " + fmt.Sprint(tenantNames) + " and workloads", s.makeTenants},
-	})
+	}))
 }
 
 func (s *Setup) steps(ctx context.Context, steps []step) error {

@@ -62,8 +62,8 @@ func (s *Setup) makeTenants(ctx context.Context) error {
 			return fmt.Errorf("create tenant %s: %w", name, err)
 		}
 	}
-	if s.tiny.Disk != "" {
-		if err := s.uploadTiny(ctx, operator); err != nil {
+	for name, disk := range s.disks {
+		if err := upload(ctx, operator, name, disk); err != nil {
 			return err
 		}
 	}
@@ -85,7 +85,7 @@ func (s *Setup) makeWorkloads(ctx context.Context, operator *client.Client) erro
 		if err != nil {
 			return err
 		}
-		if file.Spec.Kind == cluster.KindVM && s.tiny.Disk == "" {
+		if file.Spec.Kind == cluster.KindVM && s.disks[file.Spec.Image] == "" {
 			continue
 		}
 		if _, err := operator.CreateWorkload(ctx, api.NewWorkload(file.Name, file.Visibility, file.Spec)); err != nil && !errors.Is(err, cluster.ErrExists) {

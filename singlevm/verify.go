@@ -20,9 +20,13 @@ import (
 // verifyTimeout bounds the whole proof.
 const verifyTimeout = 3 * time.Minute
 
+// fullTimeout bounds it when it may make an image first, and has emulated machines of a whole distribution.
+const fullTimeout = 20 * time.Minute
+
 // proof is one run of Verify: two tenants of its own, their containers, and a server outside the cluster.
 type proof struct {
 	setup       *Setup
+	guest       guestImage
 	operator    *client.Client
 	blue, green *client.Client // the operator, acting for the tenants
 	blues       []api.Instance
@@ -49,7 +53,11 @@ func (s *Setup) Verify(ctx context.Context) (err error) {
 	if set, err := config.Load(s.layout.clusterFile()); err == nil {
 		s.config.TimeScale = max(s.config.TimeScale, set.TimeScale) // as slow as the cluster was told that the machine is
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.scaled(verifyTimeout))
+	limit := verifyTimeout
+	if s.config.Full {
+		limit = fullTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.scaled(limit))
 	defer cancel()
 	p, err := s.newProof()
 	if err != nil {
@@ -63,7 +71,11 @@ func (s *Setup) Verify(ctx context.Context) (err error) {
 			err = failed
 		}
 	}()
-	return s.steps(ctx, []step{
+	var first []step
+	if s.config.Full {
+		first = []step{{"image and workload " + debianImage, p.provideDebian}}
+	}
+	return s.steps(ctx, append(first, []step{
 		{"the node is ready, the workloads are there", p.clusterIsWhole},
 		{fmt.Sprintf("%d containers of blue and %d of green run", blueCount, greenCount), p.createInstances},
 		{"both tenants have the same private IPv4 addresses, and IPv6 addresses of their own", p.addressesAreTheSame},
@@ -72,7 +84,7 @@ func (s *Setup) Verify(ctx context.Context) (err error) {
 		{"blue does not reach what only green has", p.tenantsAreIsolated},
 		{"the underlay, its nodes and the API are out of reach", p.underlayIsClosed},
 		{"a process of blue is one of them, and sees nothing else", p.processIsEqual},
-		{fmt.Sprintf("%d virtual machines of blue are two of them, and let the owner of their key in", machineCount), p.machinesAreEqual},
+		{fmt.Sprintf("%d virtual machines (%s) of blue are two of them, and let the owner of their key in", machineCount, p.guest.image), p.machinesAreEqual},
 		{"a server beyond the machine is reached over IPv4 and IPv6, through its NAT", p.outsideIsReached},
 		{"a published port of blue's server is reached from here; an external IP from green, too, and only while it is attached", p.externalIPWorks},
 		{"stop and start keep identity and address", p.stopAndStart},
@@ -80,7 +92,7 @@ func (s *Setup) Verify(ctx context.Context) (err error) {
 		{"all of it is deleted, an event says so for each", p.deleteAll},
 		{"no container, process, machine, volume or reservation is left", p.nothingIsLeft},
 		{"the tenants are deleted, their CNCIs with them", p.removeTenants},
-	})
+	}...))
 }
 
 func (s *Setup) newProof() (*proof, error) {
@@ -88,7 +100,11 @@ func (s *Setup) newProof() (*proof, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &proof{setup: s, probe: prober{s.engine}, operator: operator, blue: operator.ForTenant(proofBlue), green: operator.ForTenant(proofGreen)}, nil
+	guest := tinyGuest
+	if s.config.Full {
+		guest = debianGuest
+	}
+	return &proof{setup: s, guest: guest, probe: prober{s.engine}, operator: operator, blue: operator.ForTenant(proofBlue), green: operator.ForTenant(proofGreen)}, nil
 }
 
 func (p *proof) close() {

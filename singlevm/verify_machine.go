@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,23 +20,53 @@ import (
 	"github.com/ciaocloud/ciao/cluster/client"
 )
 
-const (
-	machineCount = 2
-	machinePing  = 45 * time.Second // until an emulated guest on a busy machine answers
+const machineCount = 2
+
+// guestImage is what the proof's virtual machines start from: a workload and its image of one name.
+type guestImage struct {
+	image string
+	user  string        // that the key lets in
+	up    time.Duration // until emulated guests on a busy machine let somebody in
+}
+
+var (
+	tinyGuest   = guestImage{tinyImage, "root", 45 * time.Second}
+	debianGuest = guestImage{debianImage, "ciao", 8 * time.Minute}
 )
+
+// provideDebian gives the cluster the image and the workload of the full proof, unless it has them.
+func (p *proof) provideDebian(ctx context.Context) error {
+	found, err := p.operator.Image(ctx, debianImage)
+	if err == nil && found.State == cluster.ImageActive {
+		if _, err = p.operator.Workload(ctx, debianImage); err == nil {
+			return nil
+		}
+	}
+	if err != nil && !errors.Is(err, cluster.ErrNotFound) {
+		return err
+	}
+	if err := p.setup.makeDebian(ctx); err != nil {
+		return err
+	}
+	p.setup.progress.say("  uploading the image")
+	if err := upload(ctx, p.operator, debianImage, p.setup.disks[debianImage]); err != nil {
+		return err
+	}
+	return p.setup.makeWorkloads(ctx, p.operator)
+}
 
 // machinesAreEqual has virtual machines of blue live in the network of its containers and its process, and logs in to each. A node that runs
 // none, because the machine lacks what it takes, is passed over.
 func (p *proof) machinesAreEqual(ctx context.Context) error {
-	if workloads, err := p.operator.Workloads(ctx); err != nil || !slices.ContainsFunc(workloads, func(w api.Workload) bool { return w.Name == tinyImage }) {
-		p.setup.progress.say("! there is no workload %s, so no virtual machine was proven; `singlevm setup` says why", tinyImage)
+	if workloads, err := p.operator.Workloads(ctx); err != nil || !slices.ContainsFunc(workloads, func(w api.Workload) bool { return w.Name == p.guest.image }) {
+		p.setup.progress.say("! there is no workload %s, so no virtual machine was proven; `singlevm setup` says why", p.guest.image)
 		return err
 	}
 	key, err := guest.GenerateKey("verify")
 	if err != nil {
 		return err
 	}
-	made, err := p.blue.CreateInstances(ctx, api.CreateInstances{Workload: tinyImage, Count: machineCount, Name: proofName + "-vm", SSHKeys: []string{key.PublicLine}})
+	made, err := p.blue.CreateInstances(ctx, api.CreateInstances{Workload: p.guest.image, Count: machineCount, Name: proofName + "-vm", SSHKeys: []string{key.PublicLine}})
 	if err == nil {
 		made, err = p.blue.Wait(ctx, made, client.Active, nil)
 	}
@@ -57,7 +88,7 @@ func (p *proof) machinesAreEqual(ctx context.Context) error {
 
 func (p *proof) machineIsUp(ctx context.Context, machine api.Instance) error {
 	up := fmt.Sprintf("until ping -c 1 -W 1 %s && nc -w 1 %[1]s 22 </dev/null | grep -q SSH; do sleep 0.1; done", machine.Addresses[0])
-	if _, err := p.probe.outputWithin(ctx, p.setup.scaled(machinePing), p.blues[0], up); err != nil {
+	if _, err := p.probe.outputWithin(ctx, p.setup.scaled(p.guest.up), p.blues[0], up); err != nil {
 		return fmt.Errorf("%w; `ciao logs` shows its console", err)
 	}
 	return nil
@@ -65,7 +96,7 @@ func (p *proof) machineIsUp(ctx context.Context, machine api.Instance) error {
 
 // machineIsEqual expects the other machine to be up.
 func (p *proof) machineIsEqual(ctx context.Context, machine, other api.Instance, key ssh.Signer) error {
-	ctx, cancel := context.WithTimeout(ctx, p.setup.scaled(machinePing))
+	ctx, cancel := context.WithTimeout(ctx, p.setup.scaled(p.guest.up))
 	defer cancel()
 	if err := p.judgeProcess(ctx, works("ping -c 1 -W 5 %s", machine.Addresses[0])); err != nil {
 		return err
@@ -78,7 +109,28 @@ func (p *proof) machineIsEqual(ctx context.Context, machine, other api.Instance,
 	if want := machine.Name + "\ndone"; strings.TrimSpace(said) != want {
 		return fmt.Errorf("%w: commands in %s said %q, not %q", cluster.ErrConflict, machine.Name, said, want)
 	}
-	return nil
+	return p.loginFromOutside(ctx, machine, key)
+}
+
+// loginFromOutside logs in where the API says that it is possible from outside the tenant's network.
+func (p *proof) loginFromOutside(ctx context.Context, machine api.Instance, key ssh.Signer) error {
+	shown, err := p.blue.Instance(ctx, machine.ID)
+	if err == nil && shown.SSH == nil {
+		err = fmt.Errorf("%w: the API does not say where a login reaches %s", cluster.ErrConflict, machine.Name)
+	}
+	if err != nil {
+		return err
+	}
+	at := net.JoinHostPort(shown.SSH.Host, strconv.Itoa(shown.SSH.Port))
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", at)
+	if err != nil {
+		return fmt.Errorf("%w: log in to %s at %s: %w", cluster.ErrUnavailable, machine.Name, at, err)
+	}
+	said, err := p.over(ctx, conn, machine, key, "hostname")
+	if err == nil && strings.TrimSpace(said) != machine.Name {
+		err = fmt.Errorf("%w: at %s answers %q, not %s", cluster.ErrConflict, at, said, machine.Name)
+	}
+	return err
 }
 
 // login executes a line in a virtual machine by SSH, on a connection that a container of the tenant makes.
@@ -95,9 +147,15 @@ func (p *proof) login(ctx context.Context, machine api.Instance, key ssh.Signer,
 		relayed <- errors.Join(err, theirs.Close())
 	}()
 	defer func() { cancel(); ours.Close(); <-relayed }()
-	defer context.AfterFunc(ctx, func() { ours.Close() })()
-	connection, channels, requests, err := ssh.NewClientConn(ours, machine.Name, &ssh.ClientConfig{
-		User: "root", Auth: []ssh.AuthMethod{ssh.PublicKeys(key)},
+	return p.over(ctx, ours, machine, key, line)
+}
+
+// over executes a line by SSH on a connection, which it closes.
+func (p *proof) over(ctx context.Context, conn net.Conn, machine api.Instance, key ssh.Signer, line string) (string, error) {
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	connection, channels, requests, err := ssh.NewClientConn(conn, machine.Name, &ssh.ClientConfig{
+		User: p.guest.user, Auth: []ssh.AuthMethod{ssh.PublicKeys(key)},
 		HostKeyCallback: ssh.InsecureIgnoreHostKey(), // the tenant's own network, a moment after the machine made its key
 	})
 	if err != nil {

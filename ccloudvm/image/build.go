@@ -28,6 +28,9 @@ func (s *Store) Build(ctx context.Context, r Recipe, report Report) (Image, erro
 	}
 	r = r.normal()
 	img := Image{Name: "debian-" + r.Suite, Digest: r.Digest(), Format: "qcow2", Append: builtAppend, Origin: Built, Packages: r.Packages}
+	if r.Boots {
+		img.Append = ""
+	}
 	return s.make(ctx, img, report, func(mode, work string) ([]string, error) { return buildArgs(r, mode, work), nil })
 }
 
@@ -150,15 +153,14 @@ func lookPath(name string) (string, error) {
 }
 
 func buildArgs(r Recipe, mode, out string) []string {
-	args := append(commonArgs(mode), "--variant=minbase", "--include="+strings.Join(append(base(), r.Packages...), ","),
+	args := append(commonArgs(mode), "--variant=minbase", "--include="+strings.Join(append(r.base(), r.Packages...), ","),
 		"--dpkgopt=force-unsafe-io", `--aptopt=APT::Install-Recommends "false"`)
 	for _, o := range excluded() {
 		args = append(args, "--dpkgopt="+o)
 	}
-	args = append(args,
-		"--essential-hook="+prepareScript,
-		"--customize-hook="+configureScript,
-		"--customize-hook="+diskScript)
+	for i, script := range r.scripts() {
+		args = append(args, []string{"--essential-hook=", "--customize-hook="}[min(i, 1)]+script)
+	}
 	for inside, name := range map[string]string{"disk": "disk.qcow2", "kernel": "kernel", "initrd": "initrd"} {
 		args = append(args, handOut(mode, "--customize-hook=", "ccloudvm."+inside, filepath.Join(out, name)))
 	}

@@ -8,12 +8,16 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 )
 
 // Recipe says what an image is built from. Equal recipes give one image.
 type Recipe struct {
 	Suite    string   `json:"suite"`              // Debian suite, such as "bookworm"
 	Packages []string `json:"packages,omitempty"` // beyond the base's own
+	// Boots gives the disk a boot loader for BIOS and for UEFI, and a root file system that grows with the disk, for whoever does not give
+	// the kernel from outside.
+	Boots bool `json:"boots,omitempty"`
 }
 
 // recipeVersion changes whenever the scripts below make something else of the same recipe.
@@ -64,7 +68,7 @@ func (r Recipe) Digest() string {
 		Excluded []string
 		Scripts  []string
 		Append   string
-	}{recipeVersion, r.normal(), base(), excluded(), []string{prepareScript, configureScript, diskScript}, builtAppend})
+	}{recipeVersion, r.normal(), r.base(), excluded(), r.scripts(), builtAppend})
 	if err != nil { // strings always encode
 		panic(err)
 	}
@@ -148,6 +152,78 @@ rm -rf etc/ssh/ssh_host_* var/lib/apt/lists/* var/cache/apt/*.bin var/cache/apt/
 : > etc/machine-id
 if [ -e sbin/start-stop-daemon.REAL ]; then mv sbin/start-stop-daemon.REAL sbin/start-stop-daemon; fi
 `
+
+// bootPackages are what a disk that boots by itself is made by; they stay in it.
+func bootPackages() []string {
+	return []string{"mtools", "syslinux", "syslinux-common", "systemd-boot-efi", "fdisk", "cloud-guest-utils"}
+}
+
+func (r Recipe) base() []string {
+	if r.Boots {
+		return append(base(), bootPackages()...)
+	}
+	return base()
+}
+
+// scripts are those of mmdebstrap's hooks that make the disk, in their order, after the first.
+func (r Recipe) scripts() []string {
+	if r.Boots {
+		return []string{prepareScript, configureScript, growScript, bootDiskScript()}
+	}
+	return []string{prepareScript, configureScript, diskScript}
+}
+
+// growScript has cloud-init make the root's partition as large as the disk allows, and a host key for SSH, which ccloudvm gives its own
+// machines from outside.
+const growScript = `set -eu
+cat > "$1/etc/cloud/cloud.cfg.d/91_boots.cfg" <<'END'
+ssh_genkeytypes: [ed25519]
+growpart: {mode: growpart, devices: [/]}
+cloud_init_modules: [seed_random, bootcmd, write-files, growpart, resizefs, disk_setup, mounts, set_hostname, update_hostname, update_etc_hosts, ca-certs, rsyslog, users-groups, ssh]
+END
+`
+
+// bootDiskScript is diskScript for a disk with a boot loader: the first partition has the kernel, as a FAT file system that both firmwares
+// read, with syslinux for BIOS and systemd-boot for UEFI; the second is the root.
+func bootDiskScript() string {
+	return `set -eu
+echo 'I: writing the disk' >&2
+trap 'rm -f "$1.raw"' EXIT
+mv "$1/etc/apt/apt.conf.d/00mmdebstrap" "$1.apt" # of the build, not of the image
+mkdir "$1.view"
+# As in a disk without a boot loader.
+unshare --mount sh -euc 'mount --bind "$1" "$1.view"
+  mount -t tmpfs -o mode=1777 tmpfs "$1.view/tmp"
+  mke2fs -q -F -t ext4 -L root -m 0 -i 32768 -E offset=68157440,lazy_itable_init=1,lazy_journal_init=1 -J size=32 -d "$1.view" "$1.raw" 4031M' disk "$1"
+rmdir "$1.view"
+mv "$1.apt" "$1/etc/apt/apt.conf.d/00mmdebstrap"
+cp "$1"/boot/vmlinuz-* "$1/ccloudvm.kernel"; cp "$1"/boot/initrd.img-* "$1/ccloudvm.initrd"
+append='` + strings.Replace(builtAppend, "/dev/vda ", "/dev/vda2 ", 1) + `'
+printf 'DEFAULT debian\nLABEL debian\nLINUX /vmlinuz\nINITRD /initrd\nAPPEND %s\n' "$append" > "$1/ccloudvm.cfg"
+printf 'title debian\nlinux /vmlinuz\ninitrd /initrd\noptions %s\n' "$append" > "$1/ccloudvm.conf"
+chroot "$1" sh -euc '
+  export MTOOLS_SKIP_CHECK=1
+  cd /
+  mformat -C -i ccloudvm.fat -H 2048 -h 255 -s 63 -T 131072 -v BOOT ::
+  mmd -i ccloudvm.fat ::/EFI ::/EFI/BOOT ::/loader ::/loader/entries
+  mcopy -i ccloudvm.fat ccloudvm.kernel ::/vmlinuz
+  mcopy -i ccloudvm.fat ccloudvm.initrd ::/initrd
+  mcopy -i ccloudvm.fat ccloudvm.cfg ::/syslinux.cfg
+  mcopy -i ccloudvm.fat usr/lib/systemd/boot/efi/systemd-bootx64.efi ::/EFI/BOOT/BOOTX64.EFI
+  mcopy -i ccloudvm.fat ccloudvm.conf ::/loader/entries/debian.conf
+  syslinux --install ccloudvm.fat
+'
+mv "$1.raw" "$1/ccloudvm.raw"
+truncate -s 4G "$1/ccloudvm.raw"
+printf 'label: dos\nstart=2048, size=131072, type=ef, bootable\nstart=133120, type=83\n' | chroot "$1" sfdisk -q /ccloudvm.raw
+mv "$1/ccloudvm.raw" "$1.raw"
+dd if="$1/usr/lib/syslinux/mbr/mbr.bin" of="$1.raw" bs=440 count=1 conv=notrunc status=none
+dd if="$1/ccloudvm.fat" of="$1.raw" bs=1M seek=1 conv=notrunc,sparse status=none
+qemu-img convert -f raw -O qcow2 "$1.raw" "$1/ccloudvm.disk"
+rm "$1/ccloudvm.fat" "$1/ccloudvm.cfg" "$1/ccloudvm.conf"
+echo 'I: handing out the image' >&2
+`
+}
 
 // diskScript turns the root directory into a disk without a loop device or a mount, and leaves it inside for mmdebstrap to hand out:
 // that works from within a user namespace, which may not write to the user's own files.

@@ -44,12 +44,15 @@ Components: main
 }
 
 func TestRecipe(t *testing.T) {
-	a, b := Recipe{"bookworm", []string{"nftables", "docker.io"}}, Recipe{"bookworm", []string{"docker.io", "nftables", "docker.io"}}
+	a, b := Recipe{Suite: "bookworm", Packages: []string{"nftables", "docker.io"}}, Recipe{Suite: "bookworm", Packages: []string{"docker.io", "nftables", "docker.io"}}
 	if a.Digest() != b.Digest() {
 		t.Error("order and repetition of packages change the digest")
 	}
 	if a.Digest() == (Recipe{Suite: "bookworm"}).Digest() {
 		t.Error("packages do not change the digest")
+	}
+	if a.Digest() == (Recipe{Suite: a.Suite, Packages: a.Packages, Boots: true}).Digest() {
+		t.Error("a boot loader does not change the digest")
 	}
 	for _, bad := range []Recipe{{Suite: "book worm"}, {Suite: "bookworm", Packages: []string{"a,b"}}, {Suite: "bookworm", Packages: []string{"--x"}}} {
 		if err := bad.check(); err == nil {
