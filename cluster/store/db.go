@@ -212,6 +212,8 @@ func (r reader) Revision() Revision { return r.img.revision }
 
 func (r reader) find(d *tableDef, key string) *row { return r.scan(d).get(key) }
 
+func (r reader) last(d *tableDef) *row { return r.scan(d).last() }
+
 func (r reader) scan(d *tableDef) *tableImage { return r.img.tables[r.db.number(d)] }
 
 func (db *DB) number(d *tableDef) int {

@@ -34,6 +34,7 @@ type Reader interface {
 	// Revision of the snapshot: it holds all transactions up to and including this one.
 	Revision() Revision
 	find(*tableDef, string) *row
+	last(*tableDef) *row
 	scan(*tableDef) *tableImage
 }
 

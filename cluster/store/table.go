@@ -113,7 +113,7 @@ func (t *Table[T]) From(r Reader, key string) iter.Seq[T] {
 // Last returns the row with the greatest key; false when there is none. A transaction does not depend on it: another one may add a greater
 // one at the same time.
 func (t *Table[T]) Last(r Reader) (last T, ok bool) {
-	found := r.scan(t.def).last()
+	found := r.last(t.def)
 	if found == nil {
 		return last, false
 	}

@@ -71,6 +71,22 @@ func (tx *transaction) scan(d *tableDef) *tableImage {
 	return own.clone()
 }
 
+// last returns the row with the greatest key. It makes no copy of the table for what the transaction has only added to it: each row of a log is
+// written after a look at the one before.
+func (tx *transaction) last(d *tableDef) *row {
+	last := tx.base.tables[tx.db.number(d)].last()
+	for _, w := range tx.writes {
+		switch {
+		case w.table != d:
+		case w.row == nil:
+			return tx.scan(d).last()
+		case last == nil || w.key >= last.key:
+			last = w.row
+		}
+	}
+	return last
+}
+
 func (tx *transaction) write(d *tableDef, key string, r *row, raw []byte) error {
 	if tx.over {
 		return errOver
