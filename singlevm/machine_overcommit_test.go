@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/api"
@@ -81,13 +82,14 @@ func (m *machine) promises(ctx context.Context, cpu, memory float64) (node api.N
 	if err := replaceFile(file, []byte(strings.Join(lines, "")), 0o600); err != nil {
 		m.Fatal(err)
 	}
+	killed := time.Now()
 	for _, daemon := range []string{"scheduler", "controller", "launcher"} {
 		machinetest.Kill(m, m.daemon(daemon)...)
 	}
 	operator := m.user(operatorName)
 	machinetest.Eventually(m, "the node promises what the cluster file says", commandLimit, func() bool {
 		all, err := operator.Nodes(ctx, "")
-		if err != nil || len(all) != 1 || all[0].State == cluster.NodeMissing {
+		if err != nil || len(all) != 1 || all[0].State != cluster.NodeReady || all[0].Seen.Before(killed) {
 			return false
 		}
 		node = all[0]
