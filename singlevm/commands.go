@@ -86,6 +86,7 @@ func (c *commands) setup() *cobra.Command {
 	command.Flags().BoolVar(&build, "build", false, "build the programs first (`make build` in the current directory)")
 	command.Flags().IntVar(&c.config.Nodes, "nodes", 0, fmt.Sprintf("how many nodes, at most %d; those that are there stay (default those that are there, at least 1)", maxNodes))
 	command.Flags().BoolVar(&c.config.Full, "full", false, "provide the image and workload "+debianImage+", too; making it takes minutes, once")
+	command.Flags().StringVar(&c.config.Storage, "storage", "", "`file` with the part \"storage:\" of the cluster file, for disks in a Ceph cluster; it is kept")
 	command.Flags().Float64Var(&c.config.TimeScale, "time-scale", 1, "multiply every deadline, for slow machines")
 	return command
 }

@@ -1,10 +1,12 @@
 package singlevm
 
 import (
+	"bytes"
 	"context"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/user"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/config"
 	"github.com/ciaocloud/ciao/ssntp"
 	"github.com/ciaocloud/ciao/ssntp/certs"
@@ -42,6 +45,9 @@ func (s *Setup) makeFiles(context.Context) error {
 	if err := s.issueUsers(authority); err != nil {
 		return err
 	}
+	if err := s.keepStorage(); err != nil {
+		return err
+	}
 	nodes, err := s.wantNodes()
 	if err != nil {
 		return err
@@ -56,6 +62,21 @@ func (s *Setup) makeFiles(context.Context) error {
 		}
 	}
 	return nil
+}
+
+// keepStorage keeps what the cluster files are to say of storage, for this setup, later ones and later nodes.
+func (s *Setup) keepStorage() error {
+	if s.config.Storage == "" {
+		return nil
+	}
+	part, err := os.ReadFile(s.config.Storage)
+	if err != nil {
+		return fmt.Errorf("%w: --storage: %w", cluster.ErrInvalid, err)
+	}
+	if !bytes.HasPrefix(part, []byte("storage:")) {
+		return fmt.Errorf("%w: --storage: %s must begin with the line `storage:`; docs/cluster-file.md has its keys", cluster.ErrInvalid, s.config.Storage)
+	}
+	return replaceFile(s.layout.storageFile(), part, 0o600)
 }
 
 func (s *Setup) pki() config.PKI { return config.PKI{Directory: s.layout.pki()} }
@@ -215,6 +236,11 @@ network:
   blocked: [%s]
 `, config.Version, ClusterName, s.config.TimeScale, n.pki().Directory, hostAddress, config.SSNTPPort, hostAddress, config.SSNTPPort, s.layout.scheduler(),
 		config.Spread, hostAddress, config.APIPort, s.layout.controller(), n.directory(), s.engine.DaemonHost(), hostname, underlayBridge, strings.Join(blocked, ", "))
+	storage, err := os.ReadFile(s.layout.storageFile())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("read the part storage of the cluster file: %w", err)
+	}
+	text += string(storage)
 	if _, err := config.Parse(n.clusterFile(), []byte(text)); err != nil {
 		return err
 	}

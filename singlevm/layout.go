@@ -31,6 +31,7 @@ func (l layout) user(name string) string     { return filepath.Join(l.users(), n
 func (l layout) userCA() string              { return filepath.Join(l.users(), "ca.pem") }
 func (l layout) environment(n string) string { return filepath.Join(l.users(), n+".env") }
 func (l layout) clusterFile() string         { return filepath.Join(l.root, "cluster.yaml") }
+func (l layout) storageFile() string         { return filepath.Join(l.root, "storage.yaml") } // part of all cluster files, if it is there
 func (l layout) tenantsFile() string         { return filepath.Join(l.root, "tenants.json") }
 func (l layout) controller() string          { return filepath.Join(l.root, "controller") }
 func (l layout) scheduler() string           { return filepath.Join(l.root, "scheduler") }

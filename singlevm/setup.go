@@ -29,6 +29,7 @@ type Config struct {
 	Nodes     int    // how many there shall be; 0 is those that there are, at least one
 	Full      bool   // provide the image debian-12, too, and verify with it
 	TimeScale float64
+	Storage   string    // file with the part `storage` of the cluster file; empty leaves what an earlier setup was given
 	Progress  io.Writer // one line a step, for people
 }
 
