@@ -100,12 +100,14 @@ func benchBareStream(b *testing.B) float64 {
 		}
 	}()
 	b.ReportAllocs()
+	spent := processorTime(b)
 	b.ResetTimer()
 	if _, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, io.LimitReader(server, int64(total)), make([]byte, 64<<10)); err != nil {
 		b.Fatal(err)
 	}
 	rate := float64(total/benchFrame) / b.Elapsed().Seconds()
 	b.ReportMetric(rate, "frames/s")
+	b.ReportMetric(float64((processorTime(b)-spent).Nanoseconds())/float64(total/benchFrame), "cpu-ns/frame")
 	return rate
 }
 
@@ -169,6 +171,7 @@ func benchStream(b *testing.B) float64 {
 	}, nil)
 	payload := make([]byte, benchPayload)
 	b.ReportAllocs()
+	spent := processorTime(b)
 	b.ResetTimer()
 	for range b.N {
 		if err := client.Send(b.Context(), ssntp.Frame{Operand: ssntp.Place, Payload: payload}); err != nil {
@@ -178,6 +181,7 @@ func benchStream(b *testing.B) float64 {
 	<-all
 	rate := float64(b.N) / b.Elapsed().Seconds()
 	b.ReportMetric(rate, "frames/s")
+	b.ReportMetric(float64((processorTime(b)-spent).Nanoseconds())/float64(b.N), "cpu-ns/frame")
 	return rate
 }
 

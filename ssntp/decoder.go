@@ -44,10 +44,10 @@ func (d *decoder) next(f *Frame) (header, error) {
 	if err := d.need(headerSize); err != nil {
 		return header{}, err
 	}
-	h, err := d.header()
-	if err != nil {
-		return h, err
+	if err := d.look(); err != nil {
+		return d.ahead, err
 	}
+	h, err := d.ahead, error(nil)
 	d.r += headerSize
 	d.parsed = false
 	*f = Frame{Operand: h.operand, Message: h.number}
@@ -68,14 +68,14 @@ func (d *decoder) next(f *Frame) (header, error) {
 	return h, err
 }
 
-// header looks at the header of the next frame, which is in the buffer.
-func (d *decoder) header() (header, error) {
+// look reads the header of the next frame, which is in the buffer, into ahead.
+func (d *decoder) look() error {
 	if d.parsed {
-		return d.ahead, nil
+		return nil
 	}
-	h, err := parseHeader(d.buf[d.r:d.w], d.limit)
-	d.ahead, d.parsed = h, err == nil
-	return h, err
+	err := d.ahead.parse(d.buf[d.r:d.w], d.limit)
+	d.parsed = err == nil
+	return err
 }
 
 // ready reports whether a whole frame is in the buffer.
@@ -84,8 +84,7 @@ func (d *decoder) ready() bool {
 	if unread < headerSize {
 		return false
 	}
-	h, err := d.header()
-	return err != nil || unread >= headerSize+h.options+h.payload
+	return d.look() != nil || unread >= headerSize+d.ahead.options+d.ahead.payload
 }
 
 // payload cuts the payload out of a large buffer, or copies it when it is not

@@ -136,12 +136,13 @@ type header struct {
 	options int
 }
 
-// parseHeader reads the fixed part from headerSize bytes.
-func parseHeader(b []byte, payloadLimit int) (header, error) {
+// parse reads the fixed part from headerSize bytes.
+func (h *header) parse(b []byte, payloadLimit int) error {
+	_ = b[headerSize-1]
 	if b[0] != wireVersion {
-		return header{}, fmt.Errorf("%w: version %d, this side speaks %d", ErrInvalidFrame, b[0], wireVersion)
+		return fmt.Errorf("%w: version %d, this side speaks %d", ErrInvalidFrame, b[0], wireVersion)
 	}
-	h := header{
+	*h = header{
 		operand: Operand(binary.BigEndian.Uint16(b[1:])),
 		flags:   b[3],
 		number:  binary.BigEndian.Uint64(b[8:]),
@@ -150,16 +151,16 @@ func parseHeader(b []byte, payloadLimit int) (header, error) {
 	}
 	length := binary.BigEndian.Uint32(b[4:])
 	if uint64(length) > uint64(payloadLimit) {
-		return header{}, fmt.Errorf("%w: %v of %d bytes, the limit is %d", ErrTooLarge, h.operand, length, payloadLimit)
+		return fmt.Errorf("%w: %v of %d bytes, the limit is %d", ErrTooLarge, h.operand, length, payloadLimit)
 	}
 	h.payload = int(length)
 	if h.options > maxOptions {
-		return header{}, fmt.Errorf("%w: %d bytes of options, the limit is %d", ErrInvalidFrame, h.options, maxOptions)
+		return fmt.Errorf("%w: %d bytes of options, the limit is %d", ErrInvalidFrame, h.options, maxOptions)
 	}
 	if control := h.operand.Kind() == KindControl; control != (h.number == 0) {
-		return header{}, fmt.Errorf("%w: %v has message number %d", ErrInvalidFrame, h.operand, h.number)
+		return fmt.Errorf("%w: %v has message number %d", ErrInvalidFrame, h.operand, h.number)
 	}
-	return h, nil
+	return nil
 }
 
 // parseOptions reads the optional parts into the frame.

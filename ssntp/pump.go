@@ -8,7 +8,7 @@ import (
 )
 
 // writeSize is how many bytes the writer gathers for one TLS write.
-const writeSize = 64 << 10
+const writeSize = 128 << 10
 
 var writeBuffers = sync.Pool{New: func() any {
 	b := make([]byte, 0, writeSize+4096)
