@@ -22,9 +22,9 @@ import (
 //     whole), and then in line for its turn; both cost a goroutine and a small
 //     buffer. A client that hangs up meanwhile leaves the line, and nothing was
 //     done for it;
-//   - so many have their turn at a time as keep the processors busy, and no more
-//     of these compute at a time than there are processors: what the others send,
-//     who are connected, is read in between;
+//   - so many have their turn at a time as keep the processors busy, also when
+//     their clients are slow, and no more of these compute at a time than there
+//     are processors: what the others send, who are connected, is read in between;
 //   - what counts against a client is only the time in which its handshake waits
 //     for it. When others wait in line it may not pause for long, compared with
 //     what is usual at the moment: the clients may have as little processor as we.

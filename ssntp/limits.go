@@ -15,7 +15,7 @@ type Limits struct {
 	WindowFrames int // frames a neighbour may send ahead of our handler; default 2048
 	WindowBytes  int // payload bytes it may send ahead; default 4 MiB
 	Waiting      int // connections that wait for their handshake (server), each with a goroutine and 2 KiB; default 8192
-	Handshakes   int // connections in handshake at once (server); default 16 for each processor
+	Handshakes   int // connections in handshake at once (server); default 128 for each processor
 
 	Handshake time.Duration // how long a handshake may wait for the other side, in all; default 5 s
 	Heartbeat time.Duration // a sign of life at least this often; the server's counts for both; default 2 s
@@ -64,7 +64,7 @@ func (l Limits) withDefaults() Limits {
 	number(&l.WindowFrames, 2048)
 	number(&l.WindowBytes, 4<<20)
 	number(&l.Waiting, 8192)
-	number(&l.Handshakes, 16*runtime.GOMAXPROCS(0))
+	number(&l.Handshakes, 128*runtime.GOMAXPROCS(0))
 	duration(&l.Handshake, 5*time.Second)
 	duration(&l.Heartbeat, 2*time.Second)
 	duration(&l.Silence, 5*time.Second)
