@@ -29,6 +29,7 @@ type Volume struct {
 	Made      bool          `json:"made,omitempty"` // it has been there: nobody may make it anew
 	Instance  string        `json:"instance,omitempty"`
 	Place     VolumePlace   `json:"place,omitzero"`      // in Instance
+	Revision  uint64        `json:"revision,omitempty"`  // of the last change while Instance ran: orders and reports carry it, so that late ones are known
 	Ephemeral bool          `json:"ephemeral,omitempty"` // goes with its instance
 	Reason    string        `json:"reason,omitempty"`
 	Created   time.Time     `json:"created"`
@@ -45,6 +46,9 @@ const (
 
 // Shared says that all nodes reach the volume: it never has a Node.
 func (v Volume) Shared() bool { return v.Storage == StorageCeph }
+
+// Stays says whether the volume may be on its node already, and so is to be nowhere else.
+func (v Volume) Stays() bool { return !v.Shared() && (v.Made || v.Revision > 0) }
 
 // VolumePlace says where an instance finds a volume.
 type VolumePlace struct {
@@ -88,7 +92,9 @@ type VolumeState string
 const (
 	VolumeCreating  VolumeState = "creating"  // its node copies what it begins as
 	VolumeAvailable VolumeState = "available" // nobody has it
+	VolumeAttaching VolumeState = "attaching" // its node gives it to an instance that runs
 	VolumeAttached  VolumeState = "attached"  // an instance has it, running or not
+	VolumeDetaching VolumeState = "detaching" // its node takes it from an instance that runs
 	VolumeDeleting  VolumeState = "deleting"  // on its way out
 	VolumeFailed    VolumeState = "failed"    // it could not be made; Reason says why
 	VolumeGone      VolumeState = "gone"      // a node's word on a volume that it does not have; never stored
@@ -96,14 +102,16 @@ const (
 
 // VolumeStates lists all states in the order of a volume's life.
 func VolumeStates() []VolumeState {
-	return []VolumeState{VolumeCreating, VolumeAvailable, VolumeAttached, VolumeDeleting, VolumeFailed, VolumeGone}
+	return []VolumeState{VolumeCreating, VolumeAvailable, VolumeAttaching, VolumeAttached, VolumeDetaching, VolumeDeleting, VolumeFailed, VolumeGone}
 }
 
 // volumeTransitions says which state may follow which. docs/volumes.md shows it; a test keeps both the same.
 var volumeTransitions = map[VolumeState][]VolumeState{
 	VolumeCreating:  {VolumeAvailable, VolumeFailed, VolumeDeleting},
-	VolumeAvailable: {VolumeAttached, VolumeDeleting},
-	VolumeAttached:  {VolumeAvailable, VolumeDeleting},
+	VolumeAvailable: {VolumeAttaching, VolumeAttached, VolumeDeleting},
+	VolumeAttaching: {VolumeAttached, VolumeDetaching, VolumeAvailable, VolumeDeleting},
+	VolumeAttached:  {VolumeDetaching, VolumeAvailable, VolumeDeleting},
+	VolumeDetaching: {VolumeAvailable, VolumeAttached, VolumeDeleting},
 	VolumeDeleting:  {VolumeGone},
 	VolumeFailed:    {VolumeDeleting},
 }
@@ -112,6 +120,9 @@ var volumeTransitions = map[VolumeState][]VolumeState{
 func (s VolumeState) May(next VolumeState) bool {
 	return s == next || slices.Contains(volumeTransitions[s], next)
 }
+
+// Changing says whether a node has to do something about a running instance for it to pass.
+func (s VolumeState) Changing() bool { return s == VolumeAttaching || s == VolumeDetaching }
 
 // Next lists the states that may follow s.
 func (s VolumeState) Next() []VolumeState { return slices.Clone(volumeTransitions[s]) }

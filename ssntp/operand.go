@@ -50,7 +50,7 @@ const (
 	RequestInventory Operand = 0x0109 // controller → node: report all instances
 	OpenStream       Operand = 0x010a // controller → node: dial the controller for a log or a command
 	Revoke           Operand = 0x010b // controller → scheduler, nodes: the authority's list of revoked certificates
-	Volume           Operand = 0x010c // controller → node: make a volume that is a copy of another, or remove one
+	Volume           Operand = 0x010c // controller → node: make a volume that is a copy of another, remove one, give it to a running instance, or take it
 )
 
 // Statuses of a node.

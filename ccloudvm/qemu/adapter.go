@@ -28,7 +28,7 @@ func (a adapter) Run(command []byte) ([]byte, error) {
 	if err := json.Unmarshal(command, &c); err != nil {
 		return nil, fmt.Errorf("encoding a QMP command: %w", err)
 	}
-	msg, err := a.m.call(a.ctx, c)
+	msg, err := a.m.call(a.ctx, c, nil)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", c.Execute, err)
 	}

@@ -19,8 +19,13 @@ func (m Machine) Args() ([]string, error) {
 		a.add("-add-fd", fmt.Sprintf("fd=%d,set=%[1]d", fd))
 	}
 	a.boot(m)
+	a.diskPorts(m.DiskPorts)
+	taken := 0
 	for i, d := range m.Disks {
-		a.disk(i, d, m.Boot.Kernel == "")
+		a.disk(i, d, m.Boot.Kernel == "", taken)
+		if d.Removable {
+			taken++
+		}
 	}
 	a.seed(m.Seed)
 	for i, n := range m.NICs {
@@ -120,14 +125,57 @@ func (a *args) flash(node, path string, readOnly bool) {
 	a.blockdev(flash)
 }
 
-// disk uses JSON for the block layer, where a path needs no escaping.
-func (a *args) disk(i int, d Disk, bootable bool) {
-	id := "disk" + strconv.Itoa(i)
+// firstPortSlot is behind what QEMU gives devices that ask for no slot of the root bus.
+const firstPortSlot = 0x10
+
+// diskPorts are eight to a slot. They have no I/O space: virtio devices in PCI Express ports use none, and there is too little for all.
+func (a *args) diskPorts(n int) {
+	for i := range n {
+		port := fmt.Sprintf("pcie-root-port,id=%s,bus=pcie.0,chassis=%d,addr=%#x.%d,io-reserve=0", diskPort(i), i+1, firstPortSlot+i/8, i%8)
+		if i%8 == 0 {
+			port += ",multifunction=on"
+		}
+		a.add("-device", port)
+	}
+}
+
+const diskPortPrefix = "diskport"
+
+func diskPort(i int) string { return diskPortPrefix + strconv.Itoa(i) }
+
+// disk adds a disk; a removable one comes into a port.
+func (a *args) disk(i int, d Disk, bootable bool, port int) {
+	id := d.ID
+	if id == "" {
+		id = "disk" + strconv.Itoa(i)
+	}
+	if d.RBD != nil {
+		a.add("-object", "secret,id="+id+keySuffix+",format=base64,file="+escape(d.RBD.Key))
+	}
+	a.blockdev(d.node(id))
+	device := "virtio-blk-pci,drive=" + id
+	if d.ID != "" {
+		device += ",id=" + id
+	}
+	if d.Removable {
+		device += ",bus=" + diskPort(port)
+	}
+	if d.Serial != "" {
+		device += ",serial=" + escape(d.Serial)
+	}
+	if bootable && i == 0 {
+		device += ",bootindex=1"
+	}
+	a.add("-device", device)
+}
+
+const keySuffix = "-key" // behind a disk's name it names the object with its key
+
+// node is the disk in the block layer, as JSON, in which a path needs no escaping.
+func (d Disk) node(id string) map[string]any {
 	node := image(d.Path, d.Format)
 	if d.RBD != nil {
-		key := id + "-key"
-		a.add("-object", "secret,id="+key+",format=base64,file="+escape(d.RBD.Key))
-		node = d.RBD.node(key)
+		node = d.RBD.node(id + keySuffix)
 	}
 	node["node-name"], node["read-only"], node["discard"] = id, d.ReadOnly, "unmap"
 	if d.Backing != nil {
@@ -139,15 +187,7 @@ func (a *args) disk(i int, d Disk, bootable bool) {
 	if d.Volatile {
 		node["cache"] = map[string]any{"direct": false, "no-flush": true}
 	}
-	a.blockdev(node)
-	device := "virtio-blk-pci,drive=" + id
-	if d.Serial != "" {
-		device += ",serial=" + escape(d.Serial)
-	}
-	if bootable && i == 0 {
-		device += ",bootindex=1"
-	}
-	a.add("-device", device)
+	return node
 }
 
 func image(path, format string) map[string]any {

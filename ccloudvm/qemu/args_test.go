@@ -62,6 +62,10 @@ func machines() map[string]qemu.Machine {
 				{RBD: &qemu.RBD{Configuration: "/c", Pool: "p", Namespace: "n", Image: "i", User: "u", Key: "/proc/self/fd/7"}, Serial: "data", ReadOnly: true},
 			},
 		},
+		"disk-ports": {
+			Name: "cloud", Accelerator: tcg, VCPUs: 1, MemoryMiB: 128, FDs: []int{6, 7}, DiskPorts: 9,
+			Disks: []qemu.Disk{{Path: "/vm/disk.qcow2"}, {Path: qemu.FD(6), Flat: true, ID: "volume-a", Removable: true}, {Path: qemu.FD(7), Flat: true, ID: "volume-b", Removable: true, Serial: "b", ReadOnly: true}},
+		},
 		"bios": {Name: "bios", VCPUs: 1, MemoryMiB: 64, Boot: qemu.Boot{Firmware: "/vm/bios.bin"}},
 	}
 }
@@ -116,6 +120,9 @@ func TestArgsRefuses(t *testing.T) {
 		{"disk format", func(m *qemu.Machine) { m.Disks = []qemu.Disk{{Path: "/d", Format: "iso,x"}} }, "disks[0].format"},
 		{"half of Ceph", func(m *qemu.Machine) { m.Disks = []qemu.Disk{{RBD: &qemu.RBD{Pool: "p"}}} }, "disks[0].rbd.image is empty"},
 		{"Ceph and a file", func(m *qemu.Machine) { m.Disks = []qemu.Disk{{Path: "/d", RBD: &qemu.RBD{}}} }, "and so is a file"},
+		{"no port for a disk", func(m *qemu.Machine) { m.Disks = []qemu.Disk{{Path: "/d", ID: "d", Removable: true}} }, "disk ports are 0"},
+		{"too many ports", func(m *qemu.Machine) { m.DiskPorts = 17 }, "disk ports are 17"},
+		{"no id of a removable disk", func(m *qemu.Machine) { m.DiskPorts, m.Disks = 1, []qemu.Disk{{Path: "/d", ID: "1,x", Removable: true}} }, "disks[0].id"},
 		{"no network kind", func(m *qemu.Machine) { m.NICs = []qemu.NIC{{}} }, "nics[0] needs"},
 		{"forward", func(m *qemu.Machine) {
 			m.NICs = []qemu.NIC{{User: &qemu.UserNet{Forwards: []qemu.Forward{{Guest: 22}}}}}

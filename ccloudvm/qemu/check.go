@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -29,6 +30,9 @@ func (m Machine) check() error {
 	m.checkBoot(bad)
 	for i, d := range m.Disks {
 		d.check(fmt.Sprintf("disks[%d]", i), bad)
+	}
+	if n := m.removable(); m.DiskPorts < 0 || m.DiskPorts > maxDiskPorts || n > m.DiskPorts {
+		bad("disk ports", "are %d, must be from the number of removable disks, %d, to %d", m.DiskPorts, n, maxDiskPorts)
 	}
 	for i, n := range m.NICs {
 		n.check(fmt.Sprintf("nics[%d]", i), bad)
@@ -81,6 +85,9 @@ func (d Disk) check(field string, bad reporter) {
 	if d.Flat && d.Backing != nil {
 		bad(field+".flat", "is set, and so is what the image is an overlay of")
 	}
+	if d.Removable && !diskID.MatchString(d.ID) {
+		bad(field+".id", "is %q, must be a letter and up to 30 letters, digits and hyphens", d.ID)
+	}
 	if len(d.Serial) > 20 {
 		bad(field+".serial", "is %d bytes long, virtio allows 20", len(d.Serial))
 	}
@@ -92,6 +99,21 @@ func (r RBD) check(field string, bad reporter) {
 			bad(field+"."+name, "is empty")
 		}
 	}
+}
+
+// diskID is what can name a node of the block layer (31 bytes, BlockNodeName in QEMU's sources) and a device.
+var diskID = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]{0,30}$`)
+
+// maxDiskPorts is what two slots of the root bus have room for.
+const maxDiskPorts = 16
+
+func (m Machine) removable() (n int) {
+	for _, d := range m.Disks {
+		if d.Removable {
+			n++
+		}
+	}
+	return n
 }
 
 func (n NIC) check(field string, bad reporter) {

@@ -21,8 +21,12 @@ type Machine struct {
 
 	Boot  Boot
 	Disks []Disk // /dev/vda, /dev/vdb, ... in this order
-	Seed  string // path of a cloud-init seed ISO, given to the guest as a read-only CD-ROM
-	NICs  []NIC
+	// DiskPorts is how many PCI Express ports there are, at most 16, that a disk can be plugged into and pulled out of while the machine runs
+	// ([Monitor.AddDisk], [Monitor.RemoveDisk]). Removable disks take the first of them.
+	DiskPorts int
+
+	Seed string // path of a cloud-init seed ISO, given to the guest as a read-only CD-ROM
+	NICs []NIC
 
 	Shares   []Share
 	Channels []Channel
@@ -95,6 +99,10 @@ type Disk struct {
 	Serial string // shown in the guest as /dev/disk/by-id/virtio-SERIAL, optional, at most 20 bytes
 
 	ReadOnly bool
+
+	// ID is by what [Monitor.RemoveDisk] knows a disk: a letter, then letters, digits and hyphens, at most 31 bytes. Removable disks need one.
+	ID        string
+	Removable bool
 
 	// Volatile lets the host lose writes in a crash of the host, which makes flushes free. For machines that can be made
 	// again.

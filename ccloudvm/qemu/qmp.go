@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/digitalocean/go-qemu/qmp"
@@ -128,7 +130,12 @@ func (m *Monitor) Done() <-chan struct{} { return m.ended }
 
 // Execute runs one QMP command. args may be nil; the reply is stored in out unless that is nil.
 func (m *Monitor) Execute(ctx context.Context, command string, args, out any) error {
-	msg, err := m.call(ctx, qmp.Command{Execute: command, Args: args})
+	return m.executeWith(ctx, nil, command, args, out)
+}
+
+// executeWith is Execute that hands QEMU an open file, which the caller keeps and closes, too.
+func (m *Monitor) executeWith(ctx context.Context, file *os.File, command string, args, out any) error {
+	msg, err := m.call(ctx, qmp.Command{Execute: command, Args: args}, file)
 	if err != nil {
 		return fmt.Errorf("%s: %w", command, err)
 	}
@@ -152,7 +159,7 @@ func (m *Monitor) HMP(ctx context.Context, line string) (string, error) {
 func (m *Monitor) Raw(ctx context.Context) *raw.Monitor { return raw.NewMonitor(adapter{m, ctx}) }
 
 // call sends one command under an id of its own and waits for the reply to it.
-func (m *Monitor) call(ctx context.Context, c qmp.Command) (message, error) {
+func (m *Monitor) call(ctx context.Context, c qmp.Command, file *os.File) (message, error) {
 	ctx, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
 	id, reply, err := m.enlist()
@@ -167,7 +174,7 @@ func (m *Monitor) call(ctx context.Context, c qmp.Command) (message, error) {
 	if err != nil {
 		return message{}, err
 	}
-	if err := m.send(ctx, append(body, '\n')); err != nil {
+	if err := m.send(ctx, append(body, '\n'), file); err != nil {
 		return message{}, err
 	}
 	select {
@@ -212,7 +219,7 @@ func (m *Monitor) cause() error {
 
 // send writes one command. A frozen QEMU lets the socket's buffer fill up, so writing has a deadline too; a command that was
 // written in part leaves the stream useless, so the connection is closed then.
-func (m *Monitor) send(ctx context.Context, line []byte) error {
+func (m *Monitor) send(ctx context.Context, line []byte, file *os.File) error {
 	select {
 	case m.write <- struct{}{}:
 		defer func() { <-m.write }()
@@ -223,7 +230,7 @@ func (m *Monitor) send(ctx context.Context, line []byte) error {
 	m.conn.SetWriteDeadline(deadline)
 	stop := context.AfterFunc(ctx, func() { m.conn.SetWriteDeadline(time.Unix(1, 0)) })
 	defer stop()
-	n, err := m.conn.Write(line)
+	n, err := m.put(line, file)
 	if err != nil && n > 0 {
 		m.conn.Close()
 	}
@@ -231,4 +238,19 @@ func (m *Monitor) send(ctx context.Context, line []byte) error {
 		return timedOut(ctx, err)
 	}
 	return nil
+}
+
+// put writes a line, with a file if there is one, which goes with the first byte (unix(7), SCM_RIGHTS).
+func (m *Monitor) put(line []byte, file *os.File) (n int, err error) {
+	if file != nil {
+		socket, able := m.conn.(*net.UnixConn)
+		if !able {
+			return 0, errors.New("a file can be handed over on a unix socket only")
+		}
+		if n, _, err = socket.WriteMsgUnix(line, syscall.UnixRights(int(file.Fd())), nil); err != nil {
+			return n, err
+		}
+	}
+	rest, err := m.conn.Write(line[n:])
+	return n + rest, err
 }

@@ -195,7 +195,7 @@ type Volume struct {
 	ID        string                `json:"id" doc:"UUID"`
 	Name      string                `json:"name" doc:"empty for one that was made with its instance"`
 	Tenant    string                `json:"tenant" doc:"id of its owner"`
-	State     cluster.VolumeState   `json:"state" doc:"creating, available, attached, deleting or failed"`
+	State     cluster.VolumeState   `json:"state" doc:"creating, available, attaching, attached, detaching, deleting or failed"`
 	Content   cluster.VolumeContent `json:"content" doc:"disk (VMs) or filesystem (containers, processes); empty until its first instance decides"`
 	Storage   cluster.Storage       `json:"storage" doc:"what keeps it: local (its node) or ceph (all nodes reach it); empty until its first instance decides"`
 	SizeMiB   int64                 `json:"size_mib"`
@@ -218,7 +218,7 @@ type CreateVolume struct {
 	Volume  string `json:"volume,omitempty" maxLength:"64" doc:"name or id of a volume that no instance has"`
 }
 
-// AttachVolume gives a volume to an instance that does not run.
+// AttachVolume gives a volume to an instance: a VM that runs, or one that does not run.
 type AttachVolume struct {
 	Instance string `json:"instance" minLength:"1" maxLength:"64" doc:"name or id"`
 	Target   string `json:"target,omitempty" maxLength:"255" doc:"containers and processes: absolute path at which they find it"`

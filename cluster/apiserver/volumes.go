@@ -37,8 +37,8 @@ func (s *Server) registerVolumes(a huma.API) {
 	handle(s, a, operation("create-volume", http.MethodPost, "/volumes", "Create a volume: empty, or a copy of an image or a volume", tag), s.createVolume)
 	handle(s, a, operation("list-volumes", http.MethodGet, "/volumes", "List the tenant's volumes", tag), s.listVolumes)
 	handle(s, a, operation("get-volume", http.MethodGet, "/volumes/{ref}", "Show a volume", tag), s.getVolume)
-	handle(s, a, operation("attach-volume", http.MethodPost, "/volumes/{ref}/attach", "Give a volume to an instance that does not run", tag), s.attachVolume)
-	handle(s, a, operation("detach-volume", http.MethodPost, "/volumes/{ref}/detach", "Take a volume from its instance, which does not run", tag), s.detachVolume)
+	handle(s, a, operation("attach-volume", http.MethodPost, "/volumes/{ref}/attach", "Give a volume to a VM, or to another instance that does not run; a running VM gets it while the volume is attaching", tag), s.attachVolume)
+	handle(s, a, operation("detach-volume", http.MethodPost, "/volumes/{ref}/detach", "Take a volume from its instance: a VM, or one that does not run; a running VM gives it back while the volume is detaching", tag), s.detachVolume)
 	handle(s, a, operation("delete-volume", http.MethodDelete, "/volumes/{ref}", "Delete a volume that no instance has", tag), s.deleteVolume)
 }
 

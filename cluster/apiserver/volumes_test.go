@@ -226,6 +226,55 @@ func TestBootVolume(t *testing.T) {
 	}
 }
 
+// TestVolumesOfARunningVM: it is given volumes and relieved of them while it runs, also of one that it was started with.
+func TestVolumesOfARunningVM(t *testing.T) {
+	require.Command(t, "qemu-img")
+	a := apiservertest.NewCluster(t)
+	blue := a.Client(a.Tenant(apiservertest.Blue))
+	upload(t, blue, api.CreateImage{Name: "system"}, bytes.Repeat([]byte{1}, 1<<20))
+	if _, err := blue.CreateWorkload(t.Context(), api.CreateWorkload{Name: "machine", Kind: cluster.KindVM, Image: "system"}); err != nil {
+		t.Fatal(err)
+	}
+	createVolume(t, blue, api.CreateVolume{Name: "first", SizeMiB: 1})
+	createVolume(t, blue, api.CreateVolume{Name: "data", SizeMiB: 1})
+	vm := run(t, blue, api.CreateInstances{Workload: "machine", Name: apiservertest.Clinging, Volumes: []api.InstanceVolume{{Volume: "first"}}})
+	attach := func(volume string) {
+		t.Helper()
+		v, err := blue.AttachVolume(t.Context(), volume, api.AttachVolume{Instance: vm.Name})
+		if err != nil || v.State != cluster.VolumeAttaching || v.Instance != vm.ID {
+			t.Fatalf("attach: %+v, %v", v, err)
+		}
+		if v, err = blue.AwaitVolume(t.Context(), volume, cluster.VolumeAttached); err != nil || v.Instance != vm.ID || v.Node != vm.Node || v.Content != cluster.ContentDisk {
+			t.Errorf("attached: %+v, %v", v, err)
+		}
+	}
+	detach := func(volume string) (api.Volume, error) {
+		t.Helper()
+		if v, err := blue.DetachVolume(t.Context(), volume); err != nil || v.State != cluster.VolumeDetaching {
+			t.Fatalf("detach: %+v, %v", v, err)
+		}
+		return blue.AwaitVolume(t.Context(), volume, cluster.VolumeAvailable)
+	}
+	attach("data")
+	held, err := detach("data")
+	refusedFor(t, "a guest that does not let go", err, cluster.ErrConflict, "the guest does not let go")
+	if held.State != cluster.VolumeAttached || held.Instance != vm.ID {
+		t.Errorf("held: %+v", held)
+	}
+	for _, volume := range []string{"data", "first"} {
+		if v, err := detach(volume); err != nil || v.Instance != "" || v.Node != vm.Node || v.Reason != "" {
+			t.Errorf("detached: %+v, %v", v, err)
+		}
+	}
+	attach("first")
+	stop(t, blue, vm)
+	if v := settled(t, a, blue, "first", cluster.VolumeAttached); v.Instance != vm.ID {
+		t.Errorf("of the stopped machine: %+v", v)
+	}
+	remove(t, blue, vm)
+	settled(t, a, blue, "first", cluster.VolumeAvailable)
+}
+
 func TestVolumesThatAreRefused(t *testing.T) {
 	a := apiservertest.New(t)
 	blue, green, operator := a.Client(a.Tenant(apiservertest.Blue)), a.Client(a.Tenant(apiservertest.Green)), a.Client(a.Operator())

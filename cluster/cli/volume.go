@@ -7,6 +7,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
+	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/api"
 	"github.com/ciaocloud/ciao/cluster/client"
 	"github.com/ciaocloud/ciao/terminal"
@@ -56,13 +57,19 @@ func parseSize(text string) (mib int64, err error) {
 
 func (s *session) attachVolume() *cobra.Command {
 	var request api.AttachVolume
+	var wait waitFlags
 	command := &cobra.Command{
-		Use: "volume VOLUME INSTANCE", Short: "Give a volume to an instance that does not run; it has it from its next start on",
+		Use: "volume VOLUME INSTANCE", Short: "Give a volume to an instance",
+		Long: "Give a volume to an instance: a VM that runs finds it as another disk; one that does not run has it from its next start on. Containers and processes must not run.",
 		Args: terminal.Arguments("VOLUME", "INSTANCE"), ValidArgsFunction: s.complete(volumes, instances),
-		Example: "  ciao attach volume data db --target /var/lib/db",
+		Example: `  ciao attach volume data db --target /var/lib/db
+  ciao attach volume disk vm --wait`,
 		RunE: s.user(func(ctx context.Context, c *client.Client, args []string, streams terminal.Streams) error {
 			request.Instance = args[1]
 			attached, err := c.AttachVolume(ctx, args[0], request)
+			if err == nil && wait.wait {
+				attached, err = awaitVolume(ctx, c, wait, attached, cluster.VolumeAttached)
+			}
 			if err != nil {
 				return volumes.hint(ctx, c, args[0], err)
 			}
@@ -71,21 +78,35 @@ func (s *session) attachVolume() *cobra.Command {
 	}
 	command.Flags().StringVar(&request.Target, "target", "", "containers and processes: absolute path at which they find it")
 	command.Flags().BoolVar(&request.ReadOnly, "read-only", false, "the instance cannot write to it")
+	wait.add(command.Flags())
 	return s.printing(command)
 }
 
+func awaitVolume(ctx context.Context, c *client.Client, wait waitFlags, v api.Volume, state cluster.VolumeState) (api.Volume, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait.timeout)
+	defer cancel()
+	return c.AwaitVolume(ctx, v.ID, state)
+}
+
 func (s *session) detachVolume() *cobra.Command {
-	return s.printing(&cobra.Command{
-		Use: "volume VOLUME", Short: "Take a volume from its instance, which does not run", Args: terminal.Arguments("VOLUME"),
-		ValidArgsFunction: s.complete(volumes),
+	var wait waitFlags
+	command := &cobra.Command{
+		Use: "volume VOLUME", Short: "Take a volume from its instance",
+		Long: "Take a volume from its instance. A VM that runs is asked to let go of the disk: unmount it there first. Containers and processes must not run.",
+		Args: terminal.Arguments("VOLUME"), ValidArgsFunction: s.complete(volumes),
 		RunE: s.user(func(ctx context.Context, c *client.Client, args []string, streams terminal.Streams) error {
 			detached, err := c.DetachVolume(ctx, args[0])
+			if err == nil && wait.wait {
+				detached, err = awaitVolume(ctx, c, wait, detached, cluster.VolumeAvailable)
+			}
 			if err != nil {
 				return volumes.hint(ctx, c, args[0], err)
 			}
 			return terminal.Show(streams.Out, s.output, detached, volumeColumns)
 		}),
-	})
+	}
+	wait.add(command.Flags())
+	return s.printing(command)
 }
 
 // parseVolumes reads VOLUME[:TARGET[:ro]].

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,14 +28,33 @@ func (c *Client) Volume(ctx context.Context, ref string) (api.Volume, error) {
 	return get[api.Volume](ctx, c, "volumes/"+url.PathEscape(ref), nil)
 }
 
-// AttachVolume gives a volume to an instance that does not run.
+// AttachVolume gives a volume to an instance; it is attaching while that runs and has not got it.
 func (c *Client) AttachVolume(ctx context.Context, ref string, request api.AttachVolume) (api.Volume, error) {
 	return exchange[api.Volume](ctx, c, http.MethodPost, "volumes/"+url.PathEscape(ref)+"/attach", nil, request)
 }
 
-// DetachVolume takes a volume from its instance, which does not run.
+// DetachVolume takes a volume from its instance; it is detaching while that runs and has not let go of it.
 func (c *Client) DetachVolume(ctx context.Context, ref string) (api.Volume, error) {
 	return exchange[api.Volume](ctx, c, http.MethodPost, "volumes/"+url.PathEscape(ref)+"/detach", nil, nil)
+}
+
+// AwaitVolume waits until a volume is in a state that lasts, attached or available. The other one is an error of class cluster.ErrConflict, with
+// the reason.
+func (c *Client) AwaitVolume(ctx context.Context, ref string, state cluster.VolumeState) (api.Volume, error) {
+	for {
+		found, err := c.Volume(ctx, ref)
+		switch {
+		case err != nil || found.State == state:
+			return found, err
+		case !found.State.Changing():
+			return found, fmt.Errorf("volume %s: %w: it is %s: %s", ref, cluster.ErrConflict, found.State, cmp.Or(found.Reason, "somebody else changed that"))
+		}
+		select {
+		case <-ctx.Done():
+			return found, fmt.Errorf("volume %s: %w: it is %s; %s", ref, cluster.ErrTimeout, found.State, found.Reason)
+		case <-time.After(lookAgain):
+		}
+	}
 }
 
 // DeleteVolume deletes a volume that no instance has. It is there, deleting, until its node has confirmed.

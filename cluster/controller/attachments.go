@@ -9,23 +9,34 @@ import (
 	"github.com/ciaocloud/ciao/cluster/store"
 )
 
-// AttachVolume gives a volume to an instance of the same tenant that does not run; it is there from its next start on. ErrConflict: the
-// volume has an instance, the instance runs, or the two are on different nodes.
+// AttachVolume gives a volume to an instance of the same tenant: to one that does not run at once, which finds it from its next start on; to a
+// VM that runs by way of its node, and meanwhile it is attaching. ErrConflict: the volume has an instance, the instance is no VM and runs, it is
+// between states, or the two are on different nodes.
 func (c *Controller) AttachVolume(ctx context.Context, scope, ref, instanceRef string, place cluster.VolumePlace) (cluster.Volume, error) {
 	if err := c.unfoldFor(ctx, scope, instanceRef); err != nil {
 		return cluster.Volume{}, err
 	}
 	return c.changeVolume(ctx, scope, ref, func(tx store.Tx, v *cluster.Volume) error {
-		i, err := quietInstance(tx, v.Tenant, instanceRef)
+		i, err := changeable(tx, v.Tenant, instanceRef)
 		if err != nil {
 			return err
 		}
-		return c.give(tx, v, i, place)
+		if err := c.give(tx, v, i, place); err != nil {
+			return err
+		}
+		if !ended(i.State) {
+			if v.Shared() {
+				return inCeph(i)
+			}
+			begin(v, cluster.VolumeAttaching)
+			return nil
+		}
+		return putEvent(tx, changeOf(*v, i, wasAttached))
 	})
 }
 
-// quietInstance finds an instance that no node runs, nor will before the transaction is over.
-func quietInstance(tx store.Tx, tenant, ref string) (cluster.Instance, error) {
+// changeable finds an instance whose volumes can be changed: one that no node runs, nor will before the transaction is over, or a VM that runs.
+func changeable(tx store.Tx, tenant, ref string) (cluster.Instance, error) {
 	found, _, err := findInstance(tx, tenant, ref)
 	if err != nil {
 		return found, err
@@ -34,10 +45,18 @@ func quietInstance(tx store.Tx, tenant, ref string) (cluster.Instance, error) {
 	if err != nil {
 		return i, noSuch("instance", ref)
 	}
-	if !ended(i.State) {
-		return i, fmt.Errorf("%w: instance %s is %s; stop it first", cluster.ErrConflict, i.Name, i.State)
+	switch {
+	case ended(i.State), i.Kind == cluster.KindVM && runs(i):
+		return i, nil
+	case i.Kind == cluster.KindVM:
+		return i, fmt.Errorf("%w: instance %s is %s; wait until it is active, or stopped", cluster.ErrConflict, i.Name, i.State)
 	}
-	return i, nil
+	return i, fmt.Errorf("%w: instance %s is %s; stop it first", cluster.ErrConflict, i.Name, i.State)
+}
+
+// runs says that an instance runs, and is to go on.
+func runs(i cluster.Instance) bool {
+	return i.State == cluster.Active && i.Desired == cluster.WantActive
 }
 
 // give attaches a volume to an instance, in a transaction that protects both.
@@ -56,7 +75,7 @@ func (c *Controller) give(tx store.Tx, v *cluster.Volume, i cluster.Instance, pl
 	}
 	needed := cluster.ContentFor(i.Kind)
 	switch {
-	case v.State == cluster.VolumeAttached:
+	case v.State == cluster.VolumeAttached || v.State == cluster.VolumeAttaching:
 		return fmt.Errorf("%w: instance %s has it; detach it first", cluster.ErrConflict, instanceName(tx, v.Instance))
 	case v.State != cluster.VolumeAvailable:
 		return fmt.Errorf("%w: it is %s", cluster.ErrConflict, v.State)
@@ -76,25 +95,42 @@ func (c *Controller) give(tx store.Tx, v *cluster.Volume, i cluster.Instance, pl
 	case i.Node != "":
 		v.Node = i.Node
 	}
-	return putEvent(tx, instanceEvent(i, cluster.Info, "VolumeAttached", fmt.Sprintf("Volume %s was attached to instance %s.", label(*v), i.Name)))
+	return nil
 }
 
-// DetachVolume takes a volume from its instance, which must not run.
+// DetachVolume takes a volume from its instance: at once when that does not run, by way of its node from a VM that runs, and meanwhile it is
+// detaching.
 func (c *Controller) DetachVolume(ctx context.Context, scope, ref string) (cluster.Volume, error) {
 	return c.changeVolume(ctx, scope, ref, func(tx store.Tx, v *cluster.Volume) error {
-		if v.State != cluster.VolumeAttached {
+		switch v.State {
+		case cluster.VolumeAttached, cluster.VolumeAttaching:
+		case cluster.VolumeDetaching:
+			return fmt.Errorf("%w: it is being detached; wait until that is done", cluster.ErrConflict)
+		default:
 			return fmt.Errorf("%w: no instance has it", cluster.ErrConflict)
 		}
-		i, err := quietInstance(tx, v.Tenant, v.Instance)
+		i, err := changeable(tx, v.Tenant, v.Instance)
 		if err != nil {
 			return err
 		}
 		if bootVolume(tx, i) == v.ID {
 			return fmt.Errorf("%w: instance %s boots from it; delete the instance, which leaves the volume", cluster.ErrConflict, i.Name)
 		}
+		if !ended(i.State) {
+			if v.Shared() {
+				return inCeph(i)
+			}
+			begin(v, cluster.VolumeDetaching)
+			return nil
+		}
 		detach(v)
-		return putEvent(tx, instanceEvent(i, cluster.Info, "VolumeDetached", fmt.Sprintf("Volume %s was detached from instance %s.", label(*v), i.Name)))
+		return putEvent(tx, changeOf(*v, i, wasDetached))
 	})
+}
+
+// inCeph refuses to change a volume in Ceph while its instance runs: QEMU is given its key, and the cluster its token, when it is started.
+func inCeph(i cluster.Instance) error {
+	return fmt.Errorf("%w: it is in Ceph, and instance %s runs; stop it first", cluster.ErrConflict, i.Name)
 }
 
 // bootVolume is the id of the volume that an instance boots from; empty when that has a disk of its own.

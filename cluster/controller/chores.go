@@ -11,8 +11,8 @@ import (
 	"github.com/ciaocloud/ciao/ssntp"
 )
 
-// A volume needs something of its node while it is being made as a copy, or deleted. The node is told until it answers; everything else
-// that happens to a volume happens with its instance.
+// A volume needs something of its node while it is being made as a copy, or deleted, or changes hands while its instance runs. The node is
+// told until it answers; everything else that happens to a volume happens with its instance.
 
 // observeVolumes notes which volumes may need something.
 func (r *reconciler) observeVolumes(batch store.Batch) {
@@ -28,12 +28,12 @@ func (r *reconciler) observeVolumes(batch store.Batch) {
 }
 
 func unfinished(v cluster.Volume) bool {
-	return v.State == cluster.VolumeCreating || v.State == cluster.VolumeDeleting
+	return v.State == cluster.VolumeCreating || v.State == cluster.VolumeDeleting || v.State.Changing()
 }
 
 // resumeVolumes takes up what a volume's node may not have heard, or not have answered: of one node, or of all.
 func (r *reconciler) resumeVolumes(view store.Reader, node string) {
-	for _, state := range []cluster.VolumeState{cluster.VolumeCreating, cluster.VolumeDeleting} {
+	for _, state := range []cluster.VolumeState{cluster.VolumeCreating, cluster.VolumeAttaching, cluster.VolumeDetaching, cluster.VolumeDeleting} {
 		for v := range volumes.By(view, byState, string(state)) {
 			if node == "" || node == v.Node || v.Shared() {
 				delete(r.ordered, v.ID)
@@ -50,6 +50,12 @@ func (r *reconciler) tendVolumes(view store.Reader, now time.Time) {
 		if err != nil || !unfinished(v) {
 			continue
 		}
+		order := payload.VolumeOrder{Volume: r.volumeOf(v), Delete: v.State == cluster.VolumeDeleting}
+		if v.State.Changing() {
+			if order.Change = r.changeOrder(view, v); order.Change == nil {
+				continue
+			}
+		}
 		node := v.Node
 		if v.Shared() {
 			node = r.errandNode(view, id)
@@ -65,7 +71,7 @@ func (r *reconciler) tendVolumes(view store.Reader, now time.Time) {
 			r.deadlines.set(subject{ofVolume, id}, due)
 		default:
 			r.ordered[id] = now
-			r.order(ssntp.Volume, node, payload.VolumeOrder{Volume: r.volumeOf(v), Delete: v.State == cluster.VolumeDeleting})
+			r.order(ssntp.Volume, node, order)
 			r.deadlines.set(subject{ofVolume, id}, now.Add(r.timing.Answer))
 		}
 	}
@@ -125,10 +131,12 @@ func (r *reconciler) volumeReport(node string, report payload.VolumeReport) {
 			return nil, nil
 		}
 		after, what := recordVolume(before, node, report)
-		switch what {
-		case removed:
+		switch {
+		case what == removed:
 			return nil, removeVolume(tx, before)
-		case changed:
+		case what == changed && before.State.Changing():
+			return nil, putChange(tx, before, after)
+		case what == changed:
 			return nil, putVolume(tx, after)
 		}
 		return nil, nil
@@ -139,6 +147,9 @@ func (r *reconciler) volumeReport(node string, report payload.VolumeReport) {
 func recordVolume(v cluster.Volume, node string, report payload.VolumeReport) (cluster.Volume, verdict) {
 	if v.Node != node && !v.Shared() {
 		return v, nothing
+	}
+	if v.State.Changing() {
+		return recordChange(v, report)
 	}
 	switch {
 	case v.State == cluster.VolumeDeleting && report.State == cluster.VolumeGone:
@@ -180,7 +191,7 @@ func followInstance(tx store.Tx, before, after cluster.Instance) error {
 			continue
 		}
 		v.Made = ran
-		if left {
+		if left && !v.Stays() {
 			v.Node = ""
 		}
 		if err := volumes.Put(tx, v); err != nil {
@@ -225,11 +236,13 @@ func volumesNode(view store.Reader, instance string) string {
 	return ""
 }
 
-// volumesOn are the volumes of an instance as its node needs to know them, in their order.
+// volumesOn are the volumes of an instance as its node needs to know them for a start, in their order: without one that is being detached.
 func (r *reconciler) volumesOn(view store.Reader, instance string) (all []payload.Volume) {
 	own := slices.SortedFunc(volumes.By(view, byInstance, instance), func(a, b cluster.Volume) int { return a.Place.Number - b.Place.Number })
 	for _, v := range own {
-		all = append(all, r.volumeOf(v))
+		if v.State != cluster.VolumeDetaching {
+			all = append(all, r.volumeOf(v))
+		}
 	}
 	return all
 }

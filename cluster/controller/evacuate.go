@@ -183,7 +183,7 @@ func abandonInstance(tx store.Tx, i cluster.Instance, now time.Time) error {
 // madeVolume names a volume of an instance that has been made, and is on its node for good; empty when there is none.
 func madeVolume(r store.Reader, instance string) string {
 	for v := range volumes.By(r, byInstance, instance) {
-		if v.Made && !v.Shared() {
+		if v.Stays() {
 			return label(v)
 		}
 	}

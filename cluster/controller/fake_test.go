@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -32,6 +33,7 @@ type fakeCluster struct {
 	onStart  func(node string, s payload.Start) (state cluster.State, reason string, retry bool) // zero: it comes up
 	onStream func(node string, o payload.OpenStream)                                             // called beside the others
 	orders   []volumeOrder                                                                       // of volumes
+	onChange func(node string, o payload.VolumeOrder) (refusal string)                           // empty: it is done
 	drop     func(n int, f ssntp.Frame, toController bool) bool
 	frames   int
 	seen     []string      // operands, in order
@@ -64,6 +66,8 @@ type fakeNode struct {
 	instances map[string]*fakeInstance
 	graves    map[string]uint64
 	paths     map[string]payload.SubnetPaths
+	volumes   map[string]string // of running instances → instance
+	changes   map[string]payload.VolumeReport
 }
 
 type fakeInstance struct {
@@ -97,6 +101,7 @@ func (f *fakeCluster) addNode(n int) string {
 		id:    fmt.Sprintf("00000000-0000-4000-8000-%012x", n),
 		roles: []cluster.NodeRole{cluster.Compute, cluster.Network}, underlay: netip.AddrFrom4([4]byte{198, 51, 100, byte(n)}),
 		connected: true, instances: map[string]*fakeInstance{}, graves: map[string]uint64{}, paths: map[string]payload.SubnetPaths{},
+		volumes: map[string]string{}, changes: map[string]payload.VolumeReport{},
 	}
 	f.nodes[node.id] = node
 	f.order = append(f.order, node.id)
@@ -232,16 +237,6 @@ func (f *fakeCluster) deliver(frame ssntp.Frame) {
 	}
 }
 
-// volume follows an order.
-func (f *fakeCluster) volume(node *fakeNode, o payload.VolumeOrder) {
-	f.orders = append(f.orders, volumeOrder{node.id, o})
-	report := payload.VolumeReport{Volume: o.Volume.ID, State: cluster.VolumeAvailable}
-	if o.Delete {
-		report.State = cluster.VolumeGone
-	}
-	f.tell(node.id, ssntp.VolumeState, report)
-}
-
 // learn says whether a node could follow the news of a subnet; else it asks for all.
 func (f *fakeCluster) learn(node *fakeNode, news payload.SubnetPaths) (follows bool) {
 	if node.paths[news.ID], follows = node.paths[news.ID].Follow(news); !follows {
@@ -329,6 +324,10 @@ func (f *fakeCluster) start(node *fakeNode, s payload.Start) {
 		Instance: s.Instance, Generation: s.Generation, Tenant: s.Tenant, Kind: s.Kind, State: cluster.Starting,
 	}}
 	node.instances[s.Instance] = i
+	maps.DeleteFunc(node.volumes, func(_, instance string) bool { return instance == s.Instance })
+	for _, v := range s.Volumes {
+		node.volumes[v.ID] = s.Instance
+	}
 	if f.onStart != nil {
 		if state, reason, retry := f.onStart(node.id, s); state != "" {
 			i.State, i.Reason, i.Retry = state, reason, retry
@@ -345,6 +344,45 @@ func (f *fakeCluster) start(node *fakeNode, s payload.Start) {
 			f.startAgent(node, s)
 		}
 	})
+}
+
+// volume follows an order about a volume, as a launcher does.
+func (f *fakeCluster) volume(node *fakeNode, o payload.VolumeOrder) {
+	f.orders = append(f.orders, volumeOrder{node.id, o})
+	report := payload.VolumeReport{Volume: o.Volume.ID, State: cluster.VolumeAvailable}
+	switch change := o.Change; {
+	case change == nil && o.Delete:
+		report.State = cluster.VolumeGone
+	case change != nil:
+		last, known := node.changes[o.Volume.ID]
+		i := node.instances[change.Instance]
+		switch {
+		case i == nil || i.State != cluster.Active || i.Generation != change.Generation || known && change.Revision < last.Revision:
+			return
+		case known && change.Revision == last.Revision:
+			report = last
+		default:
+			report = f.changeVolume(node, o)
+		}
+		node.changes[o.Volume.ID] = report
+	}
+	f.tell(node.id, ssntp.VolumeState, report)
+}
+
+func (f *fakeCluster) changeVolume(node *fakeNode, o payload.VolumeOrder) payload.VolumeReport {
+	report := payload.VolumeReport{Volume: o.Volume.ID, Revision: o.Change.Revision, State: cluster.VolumeAttached}
+	if f.onChange != nil {
+		if refusal := f.onChange(node.id, o); refusal != "" {
+			report.State, report.Reason = cluster.VolumeFailed, refusal
+			return report
+		}
+	}
+	node.volumes[o.Volume.ID] = o.Change.Instance
+	if o.Change.Detach {
+		delete(node.volumes, o.Volume.ID)
+		report.State = cluster.VolumeAvailable
+	}
+	return report
 }
 
 func (f *fakeCluster) checkOnlyCopy(node *fakeNode, id string) {

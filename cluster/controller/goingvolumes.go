@@ -14,7 +14,7 @@ import (
 func (c *Controller) DeleteVolume(ctx context.Context, scope, ref string) (cluster.Volume, error) {
 	return c.changeVolume(ctx, scope, ref, func(tx store.Tx, v *cluster.Volume) error {
 		switch {
-		case v.State == cluster.VolumeAttached:
+		case v.State == cluster.VolumeAttached || v.State.Changing():
 			return fmt.Errorf("%w: instance %s has it; detach it first", cluster.ErrConflict, instanceName(tx, v.Instance))
 		case copying(tx, v.ID):
 			return fmt.Errorf("%w: another volume is being made as a copy of it; wait until that is done", cluster.ErrConflict)

@@ -50,6 +50,9 @@ func (c *Controller) giveVolumes(tx store.Tx, batch cluster.Batch, requested []V
 		if err := c.give(tx, &v, instance, one.Place); err != nil {
 			return fmt.Errorf("volume %q: %w", one.Volume, err)
 		}
+		if err := putEvent(tx, changeOf(v, instance, wasAttached)); err != nil {
+			return err
+		}
 		if node != "" && v.Node != "" && v.Node != node {
 			return fmt.Errorf("volume %q: %w: it is on node %s, and what else the instance needs is on %s", one.Volume, cluster.ErrConflict, v.Node, node)
 		}
@@ -93,7 +96,7 @@ func leaveVolumes(tx store.Tx, i cluster.Instance) error {
 	for _, v := range slices.Collect(volumes.By(tx, byInstance, i.ID)) {
 		ephemeral := v.Ephemeral
 		detach(&v)
-		if !v.Made {
+		if !v.Stays() {
 			v.Node = ""
 		}
 		if ephemeral {

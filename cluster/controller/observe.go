@@ -35,6 +35,7 @@ func (r *reconciler) observe(ctx context.Context, batch store.Batch) {
 	}
 	for row := range instances.Changes(batch) {
 		r.observeInstance(row.Old, row.New, row.Deleted)
+		r.wakeVolumes(row.Old, row.New)
 	}
 	for row := range nodes.Changes(batch) {
 		if row.Deleted {

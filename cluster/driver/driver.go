@@ -150,6 +150,21 @@ type Storer interface {
 	Stores(content cluster.VolumeContent) bool
 }
 
+// Attacher is a Storer whose running instances can be given volumes, and relieved of them. An instance that does not run is
+// cluster.ErrUnavailable: it may run again. After an error of any other class everything is as it was before; after that one it is not known, and
+// the same call again leads to what was wanted, or back.
+type Attacher interface {
+	Storer
+
+	// Attach gives an instance a volume, which it has from then on, also when it is started again in this generation. One that it has is left
+	// as it is. An instance that can have no more is cluster.ErrConflict.
+	Attach(ctx context.Context, id string, volume Volume) error
+
+	// Detach takes a volume, by its id, from an instance, and returns when the instance has let go of it; one that does not is
+	// cluster.ErrConflict. What it does not have is left alone.
+	Detach(ctx context.Context, id, volume string) error
+}
+
 // Sampler is a driver that knows what its instances use.
 type Sampler interface {
 	// Statistics samples the named instances; those that it cannot sample are left out.

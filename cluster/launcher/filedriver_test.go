@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -57,6 +58,9 @@ func (d *fileDriver) Create(ctx context.Context, i driver.Instance, progress fun
 	case before.Generation == i.Generation && before.Condition != driver.Absent:
 		return nil
 	}
+	if err := d.writeVolumes(i.ID, i.Volumes); err != nil {
+		return err
+	}
 	return d.write(driver.Status{ID: i.ID, Generation: i.Generation, Condition: driver.Created})
 }
 
@@ -93,8 +97,67 @@ func (d *fileDriver) Delete(ctx context.Context, id string) error {
 	if err := os.Remove(d.path(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	if err := os.RemoveAll(d.path(id) + volumesSuffix); err != nil {
+		return err
+	}
 	d.tell(id)
 	return nil
+}
+
+const volumesSuffix = ".volumes"
+
+func (d *fileDriver) Stores(cluster.VolumeContent) bool { return true }
+
+func (d *fileDriver) Attach(ctx context.Context, id string, v driver.Volume) error {
+	if err := d.changeable(ctx, id, "attach "+v.Name); err != nil {
+		return err
+	}
+	rest := slices.DeleteFunc(d.volumes(id), func(has driver.Volume) bool { return has.ID == v.ID })
+	return d.writeVolumes(id, append(rest, v))
+}
+
+func (d *fileDriver) Detach(ctx context.Context, id, volume string) error {
+	all := d.volumes(id)
+	at := slices.IndexFunc(all, func(has driver.Volume) bool { return has.ID == volume })
+	name := ""
+	if at >= 0 {
+		name = all[at].Name
+	}
+	if err := d.changeable(ctx, id, "detach "+name); err != nil || at < 0 {
+		return err
+	}
+	return d.writeVolumes(id, slices.Delete(all, at, at+1))
+}
+
+func (d *fileDriver) changeable(ctx context.Context, id, what string) error {
+	if err := d.call(ctx, what); err != nil {
+		return err
+	}
+	if d.read(id).Condition != driver.Running {
+		return fmt.Errorf("%w: it does not run", cluster.ErrUnavailable)
+	}
+	return d.broken[what]
+}
+
+// volumes are those that an instance has.
+func (d *fileDriver) volumes(id string) (all []driver.Volume) {
+	if data, err := os.ReadFile(d.path(id) + volumesSuffix); err == nil {
+		if err := json.Unmarshal(data, &all); err != nil {
+			panic(err)
+		}
+	}
+	return all
+}
+
+func (d *fileDriver) writeVolumes(id string, all []driver.Volume) error {
+	data, err := json.Marshal(all)
+	if err == nil {
+		err = os.WriteFile(d.path(id)+".new", data, 0o600)
+	}
+	if err == nil {
+		err = os.Rename(d.path(id)+".new", d.path(id)+volumesSuffix) // whole or not at all
+	}
+	return err
 }
 
 func (d *fileDriver) Status(ctx context.Context, id string) (driver.Status, error) {
@@ -230,4 +293,7 @@ func (d *fileDriver) called(name string) int {
 	return d.calls[name]
 }
 
-var _ driver.Driver = (*fileDriver)(nil)
+var (
+	_ driver.Driver   = (*fileDriver)(nil)
+	_ driver.Attacher = (*fileDriver)(nil)
+)

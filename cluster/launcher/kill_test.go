@@ -22,6 +22,7 @@ import (
 	"github.com/ciaocloud/ciao/cluster/launcher"
 	"github.com/ciaocloud/ciao/cluster/network"
 	"github.com/ciaocloud/ciao/cluster/payload"
+	"github.com/ciaocloud/ciao/cluster/storage/local"
 	"github.com/ciaocloud/ciao/ssntp"
 	"github.com/ciaocloud/ciao/ssntp/certs"
 )
@@ -59,8 +60,13 @@ func child(dir, address string) error {
 	}
 	d := newFileDriver(filepath.Join(dir, "carriers"))
 	d.flaky, d.pace = 0.05, 3*time.Millisecond
+	volumes, err := local.Open(filepath.Join(dir, "volumes"))
+	if err != nil {
+		return err
+	}
 	made, err := launcher.New(launcher.Config{
-		Link: link, Directory: filepath.Join(dir, "launcher"), Drivers: []driver.Driver{d}, Network: &fileNetwork{file: filepath.Join(dir, "ports")},
+		Storage: volumes,
+		Link:    link, Directory: filepath.Join(dir, "launcher"), Drivers: []driver.Driver{d}, Network: &fileNetwork{file: filepath.Join(dir, "ports")},
 		Hostname: "child", Capacity: cluster.Resources{CPU: 2 * cluster.VCPU, MemoryMiB: 1 << 20},
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
 	})

@@ -18,6 +18,7 @@ const (
 	start      operation = "start"      // start the carrier
 	stop       operation = "stop"       // end the carrier
 	remove     operation = "remove"     // remove the carrier
+	change     operation = "change"     // give the running carrier a volume, or take one from it
 	disconnect operation = "disconnect" // remove the port
 	forget     operation = "forget"     // remove the record and the directory
 )
@@ -53,6 +54,7 @@ type machine struct {
 	want       cluster.Desired
 	generation uint64
 
+	changes   bool // of the running carrier's volumes are wanted
 	running   operation
 	cancelled bool
 	waiting   bool   // for a back-off to pass
@@ -119,7 +121,7 @@ func (m *machine) wish(want cluster.Desired, generation uint64) {
 	m.want, m.generation = want, generation
 	m.settled, m.failure, m.retry = "", "", false
 	m.attempts, m.setbacks, m.crashes, m.waiting, m.trouble, m.lastTry = 0, 0, 0, false, "", ""
-	m.prepared, m.removed, m.detached = fresh, false, false
+	m.prepared, m.removed, m.detached, m.changes = fresh, false, false, false
 }
 
 // refuse is the event that the controller wants a start that cannot even begin.
@@ -136,6 +138,12 @@ func (m *machine) fail(reason string, retry bool) action {
 // changed is the event that the carrier may have changed. It shortens no back-off: what is tried in vain may itself change things.
 func (m *machine) changed() action {
 	m.stale = true
+	return m.next()
+}
+
+// rearranged is the event that it has changed which changes of volumes are wanted.
+func (m *machine) rearranged(wanted bool) action {
+	m.changes = wanted
 	return m.next()
 }
 
@@ -156,6 +164,8 @@ func (m *machine) ended(o outcome) action {
 	cancelled := m.cancelled || o.generation != m.generation
 	m.running, m.cancelled = idle, false
 	switch {
+	case o.operation == change: // however it ended, nothing follows from it for the instance
+		return m.next()
 	case o.failed == succeeded:
 		m.succeed(o)
 		if pause := m.pause(o.operation); pause > 0 {
@@ -289,6 +299,8 @@ func (m *machine) interrupt() action {
 		unwanted = m.want != cluster.WantActive || m.prepared == fresh && m.running != connect
 	case stop:
 		unwanted = m.want == cluster.WantDeleted
+	case change:
+		unwanted = m.want != cluster.WantActive || m.carrier.Generation != m.generation
 	}
 	if !unwanted || m.cancelled {
 		return action{}
@@ -299,6 +311,8 @@ func (m *machine) interrupt() action {
 
 func (m *machine) starting() operation {
 	switch {
+	case m.isActive() && m.changes:
+		return change
 	case m.settled == cluster.Exited, m.isActive():
 		return idle
 	case m.carrier.Condition == driver.Running:

@@ -20,8 +20,9 @@ type wish struct {
 // mail is what an owner is told.
 type mail struct {
 	wish
-	changed bool // the carrier may have changed
-	revived bool // the engine answers again
+	changed bool                           // the carrier may have changed
+	revived bool                           // the engine answers again
+	volumes map[string]payload.VolumeOrder // changes of volumes, the newest of each
 }
 
 // mailbox keeps, of all that an owner was told since it last looked, what still matters: so it is bounded.
@@ -46,6 +47,9 @@ func (b *mailbox) put(m mail) {
 	}
 	b.rest.changed = b.rest.changed || m.changed
 	b.rest.revived = b.rest.revived || m.revived
+	for _, order := range m.volumes {
+		b.rest.volumes = newest(b.rest.volumes, order)
+	}
 	b.mu.Unlock()
 	select {
 	case b.wake <- struct{}{}:
@@ -66,6 +70,21 @@ func (b *mailbox) take() (wishes []wish, rest mail) {
 	rest = b.rest
 	b.latest, b.start, b.rest = wish{}, wish{}, mail{}
 	return wishes, rest
+}
+
+// maxChanges bounds the changes of volumes that are kept for an instance; the controller repeats what is not answered.
+const maxChanges = 4 * cluster.MaxVolumesPerInstance
+
+// newest adds a change of a volume to those of others, in the place of an older one.
+func newest(all map[string]payload.VolumeOrder, order payload.VolumeOrder) map[string]payload.VolumeOrder {
+	if all == nil {
+		all = map[string]payload.VolumeOrder{}
+	}
+	before, known := all[order.Volume.ID]
+	if known && before.Change.Revision < order.Change.Revision || !known && len(all) < maxChanges {
+		all[order.Volume.ID] = order
+	}
+	return all
 }
 
 func newerWish(a, b wish) bool {

@@ -19,6 +19,7 @@ var deadlines = map[operation]time.Duration{
 	create:     15 * time.Minute,
 	start:      2 * time.Minute,
 	stop:       30 * time.Second, // beyond the grace time
+	change:     15 * time.Minute, // it may have to fetch an image, too
 	remove:     time.Minute,
 	disconnect: time.Minute,
 }
@@ -31,11 +32,15 @@ type job struct {
 	launcher  *Launcher
 	record    record
 	driver    driver.Driver
+	order     payload.VolumeOrder // change
 }
 
 // begin does an operation beside the owner; its outcome comes as a result.
 func (o *owner) begin(ctx context.Context, op operation) {
 	j := job{operation: op, owner: o, launcher: o.launcher, record: o.record, driver: o.launcher.drivers[o.record.Kind]}
+	if op == change {
+		j.order = o.pick()
+	}
 	limit := o.launcher.config.scaled(deadlines[op])
 	if op == stop {
 		limit += j.grace()
@@ -69,6 +74,8 @@ func (j *job) do(ctx context.Context) (status driver.Status, err error) {
 		err = j.start(ctx)
 	case stop:
 		err = j.driver.Stop(ctx, j.record.ID, j.grace())
+	case change:
+		err = j.change(ctx)
 	case remove:
 		if err = j.driver.Delete(ctx, j.record.ID); err == nil {
 			err = j.dropVolumes(ctx)

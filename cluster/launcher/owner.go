@@ -29,6 +29,9 @@ type owner struct {
 	results chan outcome
 	slot    bool // holds one of the bounded starts
 
+	wanted    map[string]payload.VolumeOrder // changes of volumes that are not done yet
+	following payload.VolumeOrder            // the one that is being done
+
 	reported payload.InstanceReport // guarded by launcher.mu
 	image    string                 // digest of what it starts from, if that was uploaded; guarded by launcher.mu
 }
@@ -53,6 +56,9 @@ func (o *owner) run(ctx context.Context) {
 			o.read(ctx)
 		case result := <-o.results:
 			o.cancel()
+			if result.operation == change {
+				o.changed(result)
+			}
 			o.act(ctx, o.machine.ended(result))
 		case <-o.timer.C:
 			o.act(ctx, o.machine.passed())
@@ -80,6 +86,9 @@ func (o *owner) read(ctx context.Context) {
 		}
 		o.follow(ctx, w)
 	}
+	if len(rest.volumes) > 0 && !o.machine.gone {
+		o.rearrange(ctx, rest.volumes)
+	}
 	if rest.changed && !o.machine.gone {
 		o.act(ctx, o.machine.changed())
 	}
@@ -91,6 +100,7 @@ func (o *owner) read(ctx context.Context) {
 // follow takes a newer wish: it is on disk before anything is done about it.
 func (o *owner) follow(ctx context.Context, w wish) {
 	refused := w.refused
+	o.wanted = nil // changes of what was
 	switch {
 	case w.start != nil && refused == nil:
 		refused = o.accept(w.start)
@@ -110,6 +120,7 @@ func (o *owner) accept(s *payload.Start) *refusal {
 	next.Generation, next.Want = s.Generation, cluster.WantActive
 	next.Name, next.Tenant, next.Kind, next.Spec, next.Privileged, next.Image, next.Volumes = s.Name, s.Tenant, s.Kind, s.Spec, s.Privileged, s.Image, s.Volumes
 	next.Subnet, next.MAC, next.Addresses = s.Network.Subnet.ID, s.Network.MAC, s.Network.Addresses
+	next.Changed = nil
 	next.Settled, next.ExitCode, next.Reason, next.Failure, next.Retry = "", nil, "", "", false
 	if err := o.launcher.records.save(next, true); err != nil {
 		return &refusal{bounded("the node could not keep the instance's record: " + err.Error()), true}

@@ -28,6 +28,7 @@ type record struct {
 	Privileged bool                 `json:"privileged,omitempty"`
 	Image      *payload.Image       `json:"image,omitempty"`
 	Volumes    []payload.Volume     `json:"volumes,omitempty"`
+	Changed    map[string]verdict   `json:"changed,omitempty"` // volumes → how their last change ended, while this generation runs
 	Subnet     string               `json:"subnet,omitempty"`
 	MAC        string               `json:"mac,omitempty"`
 	Addresses  []netip.Addr         `json:"addresses,omitempty"`

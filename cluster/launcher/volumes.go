@@ -49,6 +49,10 @@ func (v *volumes) end(id string) {
 // orderVolume follows a controller's order beside everything else. While one is followed, others for the volume are dropped: the controller
 // repeats what is not answered.
 func (l *Launcher) orderVolume(o payload.VolumeOrder) {
+	if o.Change != nil {
+		l.orderChange(o)
+		return
+	}
 	if !l.volumes.begin(o.Volume.ID) {
 		return
 	}
@@ -64,10 +68,14 @@ func (l *Launcher) orderVolume(o payload.VolumeOrder) {
 			}
 			report.State, report.Reason = cluster.VolumeFailed, bounded(err.Error())
 		}
-		if err := l.link.send(l.life, ssntp.VolumeState, ssntp.ID{}, report); err != nil {
-			l.logger.Debug("report on a volume not sent", "volume", bounded(o.Volume.ID), "error", err)
-		}
+		l.reportVolume(report)
 	})
+}
+
+func (l *Launcher) reportVolume(report payload.VolumeReport) {
+	if err := l.link.send(l.life, ssntp.VolumeState, ssntp.ID{}, report); err != nil {
+		l.logger.Debug("report on a volume not sent", "volume", bounded(report.Volume), "error", err)
+	}
 }
 
 func (l *Launcher) followOrder(ctx context.Context, o payload.VolumeOrder) error {
@@ -171,6 +179,10 @@ func (j *job) use() error {
 	if len(j.record.Volumes) == 0 {
 		return nil
 	}
+	return j.markUsed()
+}
+
+func (j *job) markUsed() error {
 	return writeFile(filepath.Join(j.launcher.records.path(j.record.ID), usedFile), nil, true)
 }
 

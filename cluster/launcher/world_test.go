@@ -46,7 +46,8 @@ type world struct {
 	requests []payload.CertificateRequest
 	samples  []cluster.NodeStatistics
 	traces   []payload.Trace
-	full     payload.NodeStatus // the last Full
+	full     payload.NodeStatus              // the last Full
+	volumes  map[string]payload.VolumeReport // the newest of each
 }
 
 func newWorld(t testing.TB) *world {
@@ -54,6 +55,7 @@ func newWorld(t testing.TB) *world {
 		TB: t, ca: ssntptest.NewCA(t), changed: make(chan struct{}),
 		states: map[string]payload.InstanceReport{}, history: map[string][]cluster.State{}, steps: map[string][]string{},
 		placed: map[string]payload.Decision{}, failures: map[string]payload.PlacementFailure{},
+		volumes: map[string]payload.VolumeReport{},
 	}
 	service, err := scheduler.New(scheduler.Config{
 		Server: ssntp.ServerConfig{Certificate: ssntptest.Source(w.ca.Certificate(ssntp.NewID(), ssntp.RoleScheduler)), Roots: w.ca.Roots()},
@@ -143,6 +145,9 @@ func (w *world) take(f ssntp.Frame) {
 		w.traces = append(w.traces, decode[payload.TraceReport](w, f).Traces...)
 	case ssntp.Full:
 		w.full = decode[payload.NodeStatus](w, f)
+	case ssntp.VolumeState:
+		report := decode[payload.VolumeReport](w, f)
+		w.volumes[report.Volume] = report
 	case ssntp.Statistics:
 		w.samples = append(w.samples, decode[payload.Statistics](w, f).Sample)
 	}

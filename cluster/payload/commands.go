@@ -65,10 +65,21 @@ type Volume struct {
 	Token    uint64                `cbor:"21,keyasint,omitempty"` // with which a shared one is taken over
 }
 
-// VolumeOrder wants a volume made, or gone from the node (controller → agent). The answer is a VolumeReport.
+// VolumeOrder wants a volume made, gone from the node, or given to or taken from an instance that runs (controller → agent). The answer is
+// a VolumeReport.
 type VolumeOrder struct {
-	Volume Volume `cbor:"1,keyasint"`
-	Delete bool   `cbor:"2,keyasint,omitempty"`
+	Volume Volume        `cbor:"1,keyasint"`
+	Delete bool          `cbor:"2,keyasint,omitempty"`
+	Change *VolumeChange `cbor:"3,keyasint,omitempty"`
+}
+
+// VolumeChange wants a running instance to have a volume, or to have it no more. One that does not run in that generation is left alone,
+// without an answer; so is a change that is older than one that was made.
+type VolumeChange struct {
+	Instance   string `cbor:"1,keyasint"`
+	Generation uint64 `cbor:"2,keyasint"`
+	Revision   uint64 `cbor:"3,keyasint"` // of the volume; the report has it, too
+	Detach     bool   `cbor:"4,keyasint,omitempty"`
 }
 
 // Attachment is an instance's place in its tenant's network.

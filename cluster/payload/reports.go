@@ -79,9 +79,12 @@ type InstanceReport struct {
 
 // VolumeReport is a node's word on one volume; it is the body of VolumeState (agent → controllers).
 type VolumeReport struct {
-	Volume string              `cbor:"1,keyasint"`
-	State  cluster.VolumeState `cbor:"2,keyasint"` // available: it is there; failed: it could not be made; gone
-	Reason string              `cbor:"3,keyasint,omitempty"`
+	Volume string `cbor:"1,keyasint"`
+	// State is available: it is there; failed: it could not be made; gone. Of a VolumeChange it is attached; available: the instance has it no
+	// more; failed: all is as it was before.
+	State    cluster.VolumeState `cbor:"2,keyasint"`
+	Reason   string              `cbor:"3,keyasint,omitempty"`
+	Revision uint64              `cbor:"4,keyasint,omitempty"` // of a VolumeChange
 }
 
 // Progress tells how far a start has come (agent, netagent → controllers).

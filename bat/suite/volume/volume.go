@@ -1,9 +1,13 @@
 // Package volume judges volumes: storage that outlives instances.
 package volume
 
-import "github.com/ciaocloud/ciao/bat"
+import (
+	"time"
 
-// Suite lists the tests. They are about containers: these are what has volumes so far.
+	"github.com/ciaocloud/ciao/bat"
+)
+
+// Suite lists the tests. Most are about containers, which are the quickest to look into.
 func Suite() bat.Suite {
 	return bat.Suite{Name: "volume", Summary: "volumes: storage that outlives instances", Tests: []bat.Test{
 		{
@@ -33,6 +37,14 @@ func Suite() bat.Suite {
 			Description: "Attaches one to a stopped container, starts it, which writes; stops, detaches and gives it to another.",
 			Expected:    "Attached with its target and instance; the container finds it after its start; after the detach it starts without; the other one reads what was written.",
 			Run:         attachDetach,
+		},
+		{
+			Name:        "RunningMachine",
+			Summary:     "A virtual machine that runs is given a disk and relieved of it, and its guest sees it come and go.",
+			Description: "Attaches a volume to a running machine, whose guest writes to it; detaches it; attaches it again, and stops the machine.",
+			Expected:    "The guest finds the disk by its serial until it is detached, and then again with what it wrote; the stopped machine has it still; twice is refused with exit code 4. Skipped where no node runs virtual machines.",
+			Timeout:     4 * time.Minute,
+			Run:         runningMachine,
 		},
 		{
 			Name:        "InUse",

@@ -3,6 +3,7 @@ package apiservertest
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -66,6 +67,9 @@ func (a *API) schedule() string {
 	return listener.Addr().String()
 }
 
+// Clinging begins the names of virtual machines that do not let go of a volume when they are first asked to.
+const Clinging = "clinging"
+
 // launch runs a launcher for both roles, in zone a.
 func (a *API) launch(hub string) {
 	a.t.Helper()
@@ -80,7 +84,9 @@ func (a *API) launch(hub string) {
 	volumes, err := local.Open(filepath.Join(a.directory, "node-volumes"))
 	must(a.t, err)
 	concentrators := simulate.New(simulate.NewEngine(simulate.Config{Kind: cluster.KindCNCI}))
-	machines := simulate.New(simulate.NewEngine(simulate.Config{Kind: cluster.KindVM}))
+	machines := simulate.New(simulate.NewEngine(simulate.Config{Kind: cluster.KindVM, Failures: []simulate.Failure{
+		{Name: Clinging + "*", Step: simulate.Detach, Err: fmt.Errorf("%w: the guest does not let go of it", cluster.ErrConflict), Times: 1},
+	}}))
 	service, err := launcher.New(launcher.Config{
 		Link: link, Directory: a.t.TempDir(), Network: silentNetwork{}, Hostname: "simulated", Version: "test",
 		Labels:     map[string]string{"zone": "a"},

@@ -13,6 +13,7 @@ import (
 
 var (
 	_ driver.Driver   = (*Driver)(nil)
+	_ driver.Attacher = (*Driver)(nil)
 	_ driver.Sampler  = (*Driver)(nil)
 	_ driver.Logger   = (*Driver)(nil)
 	_ driver.Executor = (*Driver)(nil)
@@ -250,6 +251,3 @@ func unanswered(doing string, err error) error {
 	}
 	return fmt.Errorf("%s: the simulated engine did not answer in time: %w: %w", doing, cluster.ErrUnavailable, err)
 }
-
-// Stores implements driver.Storer; nobody looks at the volumes.
-func (d *Driver) Stores(cluster.VolumeContent) bool { return true }

@@ -33,6 +33,8 @@ const (
 	Start  Step = "start"
 	Stop   Step = "stop"
 	Delete Step = "delete"
+	Attach Step = "attach"
+	Detach Step = "detach"
 )
 
 // Range is from how long to how long a step takes; the seed decides.

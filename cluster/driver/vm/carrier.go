@@ -43,6 +43,11 @@ type description struct {
 	Volumes    []driver.Volume  `json:"volumes,omitempty"`
 }
 
+// boots says whether the machine boots from a volume, which it cannot do without.
+func (d description) boots(volume string) bool {
+	return d.Base == "" && len(d.Volumes) > 0 && d.Volumes[0].ID == volume
+}
+
 const (
 	machineFile = "machine.json"
 	baseFile    = "base"
@@ -78,19 +83,33 @@ func (c carrier) describe() (description, error) {
 	return d, nil
 }
 
-// write keeps the description, whole or not at all.
-func (c carrier) write(d description) error {
+// write keeps the description, whole or not at all; durable also survives a loss of power.
+func (c carrier) write(d description, durable bool) error {
 	data, err := json.Marshal(d)
 	if err == nil {
 		err = os.WriteFile(c.file(machineFile+".new"), data, 0o600)
 	}
+	if err == nil && durable {
+		err = syncFile(c.file(machineFile + ".new"))
+	}
 	if err == nil {
 		err = os.Rename(c.file(machineFile+".new"), c.file(machineFile))
+	}
+	if err == nil && durable {
+		err = syncFile(c.directory)
 	}
 	if err != nil {
 		return fmt.Errorf("keep instance %s: %w", c.id, err)
 	}
 	return nil
+}
+
+func syncFile(name string) error {
+	file, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(file.Sync(), file.Close())
 }
 
 // status is the driver's word on it.

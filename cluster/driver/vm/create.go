@@ -85,7 +85,7 @@ func (d *Driver) create(ctx context.Context, instance driver.Instance, progress 
 		return err
 	}
 	defer d.watchers.Changed(c.id)
-	return c.write(described)
+	return c.write(described, false)
 }
 
 // makeDisk makes the machine's disk; one that an interrupted create left is made anew.

@@ -34,8 +34,9 @@ func TestMain(m *testing.M) {
 // order is what a launcher does to an instance.
 type order struct {
 	Mark, Instances string
-	Steps           []string // of create, start, stop, delete
+	Steps           []string // of create, start, stop, delete, attach
 	Instance        driver.Instance
+	Volume          driver.Volume // to attach
 }
 
 func launch(description string) error {
@@ -54,6 +55,7 @@ func launch(description string) error {
 			"start":  func() error { return d.Start(ctx, o.Instance.ID) },
 			"stop":   func() error { return d.Stop(ctx, o.Instance.ID, time.Minute) },
 			"delete": func() error { return d.Delete(ctx, o.Instance.ID) },
+			"attach": func() error { return d.Attach(ctx, o.Instance.ID, o.Volume) },
 		}[step]())
 	}
 	return err
@@ -91,7 +93,7 @@ func (b bench) strike(t *testing.T, self string, steps []string, moment time.Dur
 			t.Fatal(err)
 		}
 	}
-	description, err := json.Marshal(order{b.mark, b.config.Instances, steps, instance})
+	description, err := json.Marshal(order{Mark: b.mark, Instances: b.config.Instances, Steps: steps, Instance: instance})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -47,7 +47,7 @@ func (h *handed) close() {
 func (c carrier) open(described description, accelerator qemu.Accelerator, tap *os.File, h *handed) (qemu.Machine, error) {
 	m := qemu.Machine{
 		Name: described.Name, UUID: c.id, Accelerator: accelerator, VCPUs: int((described.VCPUs + cluster.VCPU - 1) / cluster.VCPU),
-		MemoryMiB: int(described.MemoryMiB), Balloon: true, PanicExit: true, FDs: []int{logFile},
+		MemoryMiB: int(described.MemoryMiB), DiskPorts: cluster.MaxVolumesPerInstance, Balloon: true, PanicExit: true, FDs: []int{logFile},
 	}
 	var errs []error
 	open := func(path string, flag int) string {
@@ -70,7 +70,9 @@ func (c carrier) open(described description, accelerator qemu.Accelerator, tap *
 		m.Disks = []qemu.Disk{{Path: file(diskFile, os.O_RDWR), Backing: &qemu.Backing{Path: file(baseFile, os.O_RDONLY), Format: described.Base}}}
 	}
 	for _, v := range described.Volumes {
-		m.Disks = append(m.Disks, diskOf(v, opener{open, key}))
+		disk := diskOf(v, opener{open, key})
+		disk.Removable = disk.ID != "" && !described.boots(v.ID)
+		m.Disks = append(m.Disks, disk)
 	}
 	m.Seed = file(seedFile, os.O_RDONLY)
 	if described.Firmware == cluster.UEFI {

@@ -54,10 +54,10 @@ type Driver struct {
 
 var (
 	_ driver.Driver   = (*Driver)(nil)
+	_ driver.Attacher = (*Driver)(nil)
 	_ driver.Consoler = (*Driver)(nil)
 	_ driver.Logger   = (*Driver)(nil)
 	_ driver.Sampler  = (*Driver)(nil)
-	_ driver.Storer   = (*Driver)(nil)
 )
 
 // New checks the configuration. A machine that lacks what virtual machines take is cluster.ErrNotFound.

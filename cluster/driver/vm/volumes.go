@@ -42,9 +42,12 @@ func diskOf(v driver.Volume, open opener) qemu.Disk {
 	if v.ReadOnly {
 		flag = os.O_RDONLY
 	}
-	disk.Path, disk.Format = open.file(v.Place.File.Path, flag), string(v.Place.File.Format)
+	disk.Path, disk.Format, disk.ID = open.file(v.Place.File.Path, flag), string(v.Place.File.Format), diskID(v.ID)
 	return disk
 }
+
+// diskID is by what QEMU knows a volume.
+func diskID(volume string) string { return "volume-" + serial(volume) }
 
 // serial is by what a guest knows a volume: /dev/disk/by-id/virtio-SERIAL. A disk's has at most 20 bytes, so it is the beginning of the id.
 func serial(id string) string { return id[:min(20, len(id))] }
