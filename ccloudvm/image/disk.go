@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"runtime"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -83,11 +85,15 @@ func Overlay(ctx context.Context, base Image, path string, bytes int64) error {
 	return err
 }
 
-// tool runs qemu-img.
+// tool runs qemu-img. It ends with this process, however that ends: an orphan would hold the lock of a disk that the next process makes
+// anew. The kernel ends it when the thread ends that started it (prctl(2), PR_SET_PDEATHSIG), so that is kept meanwhile.
 func tool(ctx context.Context, args ...string) ([]byte, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	ctx, cancel := context.WithTimeout(ctx, toolLimit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "qemu-img", args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	cmd.WaitDelay = time.Second
 	var stderr strings.Builder
 	cmd.Stderr = &stderr

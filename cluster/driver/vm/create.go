@@ -119,6 +119,8 @@ func usable(ctx context.Context, err error) error {
 		return err
 	case strings.Contains(err.Error(), "No space left on device"): // in qemu-img's words
 		return fmt.Errorf("%w: %w", syscall.ENOSPC, err)
+	case strings.Contains(err.Error(), "Failed to get"): // a lock, that the qemu-img of a killed launcher has for a moment more
+		return fmt.Errorf("%w: %w", cluster.ErrUnavailable, err)
 	}
 	return fmt.Errorf("%w: %w", cluster.ErrInvalid, err)
 }
