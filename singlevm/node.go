@@ -12,6 +12,7 @@ import (
 	"strconv"
 
 	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/api"
 	"github.com/ciaocloud/ciao/cluster/config"
 	"github.com/ciaocloud/ciao/singlevm/supervise"
 	"github.com/ciaocloud/ciao/ssntp"
@@ -212,7 +213,7 @@ func (s *Setup) nodesReady(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	states, err := s.nodeStates(ctx)
+	known, err := s.knownNodes(ctx)
 	if err != nil {
 		return err
 	}
@@ -221,15 +222,22 @@ func (s *Setup) nodesReady(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if states[id] != cluster.NodeReady && states[id] != cluster.NodeMaintenance {
-			return fmt.Errorf("node %d is %s, not ready", n.number, stateText(states[id]))
+		if one := known[id]; one.State != cluster.NodeReady && one.State != cluster.NodeMaintenance {
+			return fmt.Errorf("node %d is %s, not ready%s", n.number, stateText(one.State), because(one.Reason))
 		}
 	}
 	return nil
 }
 
-// nodeStates are what the cluster says of its nodes, by their ids; of one that has not said what it offers it says nothing.
-func (s *Setup) nodeStates(ctx context.Context) (map[string]cluster.NodeState, error) {
+func because(reason string) string {
+	if reason == "" {
+		return ""
+	}
+	return ": " + reason
+}
+
+// knownNodes are what the cluster says of its nodes, by their ids; of one that has not said what it offers it says nothing.
+func (s *Setup) knownNodes(ctx context.Context) (map[string]api.Node, error) {
 	operator, err := newClient(s.layout.client(operatorName))
 	if err != nil {
 		return nil, err
@@ -239,13 +247,13 @@ func (s *Setup) nodeStates(ctx context.Context) (map[string]cluster.NodeState, e
 	if err != nil {
 		return nil, err
 	}
-	states := make(map[string]cluster.NodeState)
+	byID := make(map[string]api.Node)
 	for _, one := range known {
 		if slices.Contains(one.Roles, cluster.Network) {
-			states[one.ID] = one.State
+			byID[one.ID] = one
 		}
 	}
-	return states, nil
+	return byID, nil
 }
 
 func stateText(state cluster.NodeState) string {

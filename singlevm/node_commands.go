@@ -142,7 +142,7 @@ func (s *Setup) Nodes(ctx context.Context) ([]NodeStatus, error) {
 	if len(all) == 0 {
 		return nil, errNoCluster
 	}
-	states, err := s.nodeStates(ctx)
+	known, err := s.knownNodes(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +156,7 @@ func (s *Setup) Nodes(ctx context.Context) ([]NodeStatus, error) {
 		if err != nil {
 			return nil, err
 		}
-		list[i] = NodeStatus{Number: n.number, Hostname: hostname, ID: id, Daemon: n.daemon(), Fault: n.fault(), State: stateText(states[id])}
+		list[i] = NodeStatus{Number: n.number, Hostname: hostname, ID: id, Daemon: n.daemon(), Fault: n.fault(), State: stateText(known[id].State)}
 	}
 	return list, nil
 }

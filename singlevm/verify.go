@@ -115,8 +115,8 @@ func (p *proof) close() {
 }
 
 func (p *proof) clusterIsWhole(ctx context.Context) error {
-	if err := p.setup.nodesReady(ctx); err != nil {
-		return fmt.Errorf("%w; `singlevm status` tells more", err)
+	if err := p.setup.waitReady(ctx); err != nil { // a node whose launcher has just begun may look at its engines once more
+		return err
 	}
 	workloads, err := p.operator.Workloads(ctx)
 	if err != nil {
