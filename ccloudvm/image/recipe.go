@@ -174,13 +174,15 @@ func (r Recipe) scripts() []string {
 }
 
 // growScript has cloud-init make the root's partition as large as the disk allows, and a host key for SSH, which ccloudvm gives its own
-// machines from outside.
+// machines from outside. Names of one word are asked of the network's DNS, which knows the tenant's instances by them.
 const growScript = `set -eu
 cat > "$1/etc/cloud/cloud.cfg.d/91_boots.cfg" <<'END'
 ssh_genkeytypes: [ed25519]
 growpart: {mode: growpart, devices: [/]}
 cloud_init_modules: [seed_random, bootcmd, write-files, growpart, resizefs, disk_setup, mounts, set_hostname, update_hostname, update_etc_hosts, ca-certs, rsyslog, users-groups, ssh]
 END
+mkdir -p "$1/etc/systemd/resolved.conf.d"
+printf '[Resolve]\nResolveUnicastSingleLabel=yes\n' > "$1/etc/systemd/resolved.conf.d/91-boots.conf"
 `
 
 // bootDiskScript is diskScript for a disk with a boot loader: the first partition has the kernel, as a FAT file system that both firmwares
