@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 )
 
@@ -31,6 +33,25 @@ func (t *T) Daemons(ctx context.Context) []Daemon {
 	var list struct{ Items []Daemon }
 	Said{Out: said.Out}.JSON(t, "singlevm status", &list) // its exit code tells of daemons that are down, which may be why we ask
 	return list.Items
+}
+
+// Processes are those of this machine that are the program, or a shell's script of that name, and that have the id in their command line. It
+// sees those of all nodes where singlevm made them.
+func (t *T) Processes(program, id string) (pids []int) {
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	t.Need(err, "list processes")
+	for _, file := range files {
+		line, err := os.ReadFile(file) // one that has ended meanwhile has none
+		words := strings.Split(string(line), "\x00")
+		is := strings.HasPrefix(filepath.Base(words[0]), program) || len(words) > 3 && words[3] == program
+		if err != nil || !is || !strings.Contains(string(line), id) {
+			continue
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		t.Need(err, "read %s", file)
+		pids = append(pids, pid)
+	}
+	return pids
 }
 
 // Singlevm runs singlevm, which can do to its nodes what happens to machines; the test is skipped where it is not, or may not.

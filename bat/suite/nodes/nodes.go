@@ -96,6 +96,14 @@ func Suite() bat.Suite {
 			Timeout:     testTime,
 			Run:         lost,
 		},
+		{
+			Name:        "LostGroups",
+			Summary:     "Groups stay together and spread when a node that cannot be reached is given up, and each of their instances has one copy when it is back.",
+			Description: "Starts a group that is together, and one that is spread over all nodes, parts the node of the first (singlevm), evacuates it as lost, deletes one of the spread group elsewhere, heals the node, and watches the groups all the time.",
+			Expected:    "The group that is together goes to another node as a whole; the instance that no node is left for waits, says why, and starts where the deleted one was. A group that is together is never recorded on two nodes, one that is spread never twice on one. The copies that the healed node had are ended, and each instance has exactly one.",
+			Timeout:     testTime,
+			Run:         lostGroups,
+		},
 	}}
 }
 
@@ -153,39 +161,6 @@ func evacuate(ctx context.Context, t *bat.T) {
 	if now, err := t.Cluster.Operator.Node(ctx, leaving); err != nil || now.State != cluster.NodeMaintenance || !now.Evacuated {
 		t.Errorf("the evacuated node is %s (%v), expected maintenance", now.State, err)
 	}
-}
-
-// home is the one node of a group's instances; empty while they have none.
-func home(ctx context.Context, t *bat.T, tenant *bat.Tenant) (node string) {
-	for _, i := range tenant.List(ctx) {
-		if i.Node != "" && node != "" && i.Node != node {
-			t.Fatalf("the group is split: on %s and %s", node, i.Node)
-		}
-		if i.Node != "" {
-			node = i.Node
-		}
-	}
-	return node
-}
-
-func together(ctx context.Context, t *bat.T) {
-	ready(ctx, t, 2)
-	tenant := t.Tenant(ctx)
-	workload := t.Cluster.Sleeper("member")
-	workload.Requirements.Together = "crew"
-	tenant.Workload(ctx, workload)
-	created := tenant.Active(ctx, tenant.Create(ctx, api.CreateInstances{Workload: "member", Name: "crew", Count: 3}))
-	created = append(created, tenant.Active(ctx, tenant.Create(ctx, api.CreateInstances{Workload: "member", Name: "late"}))...)
-	left := home(ctx, t, tenant)
-	restored(t, left)
-	_, err := t.Cluster.Operator.EvacuateNode(ctx, left, false)
-	t.Need(err, "evacuate node %s", left)
-	t.Until(ctx, moveTime, "the group has moved", func(ctx context.Context) (bool, string) {
-		now := home(ctx, t, tenant)
-		return now != "" && now != left, now
-	})
-	moved(ctx, t, tenant, created, left)
-	home(ctx, t, tenant)
 }
 
 func startFirst(ctx context.Context, t *bat.T) {

@@ -120,7 +120,7 @@ func carriers(ctx context.Context, t *bat.T) {
 
 // strike kills a program of an instance, and waits until there is another one, and one only, and the instance is active.
 func strike(ctx context.Context, t *bat.T, instance api.Instance, program string) {
-	before := processes(t, program, instance.ID)
+	before := t.Processes(program, instance.ID)
 	if len(before) == 0 {
 		t.Fatalf("no process %s of %s is found", program, instance.Name)
 	}
@@ -129,29 +129,10 @@ func strike(ctx context.Context, t *bat.T, instance api.Instance, program string
 	}
 	t.Until(ctx, recoveryTime, instance.Name+" is active again, with another "+program, func(ctx context.Context) (bool, string) {
 		now, err := t.Cluster.Operator.Instance(ctx, instance.ID)
-		pids := processes(t, program, instance.ID)
+		pids := t.Processes(program, instance.ID)
 		anew := len(pids) == 1 && !slices.ContainsFunc(pids, func(pid int) bool { return slices.Contains(before, pid) })
 		return err == nil && anew && now.State == cluster.Active, fmt.Sprintf("%s %s, %v, processes %v, before %v", now.State, now.Reason, err, pids, before)
 	})
-}
-
-// processes are those of this machine that are the program, or a shell's script of that name, and that have the id in their command line.
-func processes(t *bat.T, program, id string) []int {
-	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	t.Need(err, "list processes")
-	var pids []int
-	for _, file := range files {
-		line, err := os.ReadFile(file) // one that has ended meanwhile has none
-		words := strings.Split(string(line), "\x00")
-		is := strings.HasPrefix(filepath.Base(words[0]), program) || len(words) > 3 && words[3] == program
-		if err != nil || !is || !strings.Contains(string(line), id) {
-			continue
-		}
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
-		t.Need(err, "read %s", file)
-		pids = append(pids, pid)
-	}
-	return pids
 }
 
 // judge wants exactly n instances, each active in its first generation, with an address of its own.
