@@ -64,11 +64,12 @@ func isolatedBroadcast(ctx context.Context, t *bat.T) {
 
 func underlay(ctx context.Context, t *bat.T) {
 	tenant := t.Tenant(ctx)
-	tenant.Sleepers(ctx, "one")
+	one := tenant.Sleepers(ctx, "one")[0]
 	targets := targets(ctx, t)
 	if len(targets) == 0 {
 		t.Skipf("no address on the underlay is known")
 	}
+	six := targets6(ctx, t)
 	var attempts strings.Builder
 	var verdicts []bat.Step
 	try := func(promise, script string) {
@@ -76,19 +77,39 @@ func underlay(ctx context.Context, t *bat.T) {
 		fmt.Fprintf(&attempts, "( %s ) && : > %s &\n", script, mark)
 		verdicts = append(verdicts, bat.Step{Name: promise, Script: "! [ -e " + mark + " ]"})
 	}
-	for _, target := range targets {
+	each := func(target, traceroute string) {
 		try(target+" does not answer ping", "ping -c 2 -W 1 "+target)
-		try(target+" does not answer UDP 4789", fmt.Sprintf("traceroute -n -q 1 -w 1 -m 3 -p 4789 %s 2>/dev/null | tail -n +2 | grep -qF %s", target, target))
+		try(target+" does not answer UDP 4789", answersUDP(traceroute, target))
 		for _, port := range []int{22, config.SSNTPPort, config.APIPort} {
-			try(fmt.Sprintf("%s:%d cannot be reached", target, port), fmt.Sprintf("reaches %s %d", target, port))
+			try(fmt.Sprintf("%s port %d cannot be reached", target, port), fmt.Sprintf("reaches %s %d", target, port))
 		}
+	}
+	for _, target := range targets {
+		each(target, "traceroute")
 	}
 	steps := []bat.Step{
 		{Name: "the gateway answers", Script: `ping -c 1 -W 2 "$gateway"`},
-		{Name: "a mark can be made", Script: "mkdir -p /tmp && : > /tmp/mark && [ -e /tmp/mark ]"},
-		{Name: "all are tried at the same time, for each is waited for in vain", Script: attempts.String() + "wait"},
+		{Name: "a neighbour answers UDP 4789, so that one could tell", Script: answersUDP("traceroute", address(one))},
 	}
-	tenant.Probe(ctx, append(steps, verdicts...)...)
+	if len(six) > 0 {
+		steps = append(steps,
+			bat.Step{Name: "the gateway answers over IPv6", Script: "ping -c 1 -W 2 " + gateway6(ctx, t, tenant)},
+			bat.Step{Name: "a neighbour answers UDP 4789 over IPv6", Script: answersUDP("traceroute6", one.Addresses[1].String())})
+	}
+	for _, target := range six {
+		each(target, "traceroute6")
+	}
+	steps = append(steps,
+		bat.Step{Name: "a mark can be made", Script: "mkdir -p /tmp && : > /tmp/mark && [ -e /tmp/mark ]"},
+		bat.Step{Name: "all are tried at the same time, for each is waited for in vain", Script: attempts.String() + "wait"})
+	prober := t.Cluster.Container("prober", "")
+	prober.Requirements.MemoryMiB = 64 // for all that are tried at the same time
+	tenant.ProbeIn(ctx, prober, append(steps, verdicts...)...)
+}
+
+// answersUDP sends to UDP 4789, VXLAN's port, and wants to be told that nobody listens there.
+func answersUDP(traceroute, target string) string {
+	return fmt.Sprintf("%s -n -q 1 -w 1 -m 3 -p 4789 %s 2>/dev/null | tail -n +2 | grep -qF %s", traceroute, target, target)
 }
 
 // maxTargets keeps the probe's time within bounds on a large cluster.

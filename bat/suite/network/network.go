@@ -67,15 +67,15 @@ func Suite() bat.Suite {
 		{
 			Name:        "Underlay",
 			Summary:     "Instances cannot reach the cluster's own machines and services.",
-			Description: "From inside, tries SSNTP, the API, SSH and UDP 4789 of each node's, each CNCI's and the controller's address on the underlay, and pings them.",
-			Expected:    "Nothing answers, though the gateway does.",
+			Description: "From inside, tries SSNTP, the API, SSH and UDP 4789 of each node's, each CNCI's and the controller's address on the underlay, and pings them; the same over IPv6 where the cluster is on this machine and its underlay has IPv6.",
+			Expected:    "Nothing answers, though the gateway and a neighbour do, by both families.",
 			Run:         underlay,
 		},
 		{
 			Name:        "Outside",
 			Summary:     "Instances reach the outside, behind their CNCI's address.",
-			Description: "Connects to --outside HOST:PORT; without it, where the cluster is on this machine, fetches 4 MiB from a server in a namespace beyond the machine that has no way back to tenants' addresses.",
-			Expected:    "Connected; every byte arrives; the server sees the machine's address.",
+			Description: "Connects to --outside HOST:PORT; without it, where the cluster is on this machine, fetches 4 MiB by IPv4 and by IPv6 from a server in a namespace beyond the machine that has no way back to tenants' addresses.",
+			Expected:    "Connected; every byte arrives; the server sees the machine's address. Where the underlay has no IPv6, nobody comes by that.",
 			Run:         outside,
 		},
 		{

@@ -29,36 +29,90 @@ func outside(ctx context.Context, t *bat.T) {
 	t.Tenant(ctx).Probe(ctx, bat.Step{Name: t.Cluster.Outside + " is reached", Script: fmt.Sprintf("within 5 reaches '%s' '%s'", host, port)})
 }
 
-// The place beyond the machine: a part of TEST-NET-3 (RFC 5737) that has two hosts.
-const (
-	nearAddress = "203.0.113.129" // the machine's
-	farAddress  = "203.0.113.130" // the server's
-	farBits     = "/30"
-	farSize     = 4 << 20
-)
+// The place beyond the machine: a part of TEST-NET-3 (RFC 5737), and one of IPv6's range for documentation (RFC 3849), that have two hosts.
+const farSize = 4 << 20
 
-// beyond makes a server in a namespace that hangs on this machine by one link, and has an instance fetch from it.
+// family is one of the two ways to the place beyond the machine.
+type family struct {
+	name    string
+	machine netip.Prefix // the machine's address there
+	server  netip.Prefix
+	open    bool // the underlay has it, so that there is a way out
+}
+
+func families(ctx context.Context, t *bat.T) []family {
+	_, own := underlay6(ctx, t)
+	return []family{
+		{"IPv4", netip.MustParsePrefix("203.0.113.129/30"), netip.MustParsePrefix("203.0.113.130/30"), true},
+		{"IPv6", netip.MustParsePrefix("2001:db8:cb00:71ff::1/64"), netip.MustParsePrefix("2001:db8:cb00:71ff::2/64"), len(own) > 0},
+	}
+}
+
+// beyond makes a server in a namespace that hangs on this machine by one link, and has an instance fetch from it, by each family that the
+// underlay has; by one that it has not nobody may come.
 func beyond(ctx context.Context, t *bat.T) {
 	if !local(ctx, t) || os.Geteuid() != 0 {
 		t.Skipf("no destination outside is known: name one with --outside HOST:PORT (as root on the cluster's own machine one is made)")
 	}
-	listener := listenBeyond(ctx, t)
-	callers, serving := make(chan netip.Addr, 16), make(chan struct{})
-	go func() { defer close(serving); serve(listener, callers) }()
-	t.Cleanup(func(context.Context) { _ = listener.Close(); <-serving })
-	_, port, err := net.SplitHostPort(listener.Addr().String())
-	t.Need(err, "the server's address")
-	t.Tenant(ctx).Probe(ctx,
-		bat.Step{Name: "a server outside is reached", Script: fmt.Sprintf("within 5 reaches %s %s", farAddress, port)},
-		bat.Step{Name: "4 MiB arrive", Script: fmt.Sprintf(`[ "$(timeout 30 nc -w 5 %s %s </dev/null | wc -c)" = %d ]`, farAddress, port, farSize)})
-	if caller := <-callers; caller.String() != nearAddress {
-		t.Errorf("the server saw %s, expected the machine's address %s", caller, nearAddress)
+	ways := families(ctx, t)
+	if !hasIPv6() {
+		ways = ways[:1]
+	}
+	space := placeBeyond(ctx, t, ways)
+	var steps []bat.Step
+	callers := make([]chan netip.Addr, len(ways))
+	for n, way := range ways {
+		listener, err := listenIn("/run/netns/"+space, netip.AddrPortFrom(way.server.Addr(), 0).String())
+		t.Need(err, "listen outside")
+		serving := make(chan struct{})
+		callers[n] = make(chan netip.Addr, 16)
+		go func() { defer close(serving); serve(listener, callers[n]) }()
+		t.Cleanup(func(context.Context) { _ = listener.Close(); <-serving })
+		_, port, err := net.SplitHostPort(listener.Addr().String())
+		t.Need(err, "the server's address")
+		steps = append(steps, way.steps(port)...)
+	}
+	t.Tenant(ctx).Probe(ctx, steps...)
+	for n, way := range ways {
+		way.judge(t, callers[n])
 	}
 }
 
-// listenBeyond makes the namespace, which goes with the test, and a listener in it.
-func listenBeyond(ctx context.Context, t *bat.T) net.Listener {
-	space := t.Name("outside")
+func (f family) steps(port string) []bat.Step {
+	at := f.server.Addr().String() + " " + port
+	if !f.open {
+		return []bat.Step{{Name: "a server outside is not reached over " + f.name + ", which the underlay has not", Script: "! reaches " + at}}
+	}
+	return []bat.Step{
+		{Name: "a server outside is reached over " + f.name, Script: "within 5 reaches " + at},
+		{Name: "4 MiB arrive over " + f.name, Script: fmt.Sprintf(`[ "$(timeout 30 nc -w 5 %s </dev/null | wc -c)" = %d ]`, at, farSize)}}
+}
+
+// flags are those of an address that is good at once.
+func (f family) flags() string {
+	if f.server.Addr().Is6() {
+		return "nodad"
+	}
+	return ""
+}
+
+// judge looks at whom the server saw.
+func (f family) judge(t *bat.T, callers <-chan netip.Addr) {
+	select {
+	case caller := <-callers:
+		if !f.open || caller != f.machine.Addr() {
+			t.Errorf("the server saw %s over %s, expected the machine's address %s or, without %s on the underlay, nobody", caller, f.name, f.machine.Addr(), f.name)
+		}
+	default:
+		if f.open {
+			t.Errorf("the server saw nobody over %s", f.name)
+		}
+	}
+}
+
+// placeBeyond makes the namespace, which goes with the test.
+func placeBeyond(ctx context.Context, t *bat.T, ways []family) (space string) {
+	space = t.Name("outside")
 	link := "bat" + space[len(space)-8:] // names of links have at most 15 bytes
 	t.Cleanup(func(ctx context.Context) {
 		_ = ip(ctx, "link", "del", link) // it went with the namespace, as a rule
@@ -69,16 +123,20 @@ func listenBeyond(ctx context.Context, t *bat.T) net.Listener {
 	for _, words := range []string{
 		"netns add " + space,
 		"link add " + link + " type veth peer name eth0 netns " + space,
-		"addr add " + nearAddress + farBits + " dev " + link,
 		"link set " + link + " up",
-		"-n " + space + " addr add " + farAddress + farBits + " dev eth0",
 		"-n " + space + " link set eth0 up",
 	} {
 		t.Need(ip(ctx, strings.Fields(words)...), "make a place outside")
 	}
-	listener, err := listenIn("/run/netns/"+space, farAddress+":0")
-	t.Need(err, "listen outside")
-	return listener
+	for _, way := range ways {
+		if way.server.Addr().Is6() { // new links of some machines have it off
+			t.Need(os.WriteFile("/proc/sys/net/ipv6/conf/"+link+"/disable_ipv6", []byte("0"), 0), "give the link IPv6")
+			t.Need(ip(ctx, "netns", "exec", space, "sh", "-c", "echo 0 > /proc/sys/net/ipv6/conf/eth0/disable_ipv6"), "give the place outside IPv6")
+		}
+		t.Need(ip(ctx, strings.Fields(fmt.Sprintf("addr add %s dev %s %s", way.machine, link, way.flags()))...), "give the link an address")
+		t.Need(ip(ctx, strings.Fields(fmt.Sprintf("-n %s addr add %s dev eth0 %s", space, way.server, way.flags()))...), "give the place outside an address")
+	}
+	return space
 }
 
 func ip(ctx context.Context, words ...string) error {
@@ -100,7 +158,7 @@ func listenIn(space, address string) (listener net.Listener, err error) {
 		}
 		defer file.Close()
 		if err = unix.Setns(int(file.Fd()), unix.CLONE_NEWNET); err == nil {
-			listener, err = net.Listen("tcp4", address)
+			listener, err = net.Listen("tcp", address)
 		}
 	}()
 	<-done
