@@ -9,6 +9,8 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
+	"github.com/mdlayher/packet"
+	"golang.org/x/sys/unix"
 
 	"github.com/ciaocloud/ciao/cluster"
 )
@@ -74,35 +76,53 @@ func (c *Client) Renew(ctx context.Context, old Lease) (Lease, error) {
 	return read(lease, since)
 }
 
-// Release gives the address back. There is no answer to wait for.
+// Release gives the address back. There is no answer to wait for. The message comes from the address that goes, to the server's alone (RFC 2131
+// §4.4.4): a kernel drops what is sent to its own address from none. It needs no ARP, since the link may be gone before an answer comes.
 func (c *Client) Release(lease Lease) error {
-	conn, err := c.open()
+	raw, err := c.raw()
 	if err != nil {
 		return err
 	}
+	conn := nclient4.NewBroadcastUDPConn(raw, &net.UDPAddr{IP: lease.Address.Addr().AsSlice(), Port: nclient4.ClientPort})
 	defer conn.Close()
-	if err := conn.Release(lease.lease); err != nil {
+	message, err := dhcpv4.NewReleaseFromACK(lease.lease.ACK)
+	if err == nil {
+		_, err = conn.WriteTo(message.ToBytes(), &net.UDPAddr{IP: lease.lease.ACK.ServerIdentifier(), Port: nclient4.ServerPort})
+	}
+	if err != nil {
 		return fmt.Errorf("give %s back: %w", lease.Address, err)
 	}
 	return nil
 }
 
-// open opens a raw socket: the link has no address yet, or may be losing it.
+// open opens a socket for requests: the link has no address yet, or may be losing it.
 func (c *Client) open() (*nclient4.Client, error) {
-	var raw net.PacketConn
-	err := c.Inside(func() (err error) {
-		raw, err = nclient4.NewRawUDPConn(c.Link, nclient4.ClientPort)
-		return err
-	})
+	raw, err := c.raw()
 	if err != nil {
-		return nil, fmt.Errorf("open a DHCP socket on %s: %w", c.Link, err)
+		return nil, err
 	}
-	conn, err := nclient4.NewWithConn(raw, c.MAC, nclient4.WithTimeout(tryLimit), nclient4.WithRetry(2))
+	unbound := nclient4.NewBroadcastUDPConn(raw, &net.UDPAddr{Port: nclient4.ClientPort})
+	conn, err := nclient4.NewWithConn(unbound, c.MAC, nclient4.WithTimeout(tryLimit), nclient4.WithRetry(2))
 	if err != nil {
 		raw.Close()
 		return nil, fmt.Errorf("open a DHCP socket on %s: %w", c.Link, err)
 	}
 	return conn, nil
+}
+
+// raw opens a socket for packets of IPv4 on the link, whatever addresses that has.
+func (c *Client) raw() (raw net.PacketConn, err error) {
+	err = c.Inside(func() error {
+		link, err := net.InterfaceByName(c.Link)
+		if err == nil {
+			raw, err = packet.Listen(link, packet.Datagram, unix.ETH_P_IP, nil)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open a DHCP socket on %s: %w", c.Link, err)
+	}
+	return raw, nil
 }
 
 func read(lease *nclient4.Lease, since time.Time) (Lease, error) {

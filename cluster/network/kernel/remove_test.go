@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -77,6 +79,31 @@ func TestRemoveLeavesNothing(t *testing.T) {
 	if diff := cmp.Diff(before, m.dump()); diff != "" {
 		t.Errorf("not as before (-before +after):\n%s", diff)
 	}
+}
+
+// TestRemoveGivesTheAddressesBack wants no lease to outlive what it was lent to: a cluster makes and removes a CNCI with every tenant, and
+// would use up its underlay's addresses.
+func TestRemoveGivesTheAddressesBack(t *testing.T) {
+	m := newMachine(t)
+	red := m.tenant("red", 4201)
+	lent := m.host.Lent(t)
+	for _, address := range []netip.Addr{red.underlay, m.facts.Underlay} {
+		if !slices.Contains(lent, address) {
+			t.Fatalf("%s is not among the lent: %v", address, lent)
+		}
+	}
+	spaces := kernel.NewSpaces(kernel.SpacesConfig{Cluster: m.cluster, Node: "node-1", Parent: networktest.Parent, Host: m.host.Path()})
+	if err := spaces.Remove(t.Context(), "cnci-red"); err != nil {
+		t.Fatal(err)
+	}
+	networktest.Eventually(t, "only the node's address is lent", func() bool {
+		lent = m.host.Lent(t)
+		return slices.Equal(lent, []netip.Addr{m.facts.Underlay})
+	})
+	if err := m.node.Remove(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	networktest.Eventually(t, "nothing is lent", func() bool { return len(m.host.Lent(t)) == 0 })
 }
 
 func TestRemoveTouchesNothingOfOthers(t *testing.T) {

@@ -2,8 +2,10 @@ package networktest
 
 import (
 	"net/netip"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,6 +19,7 @@ type Host struct {
 	*Space
 	Outside *Space
 	router  *exec.Cmd
+	leases  string // the file of its DHCP server
 }
 
 // Names and addresses of a Host.
@@ -88,13 +91,30 @@ func (s *Space) address6(link, address string) {
 func (h *Host) serve(t testing.TB) {
 	t.Helper()
 	pid := filepath.Join(t.TempDir(), "pid")
+	h.leases = filepath.Join(t.TempDir(), "leases")
 	h.Start("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--user=root", "--pid-file="+pid, "--log-facility=/dev/null",
-		"--interface="+HostUnderlay, "--except-interface=lo", "--bind-interfaces", "--no-resolv", "--no-hosts", "--no-ping", "--leasefile-ro", "--dhcp-authoritative",
+		"--interface="+HostUnderlay, "--except-interface=lo", "--bind-interfaces", "--no-resolv", "--no-hosts", "--no-ping", "--dhcp-leasefile="+h.leases, "--dhcp-authoritative",
 		"--dhcp-range=198.51.100.50,198.51.100.250,1h", "--address=/host.test/192.0.2.7")
 	Eventually(t, "the host's DHCP server", func() bool {
 		matches, err := filepath.Glob(pid)
 		return err == nil && len(matches) == 1
 	})
+}
+
+// Lent are the addresses that the host's DHCP server has lent.
+func (h *Host) Lent(t testing.TB) []netip.Addr {
+	t.Helper()
+	leases, err := os.ReadFile(h.leases)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lent []netip.Addr
+	for line := range strings.Lines(string(leases)) { // time, MAC, address, host name, client id
+		if fields := strings.Fields(line); len(fields) > 2 {
+			lent = append(lent, netip.MustParseAddr(fields[2]))
+		}
+	}
+	return lent
 }
 
 // Advertise6 has the host be a router of IPv6 on its underlay, as it is from the beginning, until Silence6.
