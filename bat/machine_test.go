@@ -11,7 +11,7 @@ import (
 	"github.com/ciaocloud/ciao/require"
 )
 
-// Time limits of the programs: a whole run takes four to six minutes on two idle cores.
+// Time limits of the programs: a whole run takes three to five minutes on two idle cores.
 const (
 	setupTime = 3 * time.Minute
 	runTime   = 20 * time.Minute

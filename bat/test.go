@@ -15,14 +15,17 @@ type Test struct {
 	Expected    string // what must come of it
 	// Timeout is the longest that it may take on an ordinary machine; zero is DefaultTimeout.
 	Timeout time.Duration
-	Kind    cluster.Kind // of the instances that it is about; empty is container
-	Run     func(ctx context.Context, t *T)
+	// Alone is a test that no other may run beside: it changes what others see, or counts what all have.
+	Alone bool
+	Kind  cluster.Kind // of the instances that it is about; empty is container
+	Run   func(ctx context.Context, t *T)
 }
 
 // Suite is a list of tests about one thing.
 type Suite struct {
 	Name    string // lower case
 	Summary string
+	Alone   bool // all its tests are
 	Tests   []Test
 }
 

@@ -23,6 +23,9 @@ import (
 // sweepTime bounds the last look for what the tests left behind.
 const sweepTime = 2 * time.Minute
 
+// defaultParallel is how many tests run at a time: most of them wait for the cluster most of the time, and a small machine carries so many.
+const defaultParallel = 4
+
 // errFailed is a run in which not everything passed; it was reported already.
 var errFailed = errors.New("not everything passed")
 
@@ -82,6 +85,7 @@ func (c *command) flags(flags *pflag.FlagSet) {
 		c.files[form] = flags.String(form, "", "write the result as "+report.name+" to this `file`, too")
 	}
 	flags.DurationVar(&c.options.limit, "timeout", bat.DefaultTimeout, "longest that a test may take (a few take more by their nature)")
+	flags.IntVar(&c.options.parallel, "parallel", defaultParallel, "how many tests run at a time; some run alone in any case")
 	flags.Float64Var(&c.scale, "time-scale", 0, "multiply every time limit, for slow machines (the cluster's own where it can be read, else 1)")
 	flags.BoolVar(&c.verbose, "verbose", false, "show the logs of tests that passed, too")
 	flags.BoolVar(&c.options.failFast, "fail-fast", false, "stop at the first failure")
@@ -111,6 +115,9 @@ func (c *command) run(ctx context.Context) error {
 	}
 	if !slices.Contains(formats(), c.format) {
 		return terminal.Usage("%q is not a form of output; use %s", c.format, strings.Join(formats(), ", "))
+	}
+	if c.options.parallel < 1 {
+		return terminal.Usage("--parallel is how many tests run at a time: at least 1")
 	}
 	if c.list {
 		writePlan(c.streams.Out, c.suites, chosen)

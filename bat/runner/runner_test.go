@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -101,6 +102,46 @@ func TestFirstFailureStopsARun(t *testing.T) {
 	if diff := cmp.Diff([]string{"bad/Fails", "failed"}, seen.names); diff != "" {
 		t.Errorf("ran (-want +got):\n%s", diff)
 	}
+}
+
+// TestSeveralAtATime wants tests to run side by side, as many as asked for, those that want to be alone by themselves, and the result in
+// the order of the list.
+func TestSeveralAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var now, most atomic.Int32
+		waits := func(name string, expectAlone bool) bat.Test {
+			return bat.Test{Name: name, Run: func(ctx context.Context, b *bat.T) {
+				beside := now.Add(1)
+				defer now.Add(-1)
+				most.Store(max(most.Load(), beside))
+				time.Sleep(time.Second)
+				if expectAlone && now.Load() != 1 {
+					b.Errorf("it is not alone")
+				}
+			}}
+		}
+		suites := []bat.Suite{
+			{Name: "one", Tests: []bat.Test{waits("A", false), waits("B", true), waits("C", false), waits("D", false)}},
+			{Name: "two", Alone: true, Tests: []bat.Test{waits("E", true), waits("F", true)}},
+		}
+		suites[0].Tests[1].Alone = true
+		tests, err := choice{}.from(suites)
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		var names []string
+		for _, o := range run(t.Context(), nil, tests, options{limit: time.Minute, parallel: 2}, &collector{}) {
+			names = append(names, o.String())
+		}
+		want := []string{"one/A passed", "one/B passed", "one/C passed", "one/D passed", "two/E passed", "two/F passed"}
+		if diff := cmp.Diff(want, names); diff != "" {
+			t.Errorf("outcomes differ (-want +got):\n%s", diff)
+		}
+		if took := time.Since(began); took != 5*time.Second || most.Load() != 2 {
+			t.Errorf("it took %s with %d at a time, expected 5 s and 2", took, most.Load())
+		}
+	})
 }
 
 func TestInterruptCleansUp(t *testing.T) {
@@ -227,7 +268,7 @@ func TestTextTellsWhatFailed(t *testing.T) {
 	var out bytes.Buffer
 	report := newText(&out, false)
 	for _, o := range outcomesOf(t) {
-		report.began(entry{o.Suite, o.Test})
+		report.began(entry{suite: o.Suite, test: o.Test})
 		report.ended(o)
 	}
 	for _, line := range []string{"✓ good/Passes", "- good/Skips", "skipped: no moon here", "✗ bad/Fails", "expected: e-Fails", "── nodes", "goroutine"} {
@@ -238,6 +279,26 @@ func TestTextTellsWhatFailed(t *testing.T) {
 	if strings.Contains(out.String(), "all is well") {
 		t.Errorf("the log of a test that passed is shown without --verbose")
 	}
+}
+
+// TestTerminalShowsWhatRuns wants a line of its own for what runs, which makes way for what has ended.
+func TestTerminalShowsWhatRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		report := newText(&out, false)
+		report.live = true
+		report.began(entry{suite: "s", test: bat.Test{Name: "One"}})
+		report.began(entry{suite: "s", test: bat.Test{Name: "Two"}})
+		time.Sleep(1500 * time.Millisecond)
+		report.ended(bat.Outcome{Suite: "s", Test: bat.Test{Name: "One"}, Status: bat.Passed, Took: time.Second})
+		report.ended(bat.Outcome{Suite: "s", Test: bat.Test{Name: "Two"}, Status: bat.Passed, Took: time.Second})
+		synctest.Wait()
+		for _, part := range []string{"1 s  and 1 more", clearLine + "✓ s/One", clearLine + "… s/Two", clearLine + "✓ s/Two"} {
+			if !strings.Contains(out.String(), part) {
+				t.Errorf("the terminal did not show %q:\n%q", part, out.String())
+			}
+		}
+	})
 }
 
 func TestCommandLine(t *testing.T) {
@@ -256,6 +317,7 @@ func TestCommandLine(t *testing.T) {
 		{"no cluster", "--singlevm " + nowhere, terminal.ExitUsage, "", "there is no cluster to judge"},
 		{"unknown suite", "--suite ugly", terminal.ExitUsage, "", "there is no suite"},
 		{"unknown form", "-o xml", terminal.ExitUsage, "", "use text, html, junit, tap"},
+		{"no test at a time", "--parallel 0", terminal.ExitUsage, "", "at least 1"},
 		{"unknown flag", "--colour", terminal.ExitUsage, "", "--colour"},
 		{"an argument", "smoke", terminal.ExitUsage, "", "one argument too many"},
 	} {

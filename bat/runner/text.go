@@ -1,61 +1,112 @@
 package runner
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/ciaocloud/ciao/bat"
 	"github.com/ciaocloud/ciao/terminal"
 )
 
-// second is how often the time of a running test is shown anew.
+// second is how often the time of what runs is shown anew.
 const second = time.Second
 
-// text reports for people: one line a test, with its time while it runs where the reader is a terminal; what is known of a failure
-// below it.
+// text reports for people: one line a test when it has ended; where the reader is a terminal, what runs and for how long, below them; what is known
+// of a failure below its line.
 type text struct {
 	out     io.Writer
 	verbose bool
 	live    bool
-	stop    func()
+
+	mu      sync.Mutex // guards what follows, and out
+	running []begun    // the first that began first
+	quit    func()     // ends the clock that runs while a test does
+}
+
+// begun is a test that runs.
+type begun struct {
+	name  string
+	since time.Time
 }
 
 func newText(out io.Writer, verbose bool) *text {
-	return &text{out: out, verbose: verbose, live: terminal.Interactive(out), stop: func() {}}
+	return &text{out: out, verbose: verbose, live: terminal.Interactive(out)}
 }
 
 func (t *text) began(e entry) {
 	if !t.live {
 		return
 	}
-	start, stop, stopped := time.Now(), make(chan struct{}), make(chan struct{})
-	t.stop = func() {
-		close(stop)
-		<-stopped
-		fmt.Fprint(t.out, "\r\x1b[K")
-		t.stop = func() {}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.running = append(t.running, begun{e.name(), time.Now()})
+	t.show()
+	if len(t.running) == 1 {
+		t.quit = t.tick()
 	}
+}
+
+// tick shows what runs every second until the returned function is called, which holds mu.
+func (t *text) tick() (quit func()) {
+	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
-		defer close(stopped)
 		ticker := time.NewTicker(second)
 		defer ticker.Stop()
 		for {
-			fmt.Fprintf(t.out, "\r\x1b[K… %-42s %7.0f s", e.name(), time.Since(start).Seconds())
 			select {
-			case <-stop:
+			case <-ctx.Done():
 				return
 			case <-ticker.C:
 			}
+			t.mu.Lock()
+			if ctx.Err() == nil {
+				t.show()
+			}
+			t.mu.Unlock()
 		}
 	}()
+	return cancel
+}
+
+// clearLine goes to the line's beginning and empties it.
+const clearLine = "\r\x1b[K"
+
+// show writes the line of what runs: the test that has run longest, and how many others. It fits 80 columns.
+func (t *text) show() {
+	if len(t.running) == 0 {
+		return
+	}
+	first, others := t.running[0], ""
+	if more := len(t.running) - 1; more > 0 {
+		others = fmt.Sprintf("  and %d more", more)
+	}
+	fmt.Fprintf(t.out, "%s… %-42s %7.0f s%s", clearLine, first.name, time.Since(first.since).Seconds(), others)
+}
+
+// finished takes a test from those that run.
+func (t *text) finished(name string) {
+	if !t.live {
+		return
+	}
+	fmt.Fprint(t.out, clearLine)
+	t.running = slices.DeleteFunc(t.running, func(b begun) bool { return b.name == name })
+	if len(t.running) == 0 && t.quit != nil {
+		t.quit()
+	}
 }
 
 var marks = map[bat.Status]string{bat.Passed: "✓", bat.Failed: "✗", bat.Skipped: "-"}
 
 func (t *text) ended(o bat.Outcome) {
-	t.stop()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.finished(o.Suite + "/" + o.Test.Name)
+	defer t.show()
 	fmt.Fprintf(t.out, "%s %-42s %7.2f s", marks[o.Status], o.Suite+"/"+o.Test.Name, o.Took.Seconds())
 	if o.Status != bat.Passed {
 		reason, _, _ := strings.Cut(o.Reason, "\n")

@@ -27,6 +27,7 @@ func Suite() bat.Suite {
 			Summary:     "Every public workload can be started.",
 			Description: "Creates one instance of each public workload; deletes all.",
 			Expected:    "Each becomes active.",
+			Alone:       true,
 			Run:         allWorkloads,
 		},
 		{
@@ -97,6 +98,7 @@ func Suite() bat.Suite {
 			Summary:     "A node's counts rise and fall with its instances.",
 			Description: "Notes a node's counts, starts three instances there, stops one, deletes all.",
 			Expected:    "Instances and running are three more, then running two more, then as before.",
+			Alone:       true,
 			Run:         counts,
 		},
 		{

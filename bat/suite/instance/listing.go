@@ -142,6 +142,7 @@ func twenty(ctx context.Context, t *bat.T) {
 func counts(ctx context.Context, t *bat.T) {
 	tenant := t.Tenant(ctx)
 	tenant.Sleepers(ctx, "first") // its CNCI counts, too, and is there before
+	others(ctx, t)
 	nodes, err := t.Cluster.Operator.Nodes(ctx, string(cluster.Compute))
 	t.Need(err, "list nodes")
 	i := slices.IndexFunc(nodes, func(n api.Node) bool { return n.State == cluster.NodeReady })
@@ -169,4 +170,24 @@ func counts(ctx context.Context, t *bat.T) {
 	await("after a stop", 3, 2, 3*each)
 	tenant.Delete(ctx, created...)
 	await("after the delete", 0, 0, 0)
+}
+
+// others waits until the CNCIs of tenants that tests before have removed are gone, too: they hold memory of their nodes.
+func others(ctx context.Context, t *bat.T) {
+	t.Until(ctx, bat.SettleTime, "the CNCIs of removed tenants are gone", func(ctx context.Context) (bool, string) {
+		tenants, err := t.Cluster.Operator.Tenants(ctx)
+		if err != nil {
+			return false, err.Error()
+		}
+		cncis, err := t.Cluster.Operator.CNCIs(ctx)
+		if err != nil {
+			return false, err.Error()
+		}
+		for _, cnci := range cncis {
+			if !slices.ContainsFunc(tenants, func(t api.Tenant) bool { return t.ID == cnci.Tenant }) {
+				return false, "CNCI " + cnci.ID + " is " + string(cnci.State)
+			}
+		}
+		return true, ""
+	})
 }

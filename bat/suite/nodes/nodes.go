@@ -25,7 +25,7 @@ const (
 
 // Suite lists the tests.
 func Suite() bat.Suite {
-	return bat.Suite{Name: "nodes", Summary: "several nodes: emptied, broken, and back again", Tests: []bat.Test{
+	return bat.Suite{Name: "nodes", Summary: "several nodes: emptied, broken, and back again", Alone: true, Tests: []bat.Test{
 		{
 			Name:        "Straight",
 			Summary:     "Instances on different nodes reach each other as those on one do.",

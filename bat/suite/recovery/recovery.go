@@ -29,7 +29,7 @@ const recoveryTime = 2 * time.Minute
 
 // Suite lists the tests.
 func Suite() bat.Suite {
-	suite := bat.Suite{Name: "recovery", Summary: "what survives the sudden death of a daemon (where singlevm supervises them)"}
+	suite := bat.Suite{Name: "recovery", Summary: "what survives the sudden death of a daemon (where singlevm supervises them)", Alone: true}
 	for _, daemon := range []struct{ name, title string }{
 		{"scheduler", "Scheduler"}, {"controller", "Controller"}, {"launcher", "Launcher"}, {"cnci", "CNCI"},
 	} {
