@@ -125,6 +125,10 @@ func (r *reconciler) removeVolume(id string) {
 
 // volumeReport records a node's word on one volume.
 func (r *reconciler) volumeReport(node string, report payload.VolumeReport) {
+	if report.Stray {
+		r.strayReport(node, report)
+		return
+	}
 	r.edits = append(r.edits, edit{cost: 3, apply: func(tx store.Tx) (func(), error) {
 		before, err := volumes.Get(tx, report.Volume)
 		if err != nil {
@@ -179,11 +183,12 @@ func putVolume(tx store.Tx, v cluster.Volume) error {
 }
 
 // followInstance keeps the volumes of an instance with it: those that have been used are where they are for good, those that have not
-// are nowhere when it leaves its node.
+// are nowhere when it leaves its node, and where it is when it is found somewhere.
 func followInstance(tx store.Tx, before, after cluster.Instance) error {
 	ran := after.State != before.State && (after.State == cluster.Active || after.State == cluster.Exited)
 	left := before.Node != "" && after.Node == ""
-	if !ran && !left {
+	found := after.Node != "" && after.Node != before.Node // after the store was restored
+	if !ran && !left && !found {
 		return nil
 	}
 	for _, v := range slices.Collect(volumes.By(tx, byInstance, after.ID)) {
@@ -191,7 +196,10 @@ func followInstance(tx store.Tx, before, after cluster.Instance) error {
 			continue
 		}
 		v.Made = ran
-		if left && !v.Stays() {
+		switch {
+		case found && !v.Shared():
+			v.Node = after.Node
+		case left && !v.Stays():
 			v.Node = ""
 		}
 		if err := volumes.Put(tx, v); err != nil {

@@ -20,6 +20,7 @@ const (
 	ofSubnet
 	ofCluster
 	ofRevocations
+	ofStrays // on a node
 )
 
 // deadlines says which subject is due next. Each subject has at most one deadline: the one set last.

@@ -68,6 +68,7 @@ type fakeNode struct {
 	paths     map[string]payload.SubnetPaths
 	volumes   map[string]string // of running instances → instance
 	changes   map[string]payload.VolumeReport
+	kept      []string // volumes on its disk, by no order; deleting one takes it away
 }
 
 type fakeInstance struct {
@@ -351,8 +352,13 @@ func (f *fakeCluster) volume(node *fakeNode, o payload.VolumeOrder) {
 	f.orders = append(f.orders, volumeOrder{node.id, o})
 	report := payload.VolumeReport{Volume: o.Volume.ID, State: cluster.VolumeAvailable}
 	switch change := o.Change; {
+	case o.Stray && node.volumes[o.Volume.ID] != "" && node.instances[node.volumes[o.Volume.ID]] != nil:
+		report.State, report.Stray = cluster.VolumeAttached, true
+	case o.Stray && !slices.Contains(node.kept, o.Volume.ID):
+		return
 	case change == nil && o.Delete:
-		report.State = cluster.VolumeGone
+		node.kept = slices.DeleteFunc(node.kept, func(id string) bool { return id == o.Volume.ID })
+		report.State, report.Stray = cluster.VolumeGone, o.Stray
 	case change != nil:
 		last, known := node.changes[o.Volume.ID]
 		i := node.instances[change.Instance]
@@ -461,6 +467,9 @@ func (f *fakeCluster) inventory(node *fakeNode) {
 	const part = 3
 	body.Parts = max(1, (len(reports)+part-1)/part)
 	for body.Part = range body.Parts {
+		if body.Part == body.Parts-1 {
+			body.Volumes = slices.Clone(node.kept)
+		}
 		body.Instances = reports[body.Part*part : min(len(reports), (body.Part+1)*part)]
 		f.tell(node.id, ssntp.Inventory, body)
 	}

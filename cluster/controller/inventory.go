@@ -13,6 +13,7 @@ func (r *reconciler) inventory(node string, body payload.Inventory, came time.Ti
 	if body.Part == 0 {
 		r.nodeArrived(node, body.State, body.Node)
 	}
+	r.inspectVolumes(node, body.Volumes)
 	p := r.peer(node)
 	if body.Part == 0 || p.parts == nil {
 		p.parts = map[int][]payload.InstanceReport{}

@@ -41,6 +41,7 @@ func (r *reconciler) observe(ctx context.Context, batch store.Batch) {
 		if row.Deleted {
 			delete(r.peers, row.Key)
 			r.deadlines.set(subject{ofNode, row.Key}, noTime)
+			r.deadlines.set(subject{ofStrays, row.Key}, noTime)
 		} else {
 			r.observeNode(row.New)
 		}

@@ -25,6 +25,7 @@ type peer struct {
 	asks     int               // how often without an answer
 	told     map[string]uint64 // by subnet, the version of its paths that it was told last
 	underlay []netip.Addr
+	strays   map[string]bool // volumes that nobody knows: those of which it was told last
 
 	evacuated bool              // by its row: an operator wants it empty
 	state     cluster.NodeState // by its row

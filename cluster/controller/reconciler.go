@@ -11,6 +11,7 @@ import (
 
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/store"
+	"github.com/ciaocloud/ciao/ssntp"
 )
 
 // reconciler is what the leading controller remembers beside the store. One goroutine owns it.
@@ -176,6 +177,8 @@ func (r *reconciler) expire(s subject, now time.Time) {
 		if n := r.networks[s.id]; n != nil {
 			n.due = true
 		}
+	case ofStrays:
+		r.order(ssntp.RequestInventory, s.id, nil)
 	case ofCluster:
 		r.refresh()
 		r.deadlines.set(s, now.Add(r.timing.Refresh))

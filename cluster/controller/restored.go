@@ -57,10 +57,11 @@ type aftermath struct {
 	announced map[string]store.Tx             // of them, those of which a transaction that is not committed yet tells
 	absent    map[string]bool                 // instances that their nodes say they have not
 	claimants map[string]bool                 // nodes that say they have what others may have
+	keepers   map[string]bool                 // nodes of which it was told that they keep volumes that the store does not know
 }
 
 func newAftermath() aftermath {
-	return aftermath{map[string]map[string]time.Time{}, map[string]store.Tx{}, map[string]bool{}, map[string]bool{}}
+	return aftermath{map[string]map[string]time.Time{}, map[string]store.Tx{}, map[string]bool{}, map[string]bool{}, map[string]bool{}}
 }
 
 // SettleStore ends the care that a restored store needs: from now on nodes delete what it does not know. It fails with
@@ -83,6 +84,7 @@ func (r *reconciler) observeRestorations(batch store.Batch) {
 		r.restored = !row.Deleted
 		if row.Deleted {
 			clear(r.held)
+			clear(r.keepers)
 			r.refresh() // what was held is reported again, and deleted
 		}
 	}

@@ -149,5 +149,6 @@ func (o *owner) noteChange(volume payload.Volume, v verdict) error {
 		return err
 	}
 	o.record, o.kept = next, next
+	o.needs(next)
 	return nil
 }

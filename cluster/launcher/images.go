@@ -48,11 +48,11 @@ func (l *Launcher) usesImage(digest string) bool {
 	return false
 }
 
-// needsImage notes what an instance starts from.
-func (o *owner) needsImage(image *payload.Image) {
+// needs notes what on the node an instance needs.
+func (o *owner) needs(r record) {
 	o.launcher.mu.Lock()
 	defer o.launcher.mu.Unlock()
-	o.image = digestOf(image)
+	o.image, o.volumes = digestOf(r.Image), r.Volumes
 }
 
 func digestOf(image *payload.Image) string {

@@ -14,22 +14,32 @@ import (
 	"github.com/ciaocloud/ciao/ssntp"
 )
 
-// inventoryPart bounds the instances of one frame: a report takes at most about 1 KiB of a frame's 1 MiB.
-const inventoryPart = 500
+// Bounds of one frame of 1 MiB: a report takes at most about 1 KiB, the id of a volume 38 bytes.
+const (
+	inventoryPart    = 500
+	inventoryVolumes = 4000
+)
 
 // sendInventory tells everything that the node has, in as many frames as it takes. Nothing else is sent between them.
 func (l *Launcher) sendInventory(ctx context.Context, to ssntp.ID) error {
 	state, status := l.status()
 	reports := l.reports()
-	parts := max(1, (len(reports)+inventoryPart-1)/inventoryPart)
+	volumes := l.volumesHere(ctx)
+	parts := max(1, (len(reports)+inventoryPart-1)/inventoryPart, (len(volumes)+inventoryVolumes-1)/inventoryVolumes)
 	for part := range parts {
 		body := payload.Inventory{State: state, Node: status, Part: part, Parts: parts}
-		body.Instances = reports[part*inventoryPart : min(len(reports), (part+1)*inventoryPart)]
+		body.Instances = partOf(reports, part, inventoryPart)
+		body.Volumes = partOf(volumes, part, inventoryVolumes)
 		if err := l.link.send(ctx, ssntp.Inventory, to, body); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// partOf is the part of a list that goes into one frame; empty behind its end.
+func partOf[T any](all []T, part, size int) []T {
+	return all[min(len(all), part*size):min(len(all), (part+1)*size)]
 }
 
 func (l *Launcher) reports() []payload.InstanceReport {

@@ -34,12 +34,13 @@ type owner struct {
 
 	reported payload.InstanceReport // guarded by launcher.mu
 	image    string                 // digest of what it starts from, if that was uploaded; guarded by launcher.mu
+	volumes  []payload.Volume       // that it has; guarded by launcher.mu
 }
 
 func (l *Launcher) newOwner(r record) *owner {
 	timer := time.NewTimer(0)
 	timer.Stop()
-	return &owner{launcher: l, id: r.ID, box: newMailbox(), record: r, kept: r, image: digestOf(r.Image), timer: timer, results: make(chan outcome, 1)}
+	return &owner{launcher: l, id: r.ID, box: newMailbox(), record: r, kept: r, image: digestOf(r.Image), volumes: r.Volumes, timer: timer, results: make(chan outcome, 1)}
 }
 
 // run works until the instance is gone or ctx ends.
@@ -126,7 +127,7 @@ func (o *owner) accept(s *payload.Start) *refusal {
 		return &refusal{bounded("the node could not keep the instance's record: " + err.Error()), true}
 	}
 	o.record, o.kept, o.orphan = next, next, false
-	o.needsImage(s.Image)
+	o.needs(next)
 	return nil
 }
 

@@ -58,6 +58,10 @@ func (l *Launcher) orderVolume(o payload.VolumeOrder) {
 	}
 	l.group.Go(func() {
 		defer l.volumes.end(o.Volume.ID)
+		if o.Stray {
+			l.deleteStray(o.Volume.ID)
+			return
+		}
 		report := payload.VolumeReport{Volume: o.Volume.ID, State: cluster.VolumeAvailable}
 		if o.Delete {
 			report.State = cluster.VolumeGone

@@ -66,11 +66,12 @@ type Volume struct {
 }
 
 // VolumeOrder wants a volume made, gone from the node, or given to or taken from an instance that runs (controller → agent). The answer is
-// a VolumeReport.
+// a VolumeReport. A stray is only deleted if no instance on the node has it, and if it is not there, there is no answer.
 type VolumeOrder struct {
 	Volume Volume        `cbor:"1,keyasint"`
 	Delete bool          `cbor:"2,keyasint,omitempty"`
 	Change *VolumeChange `cbor:"3,keyasint,omitempty"`
+	Stray  bool          `cbor:"4,keyasint,omitempty"` // of Delete: the controller does not know the volume
 }
 
 // VolumeChange wants a running instance to have a volume, or to have it no more. One that does not run in that generation is left alone,

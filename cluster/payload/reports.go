@@ -61,6 +61,7 @@ type Inventory struct {
 	Instances []InstanceReport  `cbor:"3,keyasint"`
 	Part      int               `cbor:"4,keyasint,omitempty"` // a long inventory comes in parts 0 to Parts-1
 	Parts     int               `cbor:"5,keyasint,omitempty"`
+	Volumes   []string          `cbor:"6,keyasint,omitempty"` // ids of volumes that the node keeps; each part has some
 }
 
 // InstanceReport is a node's word on one instance; it is the body of InstanceState (agent, netagent → controllers).
@@ -81,10 +82,11 @@ type InstanceReport struct {
 type VolumeReport struct {
 	Volume string `cbor:"1,keyasint"`
 	// State is available: it is there; failed: it could not be made; gone. Of a VolumeChange it is attached; available: the instance has it no
-	// more; failed: all is as it was before.
+	// more; failed: all is as it was before. Of a stray it is gone; attached: an instance on the node has it; failed: it could not be deleted.
 	State    cluster.VolumeState `cbor:"2,keyasint"`
 	Reason   string              `cbor:"3,keyasint,omitempty"`
 	Revision uint64              `cbor:"4,keyasint,omitempty"` // of a VolumeChange
+	Stray    bool                `cbor:"5,keyasint,omitempty"` // the answer to an order about a stray
 }
 
 // Progress tells how far a start has come (agent, netagent → controllers).
