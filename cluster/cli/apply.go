@@ -216,29 +216,30 @@ func (p *plan) results(dry bool) (list []applied) {
 	return list
 }
 
-// differences names the fields in which a workload is not as it is wanted.
+// differences names the fields, as files have them, in which a workload is not as it is wanted: all that a request can say is compared, but for
+// what it was found by.
 func differences(wanted api.CreateWorkload, have api.Workload) (fields []string) {
-	if !maps.Equal(wanted.Requirements.Labels, have.Requirements.Labels) {
-		fields = append(fields, "requirements.labels")
-	}
-	wanted.Requirements.Labels, have.Requirements.Labels = nil, nil // none and an empty map are the same
-	for _, field := range []struct {
-		name         string
-		wanted, have any
-	}{
-		{"kind", wanted.Kind, have.Kind}, {"description", wanted.Description, have.Description}, {"image", wanted.Image, have.Image},
-		{"pull", wanted.Pull, have.Pull}, {"requirements", wanted.Requirements, have.Requirements}, {"privileged", wanted.Privileged, have.Privileged},
-		{"user", wanted.User, have.User}, {"directory", wanted.Directory, have.Directory},
-		{"restart", wanted.Restart, have.Restart}, {"stop_grace", wanted.StopGrace, have.StopGrace},
-		{"ports", append([]api.PortSpec{}, wanted.Ports...), append([]api.PortSpec{}, have.Ports...)},
-		{"command", append([]string{}, wanted.Command...), append([]string{}, have.Command...)},
-	} {
-		if !reflect.DeepEqual(field.wanted, field.have) {
-			fields = append(fields, field.name)
+	return differing("", reflect.ValueOf(wanted), reflect.ValueOf(have))
+}
+
+// foundBy are the fields by which a workload is found.
+var foundBy = []string{"Name", "Visibility"}
+
+func differing(at string, wanted, have reflect.Value) (fields []string) {
+	for i := range wanted.NumField() {
+		field := wanted.Type().Field(i)
+		if at == "" && slices.Contains(foundBy, field.Name) {
+			continue
 		}
-	}
-	if !maps.Equal(wanted.Environment, have.Environment) {
-		fields = append(fields, "environment")
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		w, h := wanted.Field(i), have.FieldByName(field.Name)
+		switch kind := w.Kind(); {
+		case kind == reflect.Struct:
+			fields = append(fields, differing(at+name+".", w, h)...)
+		case (kind == reflect.Slice || kind == reflect.Map) && w.Len() == 0 && h.Len() == 0: // nil and empty are the same
+		case !reflect.DeepEqual(w.Interface(), h.Interface()):
+			fields = append(fields, at+name)
+		}
 	}
 	return fields
 }

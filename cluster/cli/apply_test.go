@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -66,9 +67,9 @@ func TestApplyRefusesContradictions(t *testing.T) {
 	works(t, "create", "instance", "busybox", "--name", "back")
 	refuses(t, 4, []string{"apply", "-f", file(t, manifest)}, "instance back is there with another workload", "nothing was changed")
 	refuses(t, 4, []string{"apply", "-f", file(t, "workloads: [{name: busybox, kind: container, image: other, command: [sleep, '60']}]\n")},
-		"workload busybox is there with another image, requirements", "another name")
+		"workload busybox is there with another image, requirements.vcpus, requirements.memory_mib", "another name")
 	refuses(t, 4, []string{"apply", "-f", file(t, "workloads: [{name: busybox, kind: container, image: other, requirements: {labels: {zone: b}}}]\n")},
-		"workload busybox is there with another requirements.labels, ")
+		"workload busybox is there with another image, ", "requirements.labels")
 	refuses(t, 3, []string{"apply", "-f", file(t, "instances: [{name: x, workload: busibox}]\n")}, "did you mean busybox")
 	refuses(t, 2, []string{"apply"}, "-f FILE")
 	refuses(t, 2, []string{"apply", "--admin", "-f", file(t, manifest)}, "say which tenant")
@@ -76,5 +77,44 @@ func TestApplyRefusesContradictions(t *testing.T) {
 	refuses(t, 3, []string{"apply", "-f", "/no/such/file"}, "/no/such/file")
 	if left := works(t, "list", "workloads", "-f", "{{.name}}"); left != "busybox\n" {
 		t.Errorf("workloads are %s", left)
+	}
+}
+
+// What a file says of every kind is taken for the same when it is applied again, and for another when it was changed.
+func TestApplyComparesRecipes(t *testing.T) {
+	become(t, apiservertest.NewCluster(t))
+	const recipes = `workloads:
+  - name: machine
+    kind: vm
+    drain: start-first
+    firmware: uefi
+    requirements: {memory_mib: 256}
+    cloud_init: |
+      #cloud-config
+      hostname: a
+    ssh_keys: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f a@b]
+    ports: [{port: 80}]
+    volumes: [{size_mib: 64, ephemeral: true}, {image: root, size_mib: 8}]
+  - name: app
+    kind: process
+    command: [sleep, 1h]
+    volumes: [{volume: data, target: /data, read_only: true}]
+`
+	name := file(t, recipes)
+	for _, want := range []string{"created", "unchanged"} {
+		if got := results(t, "-f", name); got["machine"] != want || got["app"] != want {
+			t.Errorf("the recipes are %v, want %s", got, want)
+		}
+	}
+	for old, change := range map[string][2]string{
+		"size_mib: 64":      {"size_mib: 65", "volumes"},
+		"read_only: true":   {"read_only: false", "volumes"},
+		"start-first":       {"stop-first", "drain"},
+		"uefi":              {"bios", "firmware"},
+		"hostname: a":       {"hostname: b", "cloud_init"},
+		"a@b":               {"a@c", "ssh_keys"},
+		"ports: [{port: 80": {"ports: [{port: 81", "ports"},
+	} {
+		refuses(t, 4, []string{"apply", "-f", file(t, strings.Replace(recipes, old, change[0], 1))}, "is there with another "+change[1]+":")
 	}
 }
