@@ -2,6 +2,9 @@ package singlevm
 
 import (
 	"context"
+	"errors"
+	"io/fs"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -28,6 +31,7 @@ func TestMachineRestoredBackup(t *testing.T) {
 	doomed := m.named(ctx, blue, "doomed", 1)
 	m.operate("store", "backup", file)
 	young := m.named(ctx, blue, "young", 2)
+	data := m.withVolume(ctx, blue, "younger")
 	if _, err := blue.DeleteInstance(ctx, doomed[0].ID); err != nil {
 		t.Fatal(err)
 	}
@@ -47,9 +51,13 @@ func TestMachineRestoredBackup(t *testing.T) {
 		return m.container(m.active(ctx, blue, doomed)[0]) == "running"
 	})
 	m.resolves(ctx, old)
+	if _, err := os.Stat(data); err != nil {
+		t.Errorf("a volume that is younger than the backup is not kept: %v", err)
+	}
 	m.operate("store", "settle")
 	machinetest.Eventually(t, "what is younger than the backup is deleted", commandLimit, func() bool {
-		return m.container(young[0]) == "" && m.container(young[1]) == ""
+		_, err := os.Stat(data)
+		return m.container(young[0]) == "" && m.container(young[1]) == "" && errors.Is(err, fs.ErrNotExist)
 	})
 	m.unchanged(ctx, blue, old, carriers)
 	m.cleanup()
@@ -64,6 +72,21 @@ func (m *machine) named(ctx context.Context, c *client.Client, name string, coun
 		m.Fatal(err)
 	}
 	return m.active(ctx, c, made)
+}
+
+// withVolume starts a container that has a new volume, and returns the directory of that on its node.
+func (m *machine) withVolume(ctx context.Context, c *client.Client, name string) string {
+	m.Helper()
+	v, err := c.CreateVolume(ctx, api.CreateVolume{Name: name, SizeMiB: 1})
+	var made []api.Instance
+	if err == nil {
+		made, err = c.CreateInstances(ctx, api.CreateInstances{Workload: probeImage, Name: name, Volumes: []api.InstanceVolume{{Volume: v.ID, Target: "/data"}}})
+	}
+	if err != nil {
+		m.Fatal(err)
+	}
+	made = m.active(ctx, c, made)
+	return filepath.Join(node{layout{DefaultDirectory}, m.numberOf(ctx, m.user(operatorName), made[0].Node)}.directory(), "volumes", v.ID)
 }
 
 // moved empties a node, and waits until the instances run elsewhere.
