@@ -8,10 +8,14 @@ package require
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -84,6 +88,48 @@ func Machine(t testing.TB) {
 		t.Skip("this test needs the machine for itself (run `make test-machine`)")
 	}
 	Root(t)
+}
+
+// Disk mounts a small file system for a test, with room for so many bytes, and returns its directory; it needs root. fill takes all of the room but for
+// some bytes, until free is called.
+func Disk(t testing.TB, bytes int64) (directory string, fill func(left int64) (free func())) {
+	t.Helper()
+	Root(t)
+	directory = t.TempDir()
+	if err := syscall.Mount("tmpfs", directory, "tmpfs", 0, fmt.Sprintf("mode=755,size=%d", bytes)); err != nil {
+		t.Fatalf("mount a small disk: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(directory, syscall.MNT_DETACH); err != nil {
+			t.Errorf("unmount a small disk: %v", err)
+		}
+	})
+	return directory, func(left int64) func() { return fillDisk(t, filepath.Join(directory, "filler"), left) }
+}
+
+func fillDisk(t testing.TB, name string, left int64) (free func()) {
+	t.Helper()
+	file, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var size int64
+	for block := make([]byte, 4096); err == nil; {
+		var n int
+		n, err = file.Write(block)
+		size += int64(n)
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("fill a disk: %v", err)
+	}
+	if err := file.Truncate(max(0, size-left)); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := errors.Join(file.Close(), os.Remove(name)); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // Guest boots whole virtual machines, which takes minutes where the processor is emulated. Such tests run only where REQUIRE names

@@ -97,6 +97,9 @@ func (s *Store) attempt(ctx context.Context, url, partial string, started time.T
 		w.p.Total = have + resp.ContentLength
 	}
 	if _, err := io.Copy(w, resp.Body); err != nil {
+		if w.failed != nil {
+			return false, w.failed
+		}
 		return true, unreachable(ctx, err)
 	}
 	w.flush()
@@ -133,11 +136,13 @@ type progressWriter struct {
 	started time.Time
 	last    time.Time
 	wrote   func()
+	failed  error // to write
 }
 
 func (w *progressWriter) Write(b []byte) (int, error) {
 	n, err := w.w.Write(b)
 	w.p.Done += int64(n)
+	w.failed = err
 	w.wrote()
 	if now := time.Now(); now.Sub(w.last) >= 100*time.Millisecond {
 		w.last = now

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -77,7 +78,7 @@ func (s *Store) fetch(ctx context.Context, src Source, u *url.URL, report Report
 	}
 	partial := s.path("partial", key(src.URL))
 	if err := s.transfer(ctx, u, partial, report); err != nil {
-		return Image{}, err
+		return Image{}, s.giveBack(partial, err)
 	}
 	digest, err := s.adopt(ctx, partial, want, src.Opaque && want != "")
 	if err != nil {
@@ -88,6 +89,16 @@ func (s *Store) fetch(ctx context.Context, src Source, u *url.URL, report Report
 		return Image{}, fmt.Errorf("%s: the image vanished from the store", src.URL)
 	}
 	return img, s.remember(src.URL, digest)
+}
+
+// giveBack removes a download that found no room: what else uses the disk needs that more than the next attempt does.
+func (s *Store) giveBack(partial string, err error) error {
+	if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
+		return err
+	}
+	os.Remove(partial)
+	os.Remove(partial + ".tag")
+	return fmt.Errorf("the disk of %s is full: free some space there (%w)", s.Dir, err)
 }
 
 // transfer leaves the whole content of u in the file partial.

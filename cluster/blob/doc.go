@@ -5,7 +5,7 @@
 //
 // What is guaranteed: what [Store.Open] opens is whole and was checked: it has the digest that it is named by, it is what its format
 // says, it is not cut off, and a disk names no other files. Nothing of a content is executed, or given to another program, to find that
-// out. A disk that is full fails the call with cluster.ErrNoCapacity and loses nothing that was there.
+// out. A disk that is full fails the call with cluster.ErrNoCapacity, loses nothing that was there, and gets back what the call wrote.
 //
 // On disk, below the directory:
 //

@@ -20,6 +20,9 @@ import (
 
 // Store is a directory of blobs. It may be used from many goroutines.
 type Store struct {
+	// Reserve is how many bytes of the disk uploads leave free, for others. It is set before the store is used.
+	Reserve int64
+
 	directory string
 
 	mu   sync.Mutex
@@ -52,17 +55,31 @@ func (s *Store) Uploaded(id string) int64 {
 	return info.Size()
 }
 
-// Free is how many bytes the directory's file system has left.
+// Free is how many bytes the directory's file system has left for uploads.
 func (s *Store) Free() (int64, error) {
 	var stat syscall.Statfs_t
 	if err := syscall.Statfs(s.directory, &stat); err != nil {
 		return 0, fmt.Errorf("look for room for images: %w", err)
 	}
-	return int64(stat.Bavail) * stat.Bsize, nil
+	return max(0, int64(stat.Bavail)*stat.Bsize-s.Reserve), nil
+}
+
+// sparing writes to a file as long as the disk has more room than is to be left there.
+type sparing struct {
+	*os.File
+	store *Store
+}
+
+func (w sparing) Write(data []byte) (int, error) {
+	if free, err := w.store.Free(); err != nil || free < int64(len(data)) {
+		return 0, errors.Join(err, syscall.ENOSPC)
+	}
+	return w.File.Write(data)
 }
 
 // Append adds what r gives to an upload, from offset on, which must be its end; at most until it has limit bytes. What arrived before
-// an error stays. ErrConflict: another one is under way, or the offset is not its end.
+// an error stays, but for a full disk (ErrNoCapacity): others need the room. ErrConflict: another one is under way, or the offset is not its
+// end.
 func (s *Store) Append(id string, offset, limit int64, r io.Reader) (size int64, err error) {
 	leave, err := s.enter(id)
 	if err != nil {
@@ -71,7 +88,7 @@ func (s *Store) Append(id string, offset, limit int64, r io.Reader) (size int64,
 	defer leave()
 	file, err := os.OpenFile(s.upload(id), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return 0, fmt.Errorf("open the upload: %w", err)
+		return 0, fmt.Errorf("open the upload: %w", s.full(err))
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
 	size, err = file.Seek(0, io.SeekEnd)
@@ -86,16 +103,27 @@ func (s *Store) Append(id string, offset, limit int64, r io.Reader) (size int64,
 	if running != nil {
 		content = io.TeeReader(content, running)
 	}
-	n, err := io.Copy(file, content)
+	n, err := io.Copy(struct{ io.Writer }{sparing{file, s}}, content)
+	if isFull(err) {
+		return size, s.giveBack(file, size, err)
+	}
 	size += n
 	if err != nil { // more may have been digested than was written
-		return size, full(err)
+		return size, err
 	}
 	s.keepSum(id, sum{running, size})
 	if more, _ := r.Read(make([]byte, 1)); more > 0 {
 		return size, fmt.Errorf("%w: there is more than the %d bytes that were announced", cluster.ErrInvalid, limit)
 	}
-	return size, full(file.Sync())
+	return size, s.full(file.Sync())
+}
+
+// giveBack takes an upload back to the size that it had.
+func (s *Store) giveBack(file *os.File, size int64, err error) error {
+	if size == 0 {
+		return errors.Join(s.full(err), os.Remove(file.Name()))
+	}
+	return errors.Join(s.full(err), file.Truncate(size))
 }
 
 // Complete checks an upload that is whole and makes it a blob. want and format may be empty: any digest, any format. ErrInvalid: the
@@ -113,13 +141,11 @@ func (s *Store) Complete(ctx context.Context, id, want string, format cluster.Im
 	if err != nil {
 		return content, err
 	}
-	if err := os.Chmod(s.upload(id), 0o400); err != nil {
-		return content, err
-	}
 	if err := os.Rename(s.upload(id), s.blob(content.Digest)); err != nil {
 		return content, fmt.Errorf("keep the content: %w", err)
 	}
-	return content, syncDirectory(filepath.Join(s.directory, "blobs"))
+	// After the rename: an upload that nobody may write to could not be gone on with.
+	return content, errors.Join(os.Chmod(s.blob(content.Digest), 0o400), syncDirectory(filepath.Join(s.directory, "blobs")))
 }
 
 func (s *Store) check(ctx context.Context, id, want string, format cluster.ImageFormat) (cluster.ImageContent, error) {
@@ -248,10 +274,12 @@ func (s *Store) blob(digest string) string {
 	return filepath.Join(s.directory, "blobs", strings.TrimPrefix(digest, "sha256:"))
 }
 
+func isFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
+
 // full gives a full disk its class.
-func full(err error) error {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		return fmt.Errorf("%w: the controller's disk is full: have room made there and go on with the upload: %w", cluster.ErrNoCapacity, err)
+func (s *Store) full(err error) error {
+	if isFull(err) {
+		return fmt.Errorf("%w: the controller's disk, of %s, has no room for more of it: have some made there, and upload it again", cluster.ErrNoCapacity, s.directory)
 	}
 	return err
 }

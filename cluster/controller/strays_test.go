@@ -60,7 +60,9 @@ func TestStraysOfANodeThatReturns(t *testing.T) {
 		w.until("the volume gone", func() bool { return w.countVolumes() == 0 })
 		returned := time.Now()
 		w.fake.with(func() { // it takes its time to delete the instance that had it
-			w.fake.drop = func(_ int, f ssntp.Frame, _ bool) bool { return f.Operand == ssntp.Delete && time.Since(returned) < 3*time.Second }
+			w.fake.drop = func(_ int, f ssntp.Frame, _ bool) bool {
+				return f.Operand == ssntp.Delete && time.Since(returned) < 3*time.Second
+			}
 		})
 		w.fake.reconnect(node)
 		w.until("what was left of it deleted", func() bool { return len(w.kept(node)) == 0 })

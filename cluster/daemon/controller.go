@@ -59,6 +59,9 @@ func alive(ctx context.Context, state *store.DB) error {
 	}
 }
 
+// uploadReserve is what uploads leave of the disk, which the embedded store is on, too: that takes nothing any more below 64 MiB.
+const uploadReserve = 96 << 20
+
 // controller makes the controller with its connection to the scheduler.
 func (e Environment) controller(state store.Store, logger *slog.Logger) (*controller.Controller, *ssntp.Client, error) {
 	timing := controller.Timing{
@@ -77,6 +80,7 @@ func (e Environment) controller(state store.Store, logger *slog.Logger) (*contro
 	if err != nil {
 		return nil, nil, err
 	}
+	blobs.Reserve = uploadReserve
 	revoked, err := e.revocations(logger)
 	if err != nil {
 		return nil, nil, err

@@ -4,7 +4,8 @@
 // it was, one serves all who wait for it, and what arrives is digested before anybody sees it. It uses package ccloudvm/image for that.
 //
 // What is guaranteed: a file that Fetch returned is complete, has the digest that was asked for, never changes, and stays while it is in
-// use. Beyond that the cache keeps the contents that were used last, within its bound; what is in use may exceed it.
+// use. Beyond that the cache keeps the contents that were used last, within its bound, and as long as the disk is not full; what is in use may exceed it.
+// What finds no room on the disk leaves nothing there and is cluster.ErrNoCapacity.
 package imagecache
 
 import (
@@ -51,10 +52,13 @@ func (c *Cache) Fetch(ctx context.Context, content cluster.ImageContent, control
 		return "", fmt.Errorf("%w: %q is not the digest of an image", cluster.ErrInvalid, content.Digest)
 	}
 	path, err := c.get(ctx, content, controller, progress)
+	if full(err) && c.evict(inUse, 0) == nil {
+		path, err = c.get(ctx, content, controller, progress)
+	}
 	if err != nil {
 		return "", classify(err)
 	}
-	return path, c.evict(inUse)
+	return path, c.evict(inUse, c.limit)
 }
 
 func (c *Cache) get(ctx context.Context, content cluster.ImageContent, controller string, progress func(message string)) (string, error) {
@@ -69,8 +73,8 @@ func (c *Cache) get(ctx context.Context, content cluster.ImageContent, controlle
 	return found.Disk, os.Chtimes(found.Disk, now, now) // when it was used last
 }
 
-// evict removes the contents that were used longest ago and are not in use, down to the limit. Whoever waits for one has it in use.
-func (c *Cache) evict(inUse func(digest string) bool) error {
+// evict removes the contents that were used longest ago and are not in use, down to a limit. Whoever waits for one has it in use.
+func (c *Cache) evict(inUse func(digest string) bool, limit int64) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	directory := filepath.Join(c.store.Dir, "blobs")
@@ -89,7 +93,7 @@ func (c *Cache) evict(inUse func(digest string) bool) error {
 	}
 	slices.SortFunc(all, func(a, b os.FileInfo) int { return a.ModTime().Compare(b.ModTime()) })
 	for _, info := range all {
-		if total <= c.limit {
+		if total <= limit {
 			break
 		}
 		digest := strings.Replace(info.Name(), "-", ":", 1)
@@ -104,11 +108,13 @@ func (c *Cache) evict(inUse func(digest string) bool) error {
 	return nil
 }
 
+func full(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
+
 // classify gives an error its class in the cluster.
 func classify(err error) error {
 	switch {
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return fmt.Errorf("%w: the node's disk is full: %w", cluster.ErrNoCapacity, err)
+	case full(err):
+		return fmt.Errorf("%w: %w", cluster.ErrNoCapacity, err)
 	case errors.Is(err, image.ErrUnreachable), errors.Is(err, image.ErrDigest):
 		return fmt.Errorf("%w: %w", cluster.ErrUnavailable, err)
 	}

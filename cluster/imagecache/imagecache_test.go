@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/api"
+	"github.com/ciaocloud/ciao/require"
 )
 
 // controller serves contents by their digests and counts the requests for each.
@@ -80,6 +82,40 @@ func (c *controller) fetch(t *testing.T, cache *Cache, data []byte, used ...[]by
 	}
 	content := cluster.ImageContent{Name: "x", Digest: digestOf(data), Bytes: int64(len(data))}
 	return cache.Fetch(t.Context(), content, c.Listener.Addr().String(), inUse, func(string) {})
+}
+
+// TestFullDisk: on a full disk what nobody uses makes room; where that is not enough, an image is refused in one sentence, leaves nothing, and comes when
+// there is room.
+func TestFullDisk(t *testing.T) {
+	bulk := func(letter string) []byte { return bytes.Repeat([]byte(letter), 1<<20) }
+	c := newController(t, bulk("a"), bulk("b"), bulk("c"))
+	disk, fill := require.Disk(t, 4<<20)
+	cache, err := Open(disk, 1<<30, c.Client())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.fetch(t, cache, bulk("a")); err != nil {
+		t.Fatal(err)
+	}
+	free := fill(500_000)
+	path, err := c.fetch(t, cache, bulk("b")) // in place of the first
+	if data, _ := os.ReadFile(path); err != nil || !bytes.Equal(data, bulk("b")) {
+		t.Fatalf("%d bytes, %v", len(data), err)
+	}
+	_, err = c.fetch(t, cache, bulk("c"), bulk("b"))
+	if !errors.Is(err, cluster.ErrNoCapacity) || !strings.Contains(err.Error(), "the disk of "+disk+" is full: free some space there") || strings.Contains(err.Error(), "\n") {
+		t.Errorf("on a full disk: %v", err)
+	}
+	if left, err := filepath.Glob(filepath.Join(disk, "partial", "*")); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+	free()
+	if _, err := c.fetch(t, cache, bulk("c"), bulk("b")); err != nil {
+		t.Errorf("when there is room: %v", err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Errorf("what is in use is gone: %v", err)
+	}
 }
 
 func digestOf(data []byte) string {

@@ -142,9 +142,9 @@ func unpackFile(root *os.Root, name string, content io.Reader) error {
 }
 
 // classify gives a full disk its class.
-func classify(err error) error {
+func (d *Driver) classify(err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		return fmt.Errorf("%w: the node's disk is full: %w", cluster.ErrNoCapacity, err)
+		return fmt.Errorf("%w: the disk of %s is full: free some space there, and try again", cluster.ErrNoCapacity, d.directory)
 	}
 	return err
 }

@@ -123,7 +123,7 @@ func (d *Driver) Create(ctx context.Context, volume storage.Volume, origin stora
 		err = syncDirectory(d.directory)
 	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("make volume %s: %w", volume.ID, classify(err)), os.RemoveAll(making))
+		return errors.Join(fmt.Errorf("make volume %s: %w", volume.ID, d.classify(err)), os.RemoveAll(making))
 	}
 	return nil
 }
