@@ -70,8 +70,8 @@ const DefaultDomain = "ciao.internal"
 // Timing are the controller's deadlines. Zero fields take their defaults; Scale multiplies all, given or default.
 type Timing struct {
 	Scale       float64       // 0 is 1
-	Answer      time.Duration // a command without an answer is sent again, a start when its node turns out not to have it; 5 s
-	Poll        time.Duration // a node is asked about a start that is under way; 15 s
+	Answer      time.Duration // a command without an answer: its node is asked, and sent again what it has not got; the scheduler is sent a placement again; 5 s
+	Poll        time.Duration // a node is asked about a start or a deletion that is under way; 15 s
 	PlaceAgain  time.Duration // an instance that fitted nowhere is tried again; 1 s
 	Queue       time.Duration // an instance that fits nowhere fails after this time; 30 s
 	NodeGrace   time.Duration // a silent node's instances are missing after this time; 30 s

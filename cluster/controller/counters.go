@@ -22,7 +22,7 @@ type Counters struct {
 	Reports    uint64            // node reports that changed an instance
 	Retries    uint64            // commands sent again
 	Repeated   map[string]uint64 // of them, by what they command
-	Questions  uint64            // nodes that were asked what became of starts
+	Questions  uint64            // questions to nodes about what became of commands
 	Orphans    uint64            // instances that nodes had and should not have
 	Waiting    int               // instances that are not settled
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/ciaocloud/ciao/cluster"
+	"github.com/ciaocloud/ciao/cluster/payload"
 	"github.com/ciaocloud/ciao/ssntp"
 )
 
@@ -19,7 +20,7 @@ const (
 	withdraw               // tell its node to delete all it has of it
 	forget                 // no node holds it: remove it from the store
 	inquire                // ask its node for its inventory
-	question               // the same, because the node has not said for long what became of a start
+	question               // the same, because the node has not said for long what became of a command
 	mark                   // record a state or a reason
 	revive                 // start an ended CNCI again
 	replace                // start another one elsewhere that takes over
@@ -78,13 +79,29 @@ type command struct {
 	lost       bool      // its node has said, when asked later, that it has not got it
 }
 
+// reached says that a node which reports so has got the command.
+func (c command) reached(report payload.InstanceReport) bool {
+	if report.Generation < c.generation {
+		return false
+	}
+	switch c.action {
+	case start:
+		return report.State != cluster.Gone
+	case stop:
+		return report.State != cluster.Scheduled && report.State != cluster.Starting && report.State != cluster.Active
+	case withdraw:
+		return report.State == cluster.Deleting
+	}
+	return true
+}
+
 // surroundings are what an instance's next step depends on beside itself.
 type surroundings struct {
 	linked   bool          // the scheduler can be reached
 	behind   time.Duration // what has been heard in this last time may not be known yet
 	lost     time.Time     // since when its node has not been heard of; zero: it is connected
 	deaf     bool          // its node is known not to be connected: commands would go nowhere
-	asked    time.Time     // when its node was last asked what became of a start
+	asked    time.Time     // when its node was last asked what became of commands
 	asks     int           // how often without an answer
 	leaving  bool          // its node is being evacuated and takes nothing new
 	next     succession    // the one that takes over, if any
@@ -121,7 +138,7 @@ func decide(i cluster.Instance, m memory, s surroundings, t Timing, now time.Tim
 	case cluster.Active:
 		return d.running(decision{})
 	case cluster.Stopping:
-		return d.bound(d.command(stop, d.t.Answer+time.Duration(i.Spec.StopGrace), "stop"))
+		return d.bound(d.tell(stop, "stop"))
 	case cluster.Missing:
 		return d.command(inquire, d.t.Answer, "report its instances")
 	case cluster.Deleting:
@@ -169,7 +186,7 @@ func (d decider) command(a action, interval time.Duration, what string) decision
 func (d decider) pending() decision {
 	switch queued := d.now.Sub(d.m.waiting); {
 	case d.i.Node != "":
-		return d.bound(d.command(withdraw, d.t.Answer, "give it up"))
+		return d.bound(d.tell(withdraw, "give it up"))
 	case d.i.Desired == cluster.WantStopped:
 		return d.mark(cluster.Stopped, "")
 	case d.s.company.awaits != "" && d.i.Reason != d.s.company.awaits:
@@ -211,32 +228,37 @@ func (d decider) scheduled() decision {
 
 // start has the instance's node start it, not before other nodes could say that it is theirs.
 func (d decider) start() decision {
-	last := d.m.last
-	switch {
-	case d.now.Before(d.s.settling):
+	if d.now.Before(d.s.settling) {
 		return decision{wake: d.s.settling}
-	case last.action != start, last.generation != d.i.Generation, last.node != d.i.Node, last.sent.IsZero(), last.lost:
-		return d.command(start, d.t.Answer, "start")
 	}
-	return d.await(last)
+	return d.tell(start, "start")
 }
 
-// await is for a start that was sent. Between the controller and a node frames keep their order, and none is lost but with a process, which is
-// told: a node that does not answer has much to do, like all others perhaps, and to send it everything again would add to that. It is asked once
-// for all its instances. What comes first, an inventory with the instance or one without it, is certain.
-func (d decider) await(last command) decision {
-	since, interval := last.sent, d.t.Answer*4/5 // so that what is lost can be sent again when its answer is overdue
-	if d.i.State == cluster.Starting {
-		interval = d.t.Poll
+// tell has the instance's node do something: it is sent the command once, and again only when it turns out not to have got it.
+func (d decider) tell(a action, what string) decision {
+	last := d.m.last
+	if last.action != a || last.generation != d.i.Generation || last.node != d.i.Node || last.sent.IsZero() || last.lost {
+		return d.command(a, d.t.Answer, what)
 	}
+	return d.await(last, what)
+}
+
+// await is for a command that was sent to a node. Between the controller and a node frames keep their order, and none is lost but with a process,
+// which is told: a node that does not answer has much to do, like all others perhaps, and to send it everything again would add to that. It is asked once
+// for all its instances. What comes first, an inventory with what became of the command or one without it, is certain.
+func (d decider) await(last command, what string) decision {
+	since, interval := last.sent, d.t.Answer*4/5 // so that what is lost can be sent again when its answer is overdue
 	if last.heard.After(since) {
 		since = last.heard
+	}
+	if d.i.State == cluster.Starting || !last.heard.IsZero() {
+		interval = d.patience(last.action)
 	}
 	due := since.Add(interval)
 	if again := d.s.asked.Add(d.t.Answer * time.Duration(min(max(d.s.asks-1, 1), 6))); d.s.asks > 0 && again.After(due) {
 		due = again
 	}
-	reason := fmt.Sprintf("node %s has not answered the command to start; it is asked again and again", d.i.Node)
+	reason := fmt.Sprintf("node %s has not answered the command to %s; it is asked again and again", d.i.Node, what)
 	switch {
 	case !d.s.linked, d.s.deaf:
 		return decision{}
@@ -246,6 +268,14 @@ func (d decider) await(last command) decision {
 		return d.mark(d.i.State, reason)
 	}
 	return decision{action: question}
+}
+
+// patience is how long a node may be busy with a command before it is asked how far it has come.
+func (d decider) patience(a action) time.Duration {
+	if a == stop {
+		return d.t.Answer + time.Duration(d.i.Spec.StopGrace)
+	}
+	return d.t.Poll
 }
 
 // running is for instances that should be active: next unless it should stop or its node is missing.
@@ -285,7 +315,7 @@ func (d decider) leave() (next decision, leaves bool) {
 		}
 		return d.mark(cluster.Stopping, reason), wanted
 	case cluster.Stopped, cluster.Exited, cluster.Failed:
-		return d.command(withdraw, d.t.Answer, "give it up"), d.i.Node != ""
+		return d.tell(withdraw, "give it up"), d.i.Node != ""
 	}
 	return decision{}, false
 }
@@ -302,7 +332,7 @@ func (d decider) deleting() decision {
 	if d.i.Node == "" {
 		return decision{action: forget}
 	}
-	next := d.command(withdraw, d.t.Answer, "delete it")
+	next := d.tell(withdraw, "delete it")
 	if d.s.lost.IsZero() || !d.s.linked {
 		return next
 	}

@@ -35,6 +35,8 @@ func TestDecide(t *testing.T) {
 	const active, stopped, deleted = cluster.WantActive, cluster.WantStopped, cluster.WantDeleted
 	cnci := instance(cluster.Failed, active, node)
 	cnci.Kind = cluster.KindCNCI
+	graceful := instance(cluster.Stopping, stopped, node)
+	graceful.Spec.StopGrace = cluster.Duration(30 * time.Second)
 	freshCNCI := cnci
 	freshCNCI.Changed = ago(time.Second)
 
@@ -93,7 +95,11 @@ func TestDecide(t *testing.T) {
 		{name: "active, link and node lost", i: instance(cluster.Active, active, node), s: surroundings{lost: ago(time.Hour)}},
 		{name: "to be stopped", i: instance(cluster.Active, stopped, node), s: up, action: mark, state: cluster.Stopping},
 		{name: "stopping", i: instance(cluster.Stopping, stopped, node), s: up, action: stop},
-		{name: "stop unanswered often", i: instance(cluster.Stopping, stopped, node), m: sent(stop, time.Minute, 3), s: up, action: mark, state: cluster.Stopping, reason: "the command to stop"},
+		{name: "stop unanswered", i: instance(cluster.Stopping, stopped, node), m: sent(stop, 4*time.Second, 1), s: up, action: question},
+		{name: "stop accepted", i: instance(cluster.Stopping, stopped, node), m: heard(sent(stop, 6*time.Second, 1), ago(5*time.Second)), s: up, action: question},
+		{name: "stop accepted, within its grace", i: graceful, m: heard(sent(stop, 6*time.Second, 1), ago(5*time.Second)), s: up, wake: in(30 * time.Second)},
+		{name: "stop lost", i: instance(cluster.Stopping, stopped, node), m: gone(sent(stop, 5*time.Second, 1)), s: up, action: stop},
+		{name: "stop unanswered, its node asked often", i: instance(cluster.Stopping, stopped, node), m: sent(stop, time.Minute, 1), s: asked(ago(10*time.Second), 3), action: mark, state: cluster.Stopping, reason: "the command to stop"},
 		{name: "stopping, node lost for long", i: instance(cluster.Stopping, stopped, node), s: longLost, action: mark, state: cluster.Missing},
 		{name: "missing", i: instance(cluster.Missing, active, node), s: longLost},
 		{name: "missing and its node is back", i: instance(cluster.Missing, active, node), s: up, action: inquire},
@@ -109,7 +115,11 @@ func TestDecide(t *testing.T) {
 		{name: "delete, no node", i: instance(cluster.Deleting, deleted, ""), action: forget},
 		{name: "delete", i: instance(cluster.Deleting, deleted, node), s: up, action: withdraw},
 		{name: "delete on a node not yet heard of", i: instance(cluster.Deleting, deleted, node), s: unheard, action: withdraw},
-		{name: "delete sent", i: instance(cluster.Deleting, deleted, node), m: sent(withdraw, time.Second, 1), s: up, wake: in(4 * time.Second)},
+		{name: "delete sent", i: instance(cluster.Deleting, deleted, node), m: sent(withdraw, time.Second, 1), s: up, wake: in(3 * time.Second)},
+		{name: "delete unanswered", i: instance(cluster.Deleting, deleted, node), m: sent(withdraw, 4*time.Second, 1), s: up, action: question},
+		{name: "delete accepted", i: instance(cluster.Deleting, deleted, node), m: heard(sent(withdraw, 6*time.Second, 1), ago(5*time.Second)), s: up, wake: in(10 * time.Second)},
+		{name: "delete lost", i: instance(cluster.Deleting, deleted, node), m: gone(sent(withdraw, 5*time.Second, 1)), s: up, action: withdraw},
+		{name: "delete lost just now", i: instance(cluster.Deleting, deleted, node), m: gone(sent(withdraw, 4*time.Second, 1)), s: up, wake: in(time.Second)},
 		{name: "delete, node lost", i: instance(cluster.Deleting, deleted, node), s: lost, wake: in(20 * time.Second)},
 		{name: "delete, node lost for long", i: instance(cluster.Deleting, deleted, node), s: longLost, action: mark, state: cluster.Deleting, reason: "when the node is back"},
 	}

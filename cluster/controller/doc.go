@@ -31,8 +31,9 @@
 //   - An address, a name and a share of the quota are given back in the transaction that removes the instance, and that happens
 //     only when no node holds it any more.
 //   - No step depends on a message having arrived: every command is repeated until a report shows its effect, and after a restart
-//     everything goes on from the store. A start is repeated when its node turns out not to have it, by its inventory, for which it is asked;
-//     while a node is busy, or the way to it is, nothing is sent to it twice.
+//     everything goes on from the store. A command to a node is repeated when the node turns out not to have got it, by its inventory, for which it
+//     is asked; while a node is busy, or the way to it is, nothing is sent to it twice. A placement is asked for again as it was: the question
+//     what became of it would be as long, and the scheduler answers both alike.
 //   - A store that was restored from a backup is behind its nodes. Until [Controller.SettleStore], what only nodes know is stopped and
 //     kept, not deleted, and nothing is placed before the nodes have had time to report. That a generation is started on
 //     one node only cannot be promised across a restore; a second copy is stopped as soon as its node reports it.

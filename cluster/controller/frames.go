@@ -235,7 +235,7 @@ func (r *reconciler) answered(node string, report payload.InstanceReport, came t
 		return
 	}
 	m.last.tries = min(m.last.tries, 1)
-	if report.State != cluster.Gone { // it has what it was sent
+	if m.last.reached(report) {
 		m.last.heard = came
 	}
 }

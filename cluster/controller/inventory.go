@@ -25,16 +25,16 @@ func (r *reconciler) inventory(node string, body payload.Inventory, came time.Ti
 	if body.Part+1 < body.Parts || len(p.parts) < max(body.Parts, 1) {
 		return
 	}
-	present, generations := map[string]bool{}, map[string]uint64{}
+	present, reports := map[string]bool{}, map[string]payload.InstanceReport{}
 	for _, part := range p.parts {
 		for _, report := range part {
 			present[report.Instance] = true
-			generations[report.Instance] = report.Generation
+			reports[report.Instance] = report
 		}
 	}
 	p.parts = nil
 	r.spoke(node, present)
-	r.answers(node, generations)
+	r.answers(node, reports)
 	r.missingFrom(node, present, came)
 }
 

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -21,13 +22,16 @@ func overdue(t *testing.T, story func(w *world)) {
 }
 
 // starts counts the starts of instances that are sent from now on.
-func (w *world) starts() func() map[string]int {
+func (w *world) starts() func() map[string]int { return w.commands(ssntp.Start) }
+
+// commands counts those of an operand that are sent from now on, by instance.
+func (w *world) commands(operand ssntp.Operand) func() map[string]int {
 	counts := map[string]int{}
 	w.fake.with(func() {
 		drop := w.fake.drop
 		w.fake.drop = func(n int, f ssntp.Frame, toController bool) bool {
-			if f.Operand == ssntp.Start {
-				counts[decoded[payload.Start](f).Instance]++
+			if f.Operand == operand {
+				counts[decoded[payload.Delete](f).Instance]++ // Start, Stop and Delete have it in common
 			}
 			return drop != nil && drop(n, f, toController)
 		}
@@ -43,34 +47,49 @@ func (w *world) starts() func() map[string]int {
 	}
 }
 
-// onlyOnce wants each instance to have been started once.
-func onlyOnce(t *testing.T, starts map[string]int, want int) {
+// onlyOnce wants each instance to have been sent one command.
+func onlyOnce(t *testing.T, commands map[string]int, want int) {
 	t.Helper()
-	if len(starts) != want {
-		t.Errorf("%d instances were started, want %d", len(starts), want)
+	if len(commands) != want {
+		t.Errorf("%d instances were sent a command, want %d", len(commands), want)
 	}
-	for id, n := range starts {
+	for id, n := range commands {
 		if n != 1 {
-			t.Errorf("the start of %s was sent %d times", id, n)
+			t.Errorf("%s was sent its command %d times", id, n)
 		}
 	}
 }
 
-// A hub that needs nine seconds to pass on what all nodes answer does not get the starts again meanwhile.
+// A hub that needs nine seconds to pass on what all nodes answer does not get the commands again meanwhile.
 func TestBusyHubIsNotSentMore(t *testing.T) {
 	overdue(t, func(w *world) {
-		starts := w.starts()
 		w.fake.with(func() { w.fake.slow = 150 * time.Millisecond })
-		w.create(60, "many")
-		begun := time.Now()
-		w.untilState(cluster.Active, 61)
-		if took := time.Since(begun); took < 9*time.Second {
-			t.Fatalf("the hub needed only %v", took)
+		busy := func(operand ssntp.Operand, wanted int, ask func(), done func()) {
+			t.Helper()
+			commands, before, begun := w.commands(operand), w.c.Counters(), time.Now()
+			ask()
+			done()
+			if took := time.Since(begun); took < 9*time.Second {
+				t.Fatalf("%s: the hub needed only %v", operand, took)
+			}
+			onlyOnce(t, commands(), wanted)
+			if n := w.c.Counters(); n.Questions == before.Questions || n.Questions > before.Questions+5 || len(n.Repeated) > 0 {
+				t.Errorf("%s: %d questions, repeated: %v", operand, n.Questions-before.Questions, n.Repeated)
+			}
 		}
-		onlyOnce(t, starts(), 60)
-		if n := w.c.Counters(); n.Questions == 0 || n.Questions > 5 || n.Repeated["Start"] > 0 {
-			t.Errorf("%d questions, repeated: %v", n.Questions, n.Repeated)
-		}
+		busy(ssntp.Start, 60, func() { w.create(60, "many") }, func() { w.untilState(cluster.Active, 61) })
+		busy(ssntp.Stop, 61, func() {
+			for _, i := range w.instances() {
+				if _, err := w.c.StopInstance(w.ctx, w.tenant.ID, i.ID); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}, func() { w.untilState(cluster.Stopped, 61) })
+		busy(ssntp.Delete, 61, func() {
+			if _, err := w.c.DeleteInstances(w.ctx, Operator, InstanceFilter{}); err != nil {
+				t.Fatal(err)
+			}
+		}, w.untilGone)
 	})
 }
 
@@ -133,6 +152,66 @@ func TestLostStartIsMissedInTime(t *testing.T) {
 		})
 	}
 }
+
+// A stop and a deletion that are lost, or whose answer is, are sent again when the node turns out not to have got them.
+func TestLostEndIsMissedInTime(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		lost func(f ssntp.Frame) bool
+		end  func(w *world) error
+		done func(w *world) bool
+		sent map[ssntp.Operand]int
+	}{
+		{"the stop", func(f ssntp.Frame) bool { return f.Operand == ssntp.Stop }, (*world).stopSecond, (*world).secondStopped, map[ssntp.Operand]int{ssntp.Stop: 2}},
+		{"the word that it stops", reports(cluster.Stopping), (*world).stopSecond, (*world).secondStopped, map[ssntp.Operand]int{ssntp.Stop: 1}},
+		{"the word that it has stopped", reports(cluster.Stopped), (*world).stopSecond, (*world).secondStopped, map[ssntp.Operand]int{ssntp.Stop: 1}},
+		{"the deletion", func(f ssntp.Frame) bool { return f.Operand == ssntp.Delete }, (*world).deleteSecond, (*world).secondGone, map[ssntp.Operand]int{ssntp.Delete: 2}},
+		{"the word that it is gone", reports(cluster.Gone), (*world).deleteSecond, (*world).secondGone, map[ssntp.Operand]int{ssntp.Delete: 2}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			overdue(t, func(w *world) {
+				w.create(1, "second")
+				w.untilState(cluster.Active, 2)
+				lost, sent := false, map[ssntp.Operand]int{}
+				w.fake.with(func() {
+					w.fake.drop = func(_ int, f ssntp.Frame, _ bool) bool {
+						if f.Operand == ssntp.Stop || f.Operand == ssntp.Delete {
+							sent[f.Operand]++
+						}
+						if lost || !test.lost(f) {
+							return false
+						}
+						lost = true
+						return true
+					}
+				})
+				if err := test.end(w); err != nil {
+					t.Fatal(err)
+				}
+				begun := time.Now()
+				w.until(test.name, func() bool { return test.done(w) })
+				w.fake.with(func() {
+					if took := time.Since(begun); !lost || took > 15500*time.Millisecond || !maps.Equal(sent, test.sent) {
+						t.Errorf("lost: %t; done after %v; sent %v, want %v", lost, took, sent, test.sent)
+					}
+				})
+			})
+		})
+	}
+}
+
+func (w *world) stopSecond() error {
+	_, err := w.c.StopInstance(w.ctx, w.tenant.ID, "second")
+	return err
+}
+
+func (w *world) deleteSecond() error {
+	_, err := w.c.DeleteInstance(w.ctx, w.tenant.ID, "second")
+	return err
+}
+
+func (w *world) secondStopped() bool { return w.count(cluster.Stopped) == 1 }
+func (w *world) secondGone() bool    { return len(w.instances()) == 1 }
 
 func reports(state cluster.State) func(ssntp.Frame) bool {
 	return func(f ssntp.Frame) bool {

@@ -21,7 +21,7 @@ type peer struct {
 	missing  bool      // the grace time has passed
 	spoken   bool      // it has said all that it has, since a restored store is led
 	parts    map[int][]payload.InstanceReport
-	asked    time.Time         // when it was last asked what became of starts; zero: it was not, since it is connected
+	asked    time.Time         // when it was last asked what became of commands; zero: it was not, since it is connected
 	asks     int               // how often without an answer
 	told     map[string]uint64 // by subnet, the version of its paths that it was told last
 	underlay []netip.Addr
@@ -73,7 +73,7 @@ func (r *reconciler) hear(node string) {
 	r.tendNode(node)
 }
 
-// question asks a node what it has, because it has not said what became of a start.
+// question asks a node what it has, because it has not said what became of a command.
 func (r *reconciler) question(node string, now time.Time) {
 	p := r.peer(node)
 	p.asked = now
@@ -82,18 +82,18 @@ func (r *reconciler) question(node string, now time.Time) {
 	r.order(ssntp.RequestInventory, node, nil)
 }
 
-// answers takes a node's inventory for the answer to a question: the starts that were sent before it, and are not in the answer, were lost. It could
-// be one that was on its way before; then some are sent once more than necessary.
-func (r *reconciler) answers(node string, generations map[string]uint64) {
+// answers takes a node's inventory for the answer to a question: the commands that were sent before it, and had not reached the node by its answer,
+// were lost. It could be one that was on its way before; then some are sent once more than necessary.
+func (r *reconciler) answers(node string, reports map[string]payload.InstanceReport) {
 	p := r.peer(node)
 	p.asks = 0
 	r.peek(func(view store.Reader) {
 		for i := range instances.By(view, byNode, node) {
 			m := r.memories[i.ID]
-			if m == nil || m.last.action != start || m.last.node != node || m.last.sent.IsZero() || !p.asked.After(m.last.sent) {
+			if m == nil || m.last.node != node || m.last.sent.IsZero() || !p.asked.After(m.last.sent) {
 				continue
 			}
-			if has, found := generations[i.ID]; !found || has < m.last.generation {
+			if report, found := reports[i.ID]; !found || !m.last.reached(report) {
 				m.last.lost = true
 			}
 		}
