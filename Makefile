@@ -34,7 +34,7 @@ check: ## Look for faults without running: gofmt, vet, staticcheck, import rules
 	@$(GO) test -count=1 .
 
 .PHONY: test
-test: deps build check test-code test-machine test-faults test-vm ## Prove code, kernel, engine, clusters on this machine and in a VM
+test: deps build check test-code test-machine test-faults test-ceph test-vm ## Prove code, kernel, engine, clusters on this machine, disks in Ceph, and in a VM
 
 .PHONY: test-code
 test-code: ## Test every package with the race detector (needs root and docker for some; see REQUIRE in docs/testing.md)

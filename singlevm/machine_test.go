@@ -30,6 +30,7 @@ type machine struct {
 	own      string // the programs that were there before the test
 	files    string // copy of a cluster's directory, for daemons that are not to work
 	before   machinetest.Dump
+	nodes    []string // names of the clusters' nodes, which what they own has in its own
 }
 
 // newMachine needs the machine without a cluster, and removes what the test leaves of one.
@@ -88,6 +89,15 @@ func (m *machine) must(args ...string) said {
 	if got.code != 0 {
 		m.Fatalf("singlevm %s ended with %d:\n%s%s", strings.Join(args, " "), got.code, got.out, got.err)
 	}
+	if args[0] == "setup" {
+		namespaces, err := filepath.Glob("/run/netns/ciao-" + ClusterName + "-*")
+		if err != nil {
+			m.Fatal(err)
+		}
+		for _, path := range namespaces {
+			m.nodes = append(m.nodes, filepath.Base(path))
+		}
+	}
 	return got
 }
 
@@ -103,6 +113,9 @@ func (m *machine) restored(after string) {
 	m.Helper()
 	if diff := machinetest.Same(m, m.before, settleLimit); diff != "" {
 		m.Fatalf("after %s the machine is not as it was (- before, + now):\n%s", after, diff)
+	}
+	if left, err := machinetest.GroupsOf(m.nodes); err != nil || len(left) > 0 {
+		m.Fatalf("after %s there are control groups of its nodes: %q, %v", after, left, err)
 	}
 }
 

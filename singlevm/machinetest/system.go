@@ -94,8 +94,42 @@ func temporary(context.Context) ([]string, error) {
 // transient are groups that systemd and the engine make and drop by themselves.
 var transient = regexp.MustCompile(`/(session-\w+\.scope|user@?\d+\.\w+|user-\d+\.slice|user-runtime-dir@.*|run-.*\.(scope|service)|systemd-\w+\.service|[^/]*\.(mount|socket|timer))(/|$)`)
 
-// cgroups are all control groups. Docker's own parent group stays once it was made, which the first container of anybody does.
+// cgroups are all control groups. Docker's own parent group stays once it was made, which the first container of anybody does. A machine that is
+// itself a container may see the groups of its host, where others come and go: of those it is told which have a process of this machine, for of
+// others' processes the kernel tells it nothing, or 0. (GroupsOf finds what a cluster left there.)
 func cgroups(context.Context) ([]string, error) {
+	own, err := os.ReadFile("/proc/1/cgroup")
+	if err != nil {
+		return nil, err
+	}
+	all, err := groups()
+	if !contained(string(own)) {
+		return all, err
+	}
+	return slices.DeleteFunc(all, func(path string) bool {
+		processes, err := os.ReadFile(filepath.Join(path, "cgroup.procs"))
+		return err != nil || !slices.ContainsFunc(lines(string(processes)), func(pid string) bool { return pid != "0" })
+	}), err
+}
+
+// contained says whether the first process is in a control group of another machine (cgroups(7), /proc/[pid]/cgroup): systemd puts itself into
+// init.scope at most.
+func contained(own string) bool {
+	return slices.ContainsFunc(lines(own), func(line string) bool {
+		group := line[strings.LastIndex(line, ":")+1:]
+		return group != "/" && group != "/init.scope"
+	})
+}
+
+// GroupsOf are the control groups with one of these words in their names.
+func GroupsOf(words []string) ([]string, error) {
+	all, err := groups()
+	return slices.DeleteFunc(all, func(path string) bool {
+		return !slices.ContainsFunc(words, func(word string) bool { return strings.Contains(path, word) })
+	}), err
+}
+
+func groups() ([]string, error) {
 	var told []string
 	err := filepath.WalkDir("/sys/fs/cgroup", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || !entry.IsDir() || transient.MatchString(path) {

@@ -54,6 +54,8 @@ admin socket =
 log file = {{.Directory}}/$name.log
 mon cluster log file = {{.Directory}}/cluster.log
 mon data = {{.Directory}}/mon
+paxos propose interval = 0.05
+paxos min wait = 0.01
 mon allow pool size one = true
 mon allow pool delete = true
 mon data avail crit = 1
@@ -65,6 +67,7 @@ osd objectstore = bluestore
 bluestore block size = 8589934592
 bluestore cache autotune = false
 bluestore cache size = 67108864
+bluestore fsck on mkfs = false
 `))
 
 // Start runs a cluster that ends with the test.
