@@ -44,6 +44,18 @@ const (
 	StorageCeph  Storage = "ceph"  // a Ceph cluster that all nodes reach
 )
 
+// Check notes that a storage is none; empty leaves it to the cluster.
+func (s Storage) Check(field string, problems *Problems) {
+	if s != "" && s != StorageLocal && s != StorageCeph {
+		problems.Add(field, "%q keeps no volumes; use %s or %s, or leave it to the cluster", s, StorageLocal, StorageCeph)
+	}
+}
+
+// Keeps says whether volumes of that content can be kept there.
+func (s Storage) Keeps(content VolumeContent) bool {
+	return s != StorageCeph || content != ContentFiles
+}
+
 // Shared says that all nodes reach the volume: it never has a Node.
 func (v Volume) Shared() bool { return v.Storage == StorageCeph }
 
@@ -129,12 +141,13 @@ func (s VolumeState) Next() []VolumeState { return slices.Clone(volumeTransition
 
 // VolumeSpec is a volume of each instance of a workload: an existing one, or one that is made with the instance.
 type VolumeSpec struct {
-	Volume    string `json:"volume,omitempty"` // name or id of an existing one
-	SizeMiB   int64  `json:"size_mib,omitempty"`
-	Image     string `json:"image,omitempty"`  // uploaded image that it begins as a copy of
-	Target    string `json:"target,omitempty"` // containers and processes: absolute path
-	ReadOnly  bool   `json:"read_only,omitempty"`
-	Ephemeral bool   `json:"ephemeral,omitempty"` // one that is made with the instance goes with it
+	Volume    string  `json:"volume,omitempty"` // name or id of an existing one
+	SizeMiB   int64   `json:"size_mib,omitempty"`
+	Image     string  `json:"image,omitempty"`  // uploaded image that it begins as a copy of
+	Target    string  `json:"target,omitempty"` // containers and processes: absolute path
+	ReadOnly  bool    `json:"read_only,omitempty"`
+	Ephemeral bool    `json:"ephemeral,omitempty"` // one that is made with the instance goes with it
+	Storage   Storage `json:"storage,omitempty"`   // of one that is made with the instance; empty leaves it to the cluster
 }
 
 // Bounds of volumes.
@@ -157,12 +170,16 @@ func (s WorkloadSpec) validateVolumes(problems *Problems) {
 
 func (v VolumeSpec) validate(at string, kind Kind, problems *Problems) {
 	switch {
-	case v.Volume != "" && (v.SizeMiB != 0 || v.Image != "" || v.Ephemeral):
-		problems.Add(at+"volume", "names a volume that exists: leave size_mib, image and ephemeral away")
+	case v.Volume != "" && (v.SizeMiB != 0 || v.Image != "" || v.Ephemeral || v.Storage != ""):
+		problems.Add(at+"volume", "names a volume that exists: leave size_mib, image, storage and ephemeral away")
 	case v.Volume == "" && v.SizeMiB == 0 && v.Image == "":
 		problems.Add(at+"size_mib", "is missing; or name a volume or an image")
 	case v.SizeMiB < 0 || v.SizeMiB > MaxVolumeMiB:
 		problems.Add(at+"size_mib", "must be from 1 to %d", MaxVolumeMiB)
+	}
+	v.Storage.Check(at+"storage", problems)
+	if !v.Storage.Keeps(ContentFor(kind)) {
+		problems.Add(at+"storage", "%s keeps disks of VMs; a %s's volumes are on its node", v.Storage, kind)
 	}
 	VolumePlace{Target: v.Target, ReadOnly: v.ReadOnly}.Check(at, kind, problems)
 }

@@ -18,16 +18,17 @@ import (
 	"github.com/ciaocloud/ciao/singlevm/machinetest"
 )
 
-// guestWrites says what is at the beginning of the second disk, and writes a word there.
+// guestWrites says what is at the beginning of the second disk, and writes a word there. On a third disk, which may come at any time, it writes another.
 const guestWrites = `#cloud-config
 user: ciao
 runcmd:
   - echo "volume says <$(head -c 4 /dev/vdb | tr -d '\000')>"; echo kept | dd of=/dev/vdb conv=notrunc; sync; echo volume-was-written
+  - (until head -c 1 /dev/vdc >/dev/null 2>&1; do sleep 0.2; done; echo late | dd of=/dev/vdc conv=notrunc; sync; echo late-volume-was-written) &
 `
 
 const guestLimit = 3 * time.Minute // until an emulated guest on a busy machine has done that
 
-// TestCephOnTwoNodes: a machine takes its volume along when its node is evacuated, and when that is parted from the others and given up: there the
+// TestCephOnTwoNodes: a machine that runs is given a volume, and gives it back. It takes its own along when its node is evacuated, and when that is parted from the others and given up: there the
 // old copy runs on, and is cut off.
 func TestCephOnTwoNodes(t *testing.T) {
 	c := cephtest.Start(t) // before the machine is looked at
@@ -57,6 +58,7 @@ func TestCephOnTwoNodes(t *testing.T) {
 	}
 	first := m.active(ctx, blue, made)[0]
 	m.guestSays(ctx, blue, first, "volume says <>", "volume-was-written")
+	m.attachedLate(ctx, blue, c, first)
 
 	if _, err := operator.EvacuateNode(ctx, first.Node, false); err != nil {
 		t.Fatal(err)
@@ -86,10 +88,12 @@ func TestCephOnTwoNodes(t *testing.T) {
 	if _, err := blue.Wait(ctx, []api.Instance{third}, client.Deleted, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := blue.DeleteVolume(ctx, "data"); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"data", "late"} {
+		if err := blue.DeleteVolume(ctx, name); err != nil {
+			t.Fatal(err)
+		}
 	}
-	machinetest.Eventually(m, "the volume is gone", time.Minute, func() bool {
+	machinetest.Eventually(m, "the volumes are gone", time.Minute, func() bool {
 		left, err := blue.Volumes(ctx)
 		return err == nil && len(left) == 0
 	})
@@ -98,6 +102,33 @@ func TestCephOnTwoNodes(t *testing.T) {
 	}
 	m.cleanup()
 	m.restored("a cluster with disks in Ceph, and cleanup")
+}
+
+// attachedLate gives a running machine a volume, which its guest writes to, and takes it back.
+func (m *machine) attachedLate(ctx context.Context, blue *client.Client, c cephtest.Cluster, i api.Instance) {
+	m.Helper()
+	v, err := blue.CreateVolume(ctx, api.CreateVolume{Name: "late", SizeMiB: 8})
+	if err == nil {
+		_, err = blue.AttachVolume(ctx, v.ID, api.AttachVolume{Instance: i.ID})
+	}
+	if err == nil {
+		v, err = blue.AwaitVolume(ctx, v.ID, cluster.VolumeAttached)
+	}
+	if err != nil || v.Storage != cluster.StorageCeph {
+		m.Fatalf("attached: %+v, %v", v, err)
+	}
+	m.guestSays(ctx, blue, i, "late-volume-was-written")
+	if _, err = blue.DetachVolume(ctx, v.ID); err == nil {
+		_, err = blue.AwaitVolume(ctx, v.ID, cluster.VolumeAvailable)
+	}
+	if err != nil {
+		m.Fatal(err)
+	}
+	written := filepath.Join(m.TempDir(), "late")
+	c.RBD(m, "export", "--no-progress", cephtest.Pool+"/"+v.ID, written)
+	if data, err := os.ReadFile(written); err != nil || !bytes.HasPrefix(data, []byte("late")) {
+		m.Errorf("the guest wrote %.4q, %v", data, err)
+	}
 }
 
 // guestSays waits until a guest has said all of that.

@@ -21,6 +21,7 @@ var (
 
 const (
 	peripherals = "/machine/peripheral" // where QEMU has the devices with an id
+	objects     = "/objects"            // and where what is no device
 
 	lookEvery = 100 * time.Millisecond // at whether a device is gone
 	askEvery  = time.Second            // for it to go: a guest that is only starting does not notice
@@ -29,7 +30,8 @@ const (
 )
 
 // AddDisk plugs a disk into a free port of the running machine. The disk's image is file, open for reading and writing, or for reading only
-// if the disk is; the caller closes it, and the disk's path is not looked at. A disk that is there already, by its ID, is left as it is. After a
+// if the disk is; the caller closes it, and the disk's path is not looked at. Of a disk in Ceph file has the key, and [RBD.Key] is not looked at;
+// until Ceph answers, the machine stands still. A disk that is there already, by its ID, is left as it is. After a
 // [*CommandError] or [ErrNoPort] nothing of it is there; after other errors it may be, and the same call again finds out.
 func (m *Monitor) AddDisk(ctx context.Context, d Disk, file *os.File) error {
 	if !diskID.MatchString(d.ID) {
@@ -58,15 +60,14 @@ func (m *Monitor) AddDisk(ctx context.Context, d Disk, file *os.File) error {
 	return err
 }
 
+// HasDisk says whether the running machine has a disk, by its ID.
+func (m *Monitor) HasDisk(ctx context.Context, id string) (bool, error) {
+	present, err := m.devices(ctx)
+	return present[id], err
+}
+
 func (m *Monitor) plug(ctx context.Context, d Disk, file *os.File, port string) error {
-	var added struct {
-		Set int `json:"fdset-id"`
-	}
-	if err := m.executeWith(ctx, file, "add-fd", map[string]any{"opaque": d.ID}, &added); err != nil {
-		return err
-	}
-	d.Path = FD(added.Set)
-	if err := m.Execute(ctx, "blockdev-add", d.node(d.ID), nil); err != nil {
+	if err := m.addNode(ctx, d, file); err != nil {
 		return err
 	}
 	device := map[string]any{"driver": "virtio-blk-pci", "id": d.ID, "drive": d.ID, "bus": port}
@@ -74,6 +75,30 @@ func (m *Monitor) plug(ctx context.Context, d Disk, file *os.File, port string) 
 		device["serial"] = d.Serial
 	}
 	return m.Execute(ctx, "device_add", device, nil)
+}
+
+// addNode has the block layer open a disk.
+func (m *Monitor) addNode(ctx context.Context, d Disk, file *os.File) error {
+	var added struct {
+		Set  int `json:"fdset-id"`
+		File int `json:"fd"`
+	}
+	if err := m.executeWith(ctx, file, "add-fd", map[string]any{"opaque": d.ID}, &added); err != nil {
+		return err
+	}
+	if d.RBD == nil {
+		d.Path = FD(added.Set)
+		return m.Execute(ctx, "blockdev-add", d.node(d.ID), nil)
+	}
+	// QEMU opens the file of a secret by itself, so a set of descriptors cannot stand for it.
+	secret := map[string]any{"qom-type": "secret", "id": d.ID + keySuffix, "format": "base64", "file": fmt.Sprintf("/proc/self/fd/%d", added.File)}
+	if err := m.Execute(ctx, "object-add", secret, nil); err != nil {
+		return err
+	}
+	if err := m.Execute(ctx, "blockdev-add", d.node(d.ID), nil); err != nil {
+		return err
+	}
+	return errors.Join(m.dropKey(ctx, d.ID), m.closeFiles(ctx, d.ID, nil)) // the block driver has the key by now
 }
 
 // RemoveDisk has the guest let go of a disk and removes it, by the ID that it was given to the machine with. A guest that does not within the
@@ -137,8 +162,13 @@ func (m *Monitor) unplug(ctx context.Context, id string) error {
 
 // devices are the ids of the machine's devices.
 func (m *Monitor) devices(ctx context.Context) (map[string]bool, error) {
+	return m.children(ctx, peripherals)
+}
+
+// children are the ids of what QEMU has at a path of its object model.
+func (m *Monitor) children(ctx context.Context, path string) (map[string]bool, error) {
 	var listed []struct{ Name, Type string }
-	if err := m.Execute(ctx, "qom-list", map[string]any{"path": peripherals}, &listed); err != nil {
+	if err := m.Execute(ctx, "qom-list", map[string]any{"path": path}, &listed); err != nil {
 		return nil, err
 	}
 	ids := map[string]bool{}
@@ -178,7 +208,7 @@ func (m *Monitor) freePort(ctx context.Context, present map[string]bool) (string
 
 var fdset = regexp.MustCompile(`/dev/fdset/(\d+)`)
 
-// dropDisk removes what the block layer has of a disk whose device is not there, and closes its file.
+// dropDisk removes what the block layer has of a disk whose device is not there, and its key, and closes its file.
 func (m *Monitor) dropDisk(ctx context.Context, id string) error {
 	var nodes []struct {
 		Name string `json:"node-name"`
@@ -200,7 +230,19 @@ func (m *Monitor) dropDisk(ctx context.Context, id string) error {
 			return err
 		}
 	}
+	if err := m.dropKey(ctx, id); err != nil {
+		return err
+	}
 	return m.closeFiles(ctx, id, sets)
+}
+
+// dropKey removes the key of a disk in Ceph, if there is one.
+func (m *Monitor) dropKey(ctx context.Context, id string) error {
+	present, err := m.children(ctx, objects)
+	if err != nil || !present[id+keySuffix] {
+		return err
+	}
+	return m.Execute(ctx, "object-del", map[string]any{"id": id + keySuffix}, nil)
 }
 
 // dropNode removes a node of the block layer. That may be in use for another moment after its device has gone.

@@ -182,12 +182,13 @@ const BlobPath = Version + "/blobs/"
 
 // VolumeSpec is a volume of each instance of a workload: an existing one, or one that is made with the instance.
 type VolumeSpec struct {
-	Volume    string `json:"volume,omitempty" maxLength:"64" doc:"name or id of an existing one"`
-	SizeMiB   int64  `json:"size_mib,omitempty" doc:"of one that is made with the instance"`
-	Image     string `json:"image,omitempty" maxLength:"64" doc:"uploaded image that it begins as a copy of"`
-	Target    string `json:"target,omitempty" maxLength:"255" doc:"containers and processes: absolute path at which they find it"`
-	ReadOnly  bool   `json:"read_only,omitempty"`
-	Ephemeral bool   `json:"ephemeral,omitempty" doc:"it goes with its instance"`
+	Volume    string          `json:"volume,omitempty" maxLength:"64" doc:"name or id of an existing one"`
+	SizeMiB   int64           `json:"size_mib,omitempty" doc:"of one that is made with the instance"`
+	Image     string          `json:"image,omitempty" maxLength:"64" doc:"uploaded image that it begins as a copy of"`
+	Target    string          `json:"target,omitempty" maxLength:"255" doc:"containers and processes: absolute path at which they find it"`
+	ReadOnly  bool            `json:"read_only,omitempty"`
+	Ephemeral bool            `json:"ephemeral,omitempty" doc:"it goes with its instance"`
+	Storage   cluster.Storage `json:"storage,omitempty" enum:"local,ceph" doc:"what keeps one that is made with the instance: its node, or the cluster's Ceph; the cluster's choice when empty"`
 }
 
 // Volume is storage that outlives instances.
@@ -197,7 +198,7 @@ type Volume struct {
 	Tenant    string                `json:"tenant" doc:"id of its owner"`
 	State     cluster.VolumeState   `json:"state" doc:"creating, available, attaching, attached, detaching, deleting or failed"`
 	Content   cluster.VolumeContent `json:"content" doc:"disk (VMs) or filesystem (containers, processes); empty until its first instance decides"`
-	Storage   cluster.Storage       `json:"storage" doc:"what keeps it: local (its node) or ceph (all nodes reach it); empty until its first instance decides"`
+	Storage   cluster.Storage       `json:"storage" doc:"what keeps it: local (its node) or ceph (all nodes reach it); empty until its first instance decides, when it was left to the cluster"`
 	SizeMiB   int64                 `json:"size_mib"`
 	Image     string                `json:"image" doc:"name of the image that it began as a copy of"`
 	Source    string                `json:"source" doc:"id of the volume that it began as a copy of"`
@@ -212,10 +213,11 @@ type Volume struct {
 
 // CreateVolume is a new volume: empty, or a copy of an image or of a volume.
 type CreateVolume struct {
-	Name    string `json:"name,omitempty" maxLength:"63" doc:"made up when empty"`
-	SizeMiB int64  `json:"size_mib,omitempty" doc:"that of what it is a copy of when 0"`
-	Image   string `json:"image,omitempty" maxLength:"64" doc:"name or id of an uploaded image"`
-	Volume  string `json:"volume,omitempty" maxLength:"64" doc:"name or id of a volume that no instance has"`
+	Name    string          `json:"name,omitempty" maxLength:"63" doc:"made up when empty"`
+	SizeMiB int64           `json:"size_mib,omitempty" doc:"that of what it is a copy of when 0"`
+	Image   string          `json:"image,omitempty" maxLength:"64" doc:"name or id of an uploaded image"`
+	Volume  string          `json:"volume,omitempty" maxLength:"64" doc:"name or id of a volume that no instance has"`
+	Storage cluster.Storage `json:"storage,omitempty" enum:"local,ceph" doc:"what keeps it: a node, or the cluster's Ceph; the cluster's choice when empty"`
 }
 
 // AttachVolume gives a volume to an instance: a VM that runs, or one that does not run.

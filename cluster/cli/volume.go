@@ -19,7 +19,8 @@ func (s *session) createVolume() *cobra.Command {
 	command := &cobra.Command{
 		Use: "volume [NAME]", Short: "Create a volume: empty, or a copy of an image or a volume", Args: terminal.Between(0, 1, "NAME"),
 		Example: `  ciao create volume data --size 10GiB
-  ciao create volume copy --volume data`,
+  ciao create volume copy --volume data
+  ciao create volume scratch --size 100GiB --storage local`,
 		RunE: s.user(func(ctx context.Context, c *client.Client, args []string, streams terminal.Streams) (err error) {
 			if len(args) == 1 {
 				request.Name = args[0]
@@ -38,8 +39,10 @@ func (s *session) createVolume() *cobra.Command {
 	flags.StringVar(&wanted, "size", "", "such as 512MiB or 10GiB; that of what it is a copy of when it is not given")
 	flags.StringVar(&request.Image, "image", "", "uploaded image that it begins as a copy of")
 	flags.StringVar(&request.Volume, "volume", "", "volume that it begins as a copy of; no instance may have that")
+	flags.StringVar((*string)(&request.Storage), "storage", "", "what keeps it: local (a node) or ceph; the cluster's choice when it is not given")
 	s.completeFlag(command, "image", images)
 	s.completeFlag(command, "volume", volumes)
+	offer(command, "storage", []string{string(cluster.StorageLocal), string(cluster.StorageCeph)})
 	return s.printing(command)
 }
 

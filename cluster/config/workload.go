@@ -45,12 +45,13 @@ type workloadPort struct {
 }
 
 type workloadVolume struct {
-	Volume    string `yaml:"volume"`
-	SizeMiB   int64  `yaml:"size_mib"`
-	Image     string `yaml:"image"`
-	Target    string `yaml:"target"`
-	ReadOnly  bool   `yaml:"read_only"`
-	Ephemeral bool   `yaml:"ephemeral"`
+	Volume    string          `yaml:"volume"`
+	SizeMiB   int64           `yaml:"size_mib"`
+	Image     string          `yaml:"image"`
+	Target    string          `yaml:"target"`
+	ReadOnly  bool            `yaml:"read_only"`
+	Ephemeral bool            `yaml:"ephemeral"`
+	Storage   cluster.Storage `yaml:"storage"`
 }
 
 type workloadRequirements struct {

@@ -25,9 +25,6 @@ func (c *Controller) AttachVolume(ctx context.Context, scope, ref, instanceRef s
 			return err
 		}
 		if !ended(i.State) {
-			if v.Shared() {
-				return inCeph(i)
-			}
 			begin(v, cluster.VolumeAttaching)
 			return nil
 		}
@@ -81,6 +78,8 @@ func (c *Controller) give(tx store.Tx, v *cluster.Volume, i cluster.Instance, pl
 		return fmt.Errorf("%w: it is %s", cluster.ErrConflict, v.State)
 	case v.Content != "" && v.Content != needed:
 		return fmt.Errorf("%w: it is a %s, and a %s needs a %s; create another volume for it", cluster.ErrInvalid, v.Content, i.Kind, needed)
+	case !v.Storage.Keeps(needed):
+		return fmt.Errorf("%w: it is kept in storage %s, which keeps disks of VMs, and a %s needs a %s; create another volume for it", cluster.ErrInvalid, v.Storage, i.Kind, needed)
 	case v.Node != "" && i.Node != "" && v.Node != i.Node:
 		return fmt.Errorf("%w: it is on node %s, and instance %s belongs to node %s; create an instance that has it from the beginning (`ciao create instance … --volume`)",
 			cluster.ErrConflict, v.Node, i.Name, i.Node)
@@ -117,20 +116,12 @@ func (c *Controller) DetachVolume(ctx context.Context, scope, ref string) (clust
 			return fmt.Errorf("%w: instance %s boots from it; delete the instance, which leaves the volume", cluster.ErrConflict, i.Name)
 		}
 		if !ended(i.State) {
-			if v.Shared() {
-				return inCeph(i)
-			}
 			begin(v, cluster.VolumeDetaching)
 			return nil
 		}
 		detach(v)
 		return putEvent(tx, changeOf(*v, i, wasDetached))
 	})
-}
-
-// inCeph refuses to change a volume in Ceph while its instance runs: QEMU is given its key, and the cluster its token, when it is started.
-func inCeph(i cluster.Instance) error {
-	return fmt.Errorf("%w: it is in Ceph, and instance %s runs; stop it first", cluster.ErrConflict, i.Name)
 }
 
 // bootVolume is the id of the volume that an instance boots from; empty when that has a disk of its own.

@@ -51,13 +51,13 @@ func (r *reconciler) tendVolumes(view store.Reader, now time.Time) {
 			continue
 		}
 		order := payload.VolumeOrder{Volume: r.volumeOf(v), Delete: v.State == cluster.VolumeDeleting}
-		if v.State.Changing() {
-			if order.Change = r.changeOrder(view, v); order.Change == nil {
+		node := v.Node
+		switch {
+		case v.State.Changing():
+			if order.Change, node = r.changeOrder(view, v); order.Change == nil {
 				continue
 			}
-		}
-		node := v.Node
-		if v.Shared() {
+		case v.Shared():
 			node = r.errandNode(view, id)
 		}
 		_, deaf := r.silence(node)
@@ -66,7 +66,7 @@ func (r *reconciler) tendVolumes(view store.Reader, now time.Time) {
 		case v.State == cluster.VolumeDeleting && !v.Shared() && (v.Node == "" || lostForGood(view, v.Node)):
 			r.removeVolume(id)
 		case !r.linked || deaf:
-			r.explainWaiting(v)
+			r.explainWaiting(v, node)
 		case now.Before(due):
 			r.deadlines.set(subject{ofVolume, id}, due)
 		default:
@@ -85,9 +85,9 @@ func lostForGood(view store.Reader, node string) bool {
 }
 
 // explainWaiting tells why nothing happens.
-func (r *reconciler) explainWaiting(v cluster.Volume) {
-	reason := fmt.Sprintf("node %s is not connected; this goes on when it is back", v.Node)
-	if v.Shared() {
+func (r *reconciler) explainWaiting(v cluster.Volume, node string) {
+	reason := fmt.Sprintf("node %s is not connected; this goes on when it is back", node)
+	if node == "" {
 		reason = "no node is connected that could do it; this goes on when one is"
 	}
 	if v.Reason != reason {
@@ -134,6 +134,9 @@ func (r *reconciler) volumeReport(node string, report payload.VolumeReport) {
 		if err != nil {
 			return nil, nil
 		}
+		if before.State.Changing() && !isOn(tx, before.Instance, node) {
+			return nil, nil
+		}
 		after, what := recordVolume(before, node, report)
 		switch {
 		case what == removed:
@@ -145,6 +148,12 @@ func (r *reconciler) volumeReport(node string, report payload.VolumeReport) {
 		}
 		return nil, nil
 	}})
+}
+
+// isOn says whether an instance is placed on a node: what another says of its volumes is late.
+func isOn(r store.Reader, instance, node string) bool {
+	i, err := instances.Get(r, instance)
+	return err == nil && i.Node == node
 }
 
 // recordVolume applies a node's report to a volume. It is pure. What is not of the volume's node changes nothing, unless all reach it.

@@ -74,7 +74,7 @@ func (c *Controller) volumesOf(r store.Reader, workload cluster.Workload, tenant
 			continue
 		}
 		v := cluster.Volume{
-			Tenant: tenant, State: cluster.VolumeAttached, Content: cluster.ContentFor(kind), SizeMiB: spec.SizeMiB, Ephemeral: spec.Ephemeral, Created: now,
+			Tenant: tenant, State: cluster.VolumeAttached, Content: cluster.ContentFor(kind), SizeMiB: spec.SizeMiB, Storage: spec.Storage, Ephemeral: spec.Ephemeral, Created: now,
 			Place: cluster.VolumePlace{Number: k, Target: spec.Target, ReadOnly: spec.ReadOnly},
 		}
 		if spec.Image != "" {

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,16 +17,17 @@ import (
 
 // VolumeRequest is a volume to be created: empty, or a copy of an image or of a volume.
 type VolumeRequest struct {
-	Name    string // empty is made up
-	SizeMiB int64  // 0 is that of what it is a copy of
-	Image   string // name or id
-	Volume  string // name or id
+	Name    string          // empty is made up
+	SizeMiB int64           // 0 is that of what it is a copy of
+	Image   string          // name or id
+	Volume  string          // name or id
+	Storage cluster.Storage // empty leaves it to the cluster
 }
 
 // CreateVolume records a volume. An empty one, and a copy of an image, is made on the node of its first instance; a copy of a volume
 // beside that, at once.
 func (c *Controller) CreateVolume(ctx context.Context, tenant string, request VolumeRequest) (volume cluster.Volume, err error) {
-	if err := validateVolume(tenant, request); err != nil {
+	if err := c.validateVolume(tenant, request); err != nil {
 		return cluster.Volume{}, err
 	}
 	_, err = c.update(ctx, func(tx store.Tx) error {
@@ -48,7 +50,7 @@ func (c *Controller) CreateVolume(ctx context.Context, tenant string, request Vo
 	return volume, nil
 }
 
-func validateVolume(tenant string, request VolumeRequest) error {
+func (c *Controller) validateVolume(tenant string, request VolumeRequest) error {
 	var problems cluster.Problems
 	if tenant == Operator {
 		problems.Add("tenant", "volumes belong to a tenant; act as one")
@@ -65,12 +67,14 @@ func validateVolume(tenant string, request VolumeRequest) error {
 	case request.SizeMiB < 0 || request.SizeMiB > cluster.MaxVolumeMiB:
 		problems.Add("size_mib", "must be from 1 to %d", cluster.MaxVolumeMiB)
 	}
+	request.Storage.Check("storage", &problems)
+	c.checkStorage("storage", request.Storage, &problems)
 	return problems.Err()
 }
 
 func newVolume(tx store.Tx, tenant string, request VolumeRequest) (volume cluster.Volume, err error) {
 	volume = cluster.Volume{
-		ID: uuid.NewString(), Name: request.Name, Tenant: tenant, State: cluster.VolumeAvailable, SizeMiB: request.SizeMiB, Created: time.Now().UTC(),
+		ID: uuid.NewString(), Name: request.Name, Tenant: tenant, State: cluster.VolumeAvailable, SizeMiB: request.SizeMiB, Storage: request.Storage, Created: time.Now().UTC(),
 	}
 	if volume.Name == "" {
 		volume.Name = fmt.Sprintf("volume-%06x", rand.IntN(1<<24))
@@ -100,6 +104,9 @@ func beginAsImage(r store.Reader, volume *cluster.Volume, scope, ref string) err
 	}
 	content := image.Content()
 	volume.Image, volume.Content = &content, image.Format.VolumeContent()
+	if !volume.Storage.Keeps(volume.Content) {
+		return fmt.Errorf("image %q: %w: as a volume it is a %s, and %s keeps disks of VMs", ref, cluster.ErrInvalid, volume.Content, volume.Storage)
+	}
 	return enlarge(volume, mebibytes(max(image.DiskBytes, image.Bytes)), "image "+image.Name)
 }
 
@@ -116,8 +123,16 @@ func beginAsVolume(tx store.Tx, volume *cluster.Volume, ref string) error {
 	if source.State != cluster.VolumeAvailable {
 		return fmt.Errorf("volume %q: %w: it is %s; what is copied must be available, so that nobody writes to it meanwhile", ref, cluster.ErrConflict, source.State)
 	}
-	volume.Content, volume.Storage, volume.Image = source.Content, source.Storage, source.Image
+	volume.Content, volume.Image = source.Content, source.Image
+	wanted, kept := volume.Storage, source.Storage
 	if source.Made {
+		kept = cmp.Or(kept, cluster.StorageLocal)
+	}
+	volume.Storage = cmp.Or(wanted, kept)
+	if source.Made {
+		if volume.Storage != kept {
+			return fmt.Errorf("volume %q: %w: it is kept in storage %s, and so is a copy of it", ref, cluster.ErrInvalid, kept)
+		}
 		volume.Source, volume.Image, volume.Node, volume.State = source.ID, nil, source.Node, cluster.VolumeCreating
 	}
 	return enlarge(volume, source.SizeMiB, "volume "+ref)

@@ -32,18 +32,18 @@ func (r *reconciler) wakeVolumes(before, i cluster.Instance) {
 }
 
 // changeOrder is what the node of a running instance is told of a volume; nil when there is nothing to tell, now or for good.
-func (r *reconciler) changeOrder(view store.Reader, v cluster.Volume) *payload.VolumeChange {
+func (r *reconciler) changeOrder(view store.Reader, v cluster.Volume) (change *payload.VolumeChange, node string) {
 	i, err := instances.Get(view, v.Instance)
 	switch {
 	case err != nil: // it has just gone, and its volumes are left behind
-		return nil
+		return nil, ""
 	case ended(i.State):
 		r.settleVolume(v.ID)
-		return nil
-	case !runs(i) || i.Node != v.Node: // it is looked at again when that changes
-		return nil
+		return nil, ""
+	case !runs(i) || i.Node != v.Node && !v.Shared(): // it is looked at again when that changes
+		return nil, ""
 	}
-	return &payload.VolumeChange{Instance: i.ID, Generation: i.Generation, Revision: v.Revision, Detach: v.State == cluster.VolumeDetaching}
+	return &payload.VolumeChange{Instance: i.ID, Generation: i.Generation, Revision: v.Revision, Detach: v.State == cluster.VolumeDetaching}, i.Node
 }
 
 // settleVolume ends the change of a volume whose instance does not run any more: that has it from its next start on, or has it no more.

@@ -16,6 +16,13 @@ func (c *Controller) decideStorage(v *cluster.Volume) {
 	}
 }
 
+// checkStorage notes that a volume is wanted in what the cluster does not have.
+func (c *Controller) checkStorage(field string, wanted cluster.Storage, problems *cluster.Problems) {
+	if wanted == cluster.StorageCeph && c.disks != cluster.StorageCeph {
+		problems.Add(field, "this cluster has no Ceph; leave it away, or set storage.ceph in the cluster file of the controller and of the compute nodes")
+	}
+}
+
 // nextToken is larger than any token of the volume before, also those that a store which was restored from a backup has forgotten.
 func nextToken(v cluster.Volume) uint64 { return max(v.Token+1, uint64(time.Now().UnixMilli())) }
 

@@ -32,6 +32,13 @@ func (c *Controller) CreateWorkload(ctx context.Context, scope string, request W
 	if err := validateWorkload(workload, own); err != nil {
 		return cluster.Workload{}, err
 	}
+	var problems cluster.Problems
+	for k, v := range workload.Spec.Volumes {
+		c.checkStorage(fmt.Sprintf("volumes[%d].storage", k), v.Storage, &problems)
+	}
+	if err := problems.Err(); err != nil {
+		return cluster.Workload{}, err
+	}
 	_, err := c.update(ctx, func(tx store.Tx) error {
 		if scope != Operator {
 			if err := touchTenant(tx, scope); err != nil {

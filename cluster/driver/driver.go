@@ -160,6 +160,9 @@ type Attacher interface {
 	// as it is. An instance that can have no more is cluster.ErrConflict.
 	Attach(ctx context.Context, id string, volume Volume) error
 
+	// Attached says whether an instance has a volume, by its id. Who has one that other nodes reach, too, must not be cut off from it.
+	Attached(ctx context.Context, id, volume string) (bool, error)
+
 	// Detach takes a volume, by its id, from an instance, and returns when the instance has let go of it; one that does not is
 	// cluster.ErrConflict. What it does not have is left alone.
 	Detach(ctx context.Context, id, volume string) error

@@ -83,12 +83,15 @@ func (o *owner) pick() payload.VolumeOrder {
 func (j *job) change(ctx context.Context) error {
 	attacher, able := j.driver.(driver.Attacher)
 	switch v := j.order.Volume; {
-	case !able || j.launcher.config.Storage == nil || !attacher.Stores(v.Content):
+	case !able || !attacher.Stores(v.Content):
 		return fmt.Errorf("%w: on this node, volumes of instances of kind %s are not changed while they run; stop it first", cluster.ErrConflict, j.record.Kind)
 	case j.order.Change.Detach:
 		return attacher.Detach(ctx, j.record.ID, v.ID)
 	default:
 		ready, err := j.launcher.makeVolume(ctx, v, func(string) {})
+		if err == nil {
+			err = j.takeVolume(ctx, attacher, v)
+		}
 		if err == nil {
 			err = j.markUsed()
 		}

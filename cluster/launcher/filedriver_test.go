@@ -116,6 +116,10 @@ func (d *fileDriver) Attach(ctx context.Context, id string, v driver.Volume) err
 	return d.writeVolumes(id, append(rest, v))
 }
 
+func (d *fileDriver) Attached(_ context.Context, id, volume string) (bool, error) {
+	return slices.ContainsFunc(d.volumes(id), func(has driver.Volume) bool { return has.ID == volume }), nil
+}
+
 func (d *fileDriver) Detach(ctx context.Context, id, volume string) error {
 	all := d.volumes(id)
 	at := slices.IndexFunc(all, func(has driver.Volume) bool { return has.ID == volume })

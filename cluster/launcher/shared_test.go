@@ -129,6 +129,39 @@ func TestSharedVolumesAreTakenOver(t *testing.T) {
 	}
 }
 
+// TestSharedVolumesOfARunningInstance: one is taken over before the instance gets it, and not again, also by a launcher that does not know that it has
+// it; where a newer one has it, the instance does not get it.
+func TestSharedVolumesOfARunningInstance(t *testing.T) {
+	w := newWorld(t)
+	n, store := withShared(w)
+	s := newStart(1)
+	w.send(ssntp.Start, n.id.String(), s)
+	w.becomes(s.Instance, cluster.Active)
+	change := func(name string, revision, token uint64, detach bool) payload.VolumeOrder {
+		o := order(s, name, revision, detach)
+		o.Volume.Content, o.Volume.Target, o.Volume.Storage, o.Volume.Token = cluster.ContentDisk, "", cluster.StorageCeph, token
+		return o
+	}
+	n.settles(change("data", 1, 5, false), cluster.VolumeAttached)
+	n.settles(change("data", 2, 5, false), cluster.VolumeAttached)
+	n.wantVolumes(s, "data")
+	if want := []string{"find", "create", "find", "fence", "find"}; !slices.Equal(store.said, want) {
+		t.Errorf("the store was asked to %v, want %v", store.said, want)
+	}
+	late := change("late", 1, 7, false)
+	store.mu.Lock()
+	store.tokens[late.Volume.ID] = 8
+	store.mu.Unlock()
+	if report := n.settles(late, cluster.VolumeFailed); !strings.Contains(report.Reason, "a newer one has it") {
+		t.Errorf("refused: %+v", report)
+	}
+	n.settles(change("data", 3, 5, true), cluster.VolumeAvailable)
+	n.wantVolumes(s)
+	if got := store.count("fence"); got != 2 {
+		t.Errorf("taken over %d times, want twice", got)
+	}
+}
+
 // TestVolumesInUnknownStorage: one sentence says what the node lacks.
 func TestVolumesInUnknownStorage(t *testing.T) {
 	w := newWorld(t)

@@ -228,6 +228,26 @@ func fence(ctx context.Context, keeper storage.Driver, v payload.Volume) error {
 	return fencer.Fence(ctx, v.ID, v.Token)
 }
 
+// takeVolume takes over a volume that a running instance is to have. One that it has was taken over when it got it, and must not be again: that
+// would cut the instance itself off.
+func (j *job) takeVolume(ctx context.Context, attacher driver.Attacher, v payload.Volume) error {
+	keeper, err := j.launcher.keeperOf(v)
+	if err != nil {
+		return err
+	}
+	if _, shared := keeper.(storage.Fencer); !shared {
+		return nil
+	}
+	has, err := attacher.Attached(ctx, j.record.ID, v.ID)
+	if err == nil && !has {
+		err = fence(ctx, keeper, v)
+	}
+	if err != nil {
+		return fmt.Errorf("volume %s: %w", v.Name, err)
+	}
+	return nil
+}
+
 // takeVolumes takes over the volumes of an instance that does not run. When one cannot be, the instance must not start: at most one copy of it
 // lives.
 func (j *job) takeVolumes(ctx context.Context) error {

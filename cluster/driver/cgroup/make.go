@@ -50,6 +50,23 @@ func Make(root, name string, limits Limits) (join []string, err error) {
 	return join, nil
 }
 
+// Raise lets the processes of a group use as much memory, and be as many, as limits say. What they may already is left: they may have used it.
+func Raise(root, name string, limits Limits) error {
+	memory, pids := filepath.Join(root, name, "memory.max"), filepath.Join(root, name, "pids.max")
+	if _, err := os.Stat(filepath.Join(root, "cgroup.controllers")); err != nil { // version 1
+		memory, pids = filepath.Join(root, "memory", name, "memory.limit_in_bytes"), filepath.Join(root, "pids", name, "pids.max")
+	}
+	for path, wanted := range map[string]int64{memory: limits.MemoryMiB << 20, pids: limits.Pids} {
+		if now, limited := number(path); !limited || now >= wanted {
+			continue
+		}
+		if err := write(path, strconv.FormatInt(wanted, 10)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // makeOne makes a directory of a hierarchy and writes to files there.
 func makeOne(directory string, settings ...string) error {
 	if err := os.Mkdir(directory, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {

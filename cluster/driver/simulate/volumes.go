@@ -21,6 +21,11 @@ func (d *Driver) Attach(ctx context.Context, id string, v driver.Volume) error {
 	})
 }
 
+// Attached says whether an instance was noted to have a volume.
+func (d *Driver) Attached(_ context.Context, id, volume string) (bool, error) {
+	return slices.Contains(d.engine.Volumes(id), volume), nil
+}
+
 // Detach takes its time, then notes that the instance does not have a volume.
 func (d *Driver) Detach(ctx context.Context, id, volume string) error {
 	return d.change(ctx, id, Detach, func(i *instance) {

@@ -12,6 +12,8 @@ import (
 	"github.com/ciaocloud/ciao/ccloudvm/qemu"
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/driver"
+	"github.com/ciaocloud/ciao/cluster/driver/cgroup"
+	"github.com/ciaocloud/ciao/cluster/storage"
 )
 
 // releaseWait is how long a guest may take to let go of a disk.
@@ -23,15 +25,19 @@ func (d *Driver) Attach(ctx context.Context, id string, v driver.Volume) error {
 		if err := reachable([]driver.Volume{v}); err != nil || described.boots(v.ID) {
 			return err
 		}
-		if v.Place.File.Path == "" {
-			return fmt.Errorf("%w: it is in Ceph; stop the instance first", cluster.ErrConflict)
+		next := *described
+		if described.place(v.ID) < 0 {
+			next.Volumes = append(slices.Clone(described.Volumes), v)
+		}
+		if v.Place.RBD != (storage.RBD{}) {
+			if err := d.makeRoom(ctx, id, next); err != nil {
+				return err
+			}
 		}
 		if err := plug(ctx, monitor, v); err != nil {
 			return err
 		}
-		if described.place(v.ID) < 0 {
-			described.Volumes = append(described.Volumes, v)
-		}
+		*described = next
 		return nil
 	})
 	if err != nil {
@@ -40,14 +46,29 @@ func (d *Driver) Attach(ctx context.Context, id string, v driver.Volume) error {
 	return nil
 }
 
-// plug gives QEMU a volume's file, which it could not open itself, and plugs it in.
+// makeRoom has the running machine's control group allow what QEMU needs for its volumes.
+func (d *Driver) makeRoom(ctx context.Context, id string, described description) error {
+	accelerator, err := d.choose(ctx)
+	if err != nil {
+		return err
+	}
+	return cgroup.Raise(cgroup.Root, d.group(id), limits(accelerator, described))
+}
+
+// plug gives QEMU a volume's file, or its key, which it could not open itself, and plugs it in.
 func plug(ctx context.Context, monitor *qemu.Monitor, v driver.Volume) error {
 	var file *os.File
 	var err error
-	disk := diskOf(v, opener{file: func(path string, flag int) string {
-		file, err = os.OpenFile(path, flag, 0)
-		return path
-	}})
+	disk := diskOf(v, opener{
+		file: func(path string, flag int) string {
+			file, err = os.OpenFile(path, flag, 0)
+			return path
+		},
+		key: func(k storage.Key) string {
+			file, err = k.File()
+			return ""
+		},
+	})
 	if err != nil {
 		return err
 	}
@@ -62,6 +83,19 @@ func plug(ctx context.Context, monitor *qemu.Monitor, v driver.Volume) error {
 	return err
 }
 
+// Attached implements driver.Attacher: it asks QEMU.
+func (d *Driver) Attached(ctx context.Context, id, volume string) (has bool, err error) {
+	err = d.change(ctx, id, func(monitor *qemu.Monitor, described *description) (err error) {
+		has, err = monitor.HasDisk(ctx, diskID(volume))
+		has = has || described.boots(volume)
+		return err
+	})
+	if err != nil {
+		return false, classed(fmt.Errorf("look for volume %s: %w", volume, err))
+	}
+	return has, nil
+}
+
 // Detach implements driver.Attacher. The description keeps the disk until QEMU has it no more: a machine that is started again in between has
 // it again, and the launcher is asked again.
 func (d *Driver) Detach(ctx context.Context, id, volume string) error {
@@ -70,9 +104,6 @@ func (d *Driver) Detach(ctx context.Context, id, volume string) error {
 			return fmt.Errorf("%w: the instance boots from it", cluster.ErrInvalid)
 		}
 		at := described.place(volume)
-		if at >= 0 && described.Volumes[at].Place.File.Path == "" {
-			return fmt.Errorf("%w: it is in Ceph; stop the instance first", cluster.ErrConflict)
-		}
 		err := monitor.RemoveDisk(ctx, diskID(volume), d.scaled(releaseWait))
 		switch {
 		case errors.Is(err, qemu.ErrHeld):

@@ -243,12 +243,12 @@ func TestKilledWhileAttaching(t *testing.T) {
 // detached.
 func TestDetachHeld(t *testing.T) {
 	b := newBench(t)
-	b.config.TimeScale = 0.1 // it is a guest that never will
 	instance := b.instance()
 	cold, hot := volume(t, "cold"), volume(t, "hot ")
 	instance.Volumes = []driver.Volume{cold}
 	b.begin(t, instance)
 	b.attached(t, instance.ID, hot)
+	b.config.TimeScale = 0.1 // it is a guest that never will
 	for _, v := range []driver.Volume{cold, hot, hot} {
 		if err := b.Detach(t.Context(), instance.ID, v.ID); !errors.Is(err, cluster.ErrConflict) {
 			t.Errorf("detach: %v, want a conflict", err)

@@ -71,7 +71,7 @@ func (d *Driver) spawn(ctx context.Context, c carrier, described description, ac
 	if err != nil {
 		return err
 	}
-	join, err := cgroup.Make(cgroup.Root, d.group(c.id), limits(machine, described))
+	join, err := cgroup.Make(cgroup.Root, d.group(c.id), limits(accelerator, described))
 	if err != nil {
 		return err
 	}

@@ -71,7 +71,7 @@ func (c carrier) open(described description, accelerator qemu.Accelerator, tap *
 	}
 	for _, v := range described.Volumes {
 		disk := diskOf(v, opener{open, key})
-		disk.Removable = disk.ID != "" && !described.boots(v.ID)
+		disk.Removable = !described.boots(v.ID)
 		m.Disks = append(m.Disks, disk)
 	}
 	m.Seed = file(seedFile, os.O_RDONLY)
@@ -137,10 +137,11 @@ const (
 )
 
 // limits are those of QEMU's control group.
-func limits(m qemu.Machine, described description) cgroup.Limits {
-	limits := cgroup.Limits{CPU: described.VCPUs, MemoryMiB: described.MemoryMiB + ownMemoryMiB + int64(m.Accelerator.OverheadMiB(m.MemoryMiB)), Pids: described.Pids}
-	for _, disk := range m.Disks {
-		if disk.RBD != nil {
+func limits(accelerator qemu.Accelerator, described description) cgroup.Limits {
+	overhead := int64(accelerator.OverheadMiB(int(described.MemoryMiB)))
+	limits := cgroup.Limits{CPU: described.VCPUs, MemoryMiB: described.MemoryMiB + ownMemoryMiB + overhead, Pids: described.Pids}
+	for _, v := range described.Volumes {
+		if v.Place.RBD != (storage.RBD{}) {
 			limits.MemoryMiB, limits.Pids = limits.MemoryMiB+clientMemoryMiB, limits.Pids+clientPids
 		}
 	}

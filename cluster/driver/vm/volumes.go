@@ -31,7 +31,7 @@ type opener struct {
 
 // diskOf is a volume as a disk of the machine.
 func diskOf(v driver.Volume, open opener) qemu.Disk {
-	disk := qemu.Disk{Flat: true, Serial: serial(v.ID), ReadOnly: v.ReadOnly}
+	disk := qemu.Disk{Flat: true, ID: diskID(v.ID), Serial: serial(v.ID), ReadOnly: v.ReadOnly}
 	if remote := v.Place.RBD; remote != (storage.RBD{}) {
 		disk.RBD = &qemu.RBD{
 			Configuration: remote.Configuration, Pool: remote.Pool, Namespace: remote.Namespace, Image: remote.Image, User: remote.User, Key: open.key(remote.Key),
@@ -42,7 +42,7 @@ func diskOf(v driver.Volume, open opener) qemu.Disk {
 	if v.ReadOnly {
 		flag = os.O_RDONLY
 	}
-	disk.Path, disk.Format, disk.ID = open.file(v.Place.File.Path, flag), string(v.Place.File.Format), diskID(v.ID)
+	disk.Path, disk.Format = open.file(v.Place.File.Path, flag), string(v.Place.File.Format)
 	return disk
 }
 
