@@ -57,7 +57,8 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// quickDirectory is in memory where there is room: what the conformance suite tests is not the disk, and it starts many servers.
+// quickDirectory is in memory where there is room: most tests are not about the disk, and what a killed process has written stays there,
+// too.
 func quickDirectory(t *testing.T) string {
 	const memory, room = "/dev/shm", 512 << 20 // containers often have 64 MiB
 	var space unix.Statfs_t

@@ -25,7 +25,7 @@ func putCounter(ctx context.Context, db *store.DB, c counter) error {
 
 // TestQuota overwrites rows until their history fills the quota; the server then makes room by itself.
 func TestQuota(t *testing.T) {
-	s := start(t, etcdembed.Config{QuotaBytes: 40 << 20})
+	s := start(t, etcdembed.Config{Dir: quickDirectory(t), QuotaBytes: 40 << 20})
 	db := openOn(t, s)
 	fill := strings.Repeat("x", 500_000)
 	full, again := false, false
@@ -60,7 +60,7 @@ func openOn(t *testing.T, s *etcdembed.Server) *store.DB {
 
 // TestCompaction: history does not grow for ever, and the file shrinks when most of it is free.
 func TestCompaction(t *testing.T) {
-	s := start(t, etcdembed.Config{})
+	s := start(t, etcdembed.Config{Dir: quickDirectory(t)})
 	db := openOn(t, s)
 	fill := strings.Repeat("x", 5000)
 	for n := range 11_000 {

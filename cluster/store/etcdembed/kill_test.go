@@ -191,7 +191,7 @@ func (s *spawned) check(t *testing.T, dir string) {
 
 // TestKillWriting kills a process in the middle of its writes, again and again on the same directory.
 func TestKillWriting(t *testing.T) {
-	dir := t.TempDir()
+	dir := quickDirectory(t)
 	total := 0
 	for range 8 {
 		s := spawn(t, dir, 1)

@@ -36,7 +36,7 @@ func startRemote(t *testing.T) remote {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	socket := filepath.Join(dir, "s")
-	return remote{shared{start(t, etcdembed.Config{Dir: filepath.Join(dir, "d")}.ListenOn(socket))}, t, socket}
+	return remote{shared{start(t, etcdembed.Config{Dir: quickDirectory(t)}.ListenOn(socket))}, t, socket}
 }
 
 func (r remote) Open(ctx context.Context, schema store.Schema, log *slog.Logger) (*store.DB, error) {
