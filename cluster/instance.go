@@ -27,11 +27,18 @@ type Instance struct {
 	MAC         string            `json:"mac,omitempty"`
 	Addresses   []netip.Addr      `json:"addresses,omitempty"` // IPv4, then IPv6
 	Reason      string            `json:"reason,omitempty"`    // why it is in its state, for the user to read
+	Refusals    []Refusal         `json:"refusals,omitempty"`  // of nodes that could not start it since it was last asked to start, the last ones
 	ExitCode    *int              `json:"exit_code,omitempty"`
 	Explanation string            `json:"explanation,omitempty"` // why it was placed on its node
 	Created     time.Time         `json:"created"`
 	Changed     time.Time         `json:"changed"`           // of State
 	Underlay    netip.Addr        `json:"underlay,omitzero"` // cnci: its address on the underlay, as its agent reported it
+}
+
+// Refusal is what a node said that could not start an instance, which was then tried elsewhere.
+type Refusal struct {
+	Node   string `json:"node" doc:"id of the node"`
+	Reason string `json:"reason" doc:"what it said, for people"`
 }
 
 // Host reports whether the instance belongs to the cluster and not to its tenant: tenants neither see nor pay for it.

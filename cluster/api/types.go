@@ -29,6 +29,7 @@ type Instance struct {
 	Changed     time.Time         `json:"changed" doc:"when it came to its state"`
 	Reason      string            `json:"reason" doc:"why it is in its state, for people"`
 	Explanation string            `json:"explanation" doc:"why it was placed on its node"`
+	Refusals    []cluster.Refusal `json:"refusals" nullable:"false" doc:"nodes that could not start it since it was last asked to start, the last five, and what they said"`
 	ExitCode    *int              `json:"exit_code,omitempty" doc:"of an instance that ended by itself"`
 	Generation  uint64            `json:"generation" doc:"counts its starts"`
 	VCPUs       float64           `json:"vcpus"`

@@ -14,7 +14,7 @@ func (s *Server) instanceOf(i cluster.Instance, workload string) api.Instance {
 	return api.Instance{
 		ID: i.ID, Name: i.Name, Tenant: i.Tenant, Workload: workload, WorkloadID: i.Workload, Kind: i.Kind, State: i.State,
 		Desired: i.Desired, Node: i.Node, MAC: i.MAC, Addresses: list(i.Addresses), ExternalIPs: list(cases.ExternalAddresses(i.ID)), SSH: endpointOf(cases.Login(i), i.Spec.LoginUser()), Ports: portsOf(cases.PublishedPorts(i)), Subnet: i.Subnet, Labels: dictionary(i.Labels),
-		Created: i.Created, Changed: i.Changed, Reason: i.Reason, Explanation: i.Explanation, ExitCode: i.ExitCode,
+		Created: i.Created, Changed: i.Changed, Reason: i.Reason, Explanation: i.Explanation, Refusals: list(i.Refusals), ExitCode: i.ExitCode,
 		Replaces: i.Replaces, Generation: i.Generation, VCPUs: vcpus(i.Spec.Requirements.VCPUs), MemoryMiB: i.Spec.Requirements.MemoryMiB, DiskMiB: i.Spec.Requirements.DiskMiB,
 	}
 }

@@ -23,6 +23,7 @@ var instanceColumns = []column[api.Instance]{
 	{Title: "exit code", Value: func(i api.Instance) string { return number(i.ExitCode) }},
 	{Title: "node", Value: func(i api.Instance) string { return i.Node }},
 	{Title: "placement", Value: func(i api.Instance) string { return i.Explanation }},
+	{Title: "refused by", Value: func(i api.Instance) string { return refusals(i.Refusals) }},
 	{Title: "addresses", Value: func(i api.Instance) string { return join(i.Addresses) }},
 	{Title: "external ips", Value: func(i api.Instance) string { return join(i.ExternalIPs) }},
 	{Title: "mac", Value: func(i api.Instance) string { return i.MAC }},

@@ -12,6 +12,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/api"
 )
 
@@ -57,6 +58,15 @@ func published(ports []api.PublishedPort) string {
 		texts[i] = fmt.Sprintf("%s->%d/%s", net.JoinHostPort(p.Host, strconv.Itoa(p.Published)), p.Port, p.Protocol)
 	}
 	return strings.Join(texts, ",")
+}
+
+// refusals are the words of nodes, the last one last.
+func refusals(words []cluster.Refusal) string {
+	texts := make([]string, len(words))
+	for i, r := range words {
+		texts[i] = "node " + r.Node + ": " + r.Reason
+	}
+	return strings.Join(texts, "; ")
 }
 
 // publishes is what a workload publishes; a number that is chosen for each instance is *.

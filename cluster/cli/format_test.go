@@ -28,6 +28,16 @@ func TestAge(t *testing.T) {
 	})
 }
 
+func TestRefusals(t *testing.T) {
+	words := []cluster.Refusal{{Node: "n1", Reason: "no room"}, {Node: "n2", Reason: "no image"}}
+	if got, want := refusals(words), "node n1: no room; node n2: no image"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got := refusals(nil); got != "" {
+		t.Errorf("without refusals is shown %q", got)
+	}
+}
+
 func TestQuoted(t *testing.T) {
 	for want, words := range map[string][]string{
 		"":                       nil,

@@ -92,7 +92,7 @@ func wantActive(i *cluster.Instance, now time.Time) error {
 func restart(i *cluster.Instance, now time.Time) {
 	i.Generation++
 	i.Desired = cluster.WantActive
-	i.ExitCode = nil
+	i.ExitCode, i.Refusals = nil, nil
 	if i.Node == "" {
 		enter(i, cluster.Pending, "", now)
 	} else {

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/payload"
 	"github.com/ciaocloud/ciao/ssntp"
@@ -108,9 +110,53 @@ func TestRefusedStartGoesElsewhere(t *testing.T) {
 			if i.Node != second {
 				t.Errorf("%s is on %s", i.Name, i.Node)
 			}
+			for _, refusal := range i.Refusals {
+				if refused--; refusal.Node == second || refusal.Reason != "no room" {
+					t.Errorf("%s was refused by %+v", i.Name, refusal)
+				}
+			}
 		}
-		if refused == 0 {
+		if refused != 0 {
+			t.Errorf("%d refusals are not told", refused)
+		}
+		if len(w.instance("web-1").Refusals)+len(w.instance("web-2").Refusals)+len(w.instance("web-3").Refusals)+len(w.instance("web-4").Refusals) == 0 {
 			t.Error("no start was refused: the test tests nothing")
+		}
+	})
+}
+
+// What each node said that could not start an instance is kept until it is asked to start again, and no more than the last five.
+func TestRefusalsOfAllNodes(t *testing.T) {
+	inWorld(t, func(w *world) {
+		for number := 2; number <= 7; number++ {
+			w.fake.addNode(number)
+		}
+		var said []cluster.Refusal
+		broken := true
+		w.fake.with(func() {
+			w.fake.onStart = func(node string, s payload.Start) (cluster.State, string, bool) {
+				if s.Kind == cluster.KindCNCI || !broken {
+					return "", "", false
+				}
+				said = append(said, cluster.Refusal{Node: node, Reason: "no room on " + node})
+				if len(said) == 7 { // it is not to be tried anywhere else
+					return cluster.Failed, "broken", false
+				}
+				return cluster.Failed, "no room on " + node, true
+			}
+		})
+		w.create(1, "web")
+		w.untilState(cluster.Failed, 1)
+		if diff := cmp.Diff(said[1:6], w.instance("web").Refusals); diff != "" {
+			t.Errorf("(-said +kept):\n%s", diff)
+		}
+		w.fake.with(func() { broken = false })
+		if _, err := w.c.StartInstance(w.ctx, w.tenant.ID, "web"); err != nil {
+			t.Fatal(err)
+		}
+		w.untilState(cluster.Active, 1)
+		if kept := w.instance("web").Refusals; len(kept) != 0 {
+			t.Errorf("after the next start are told: %+v", kept)
 		}
 	})
 }

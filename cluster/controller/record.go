@@ -3,6 +3,7 @@ package controller
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -63,6 +64,10 @@ func record(i cluster.Instance, node string, report payload.InstanceReport, leav
 	enter(&i, state, clip(report.Reason), now)
 	i.ExitCode = nil
 	switch state {
+	case cluster.Pending:
+		if report.State == cluster.Failed && before.State != cluster.Stopping {
+			i.Refusals = refusedBy(i.Refusals, node, i.Reason)
+		}
 	case cluster.Active:
 		i.Bound = true
 	case cluster.Exited, cluster.Stopped:
@@ -73,6 +78,14 @@ func record(i cluster.Instance, node string, report payload.InstanceReport, leav
 		return before, nothing
 	}
 	return i, changed
+}
+
+// maxRefusals is how many nodes' words are kept with an instance.
+const maxRefusals = 5
+
+// refusedBy adds a node's word to the last ones.
+func refusedBy(refusals []cluster.Refusal, node, reason string) []cluster.Refusal {
+	return append(slices.Clone(refusals[max(0, len(refusals)-maxRefusals+1):]), cluster.Refusal{Node: node, Reason: reason})
 }
 
 // release takes an instance from its node, which has nothing of it any more. A CNCI gets another address elsewhere.
