@@ -90,8 +90,7 @@ func Machine(t testing.TB) {
 	Root(t)
 }
 
-// Disk mounts a small file system for a test, with room for so many bytes, and returns its directory; it needs root. fill takes all of the room but for
-// some bytes, until free is called.
+// Disk mounts a small file system for a test, with room for so many bytes, and returns its directory; it needs root. fill is [Fill] of it.
 func Disk(t testing.TB, bytes int64) (directory string, fill func(left int64) (free func())) {
 	t.Helper()
 	Root(t)
@@ -104,11 +103,13 @@ func Disk(t testing.TB, bytes int64) (directory string, fill func(left int64) (f
 			t.Errorf("unmount a small disk: %v", err)
 		}
 	})
-	return directory, func(left int64) func() { return fillDisk(t, filepath.Join(directory, "filler"), left) }
+	return directory, func(left int64) func() { return Fill(t, directory, left) }
 }
 
-func fillDisk(t testing.TB, name string, left int64) (free func()) {
+// Fill takes all the room of a directory's file system but for some bytes, until free is called. Take care whose it is.
+func Fill(t testing.TB, directory string, left int64) (free func()) {
 	t.Helper()
+	name := filepath.Join(directory, "filler")
 	file, err := os.Create(name)
 	if err != nil {
 		t.Fatal(err)

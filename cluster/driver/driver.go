@@ -174,6 +174,12 @@ type Sampler interface {
 	Statistics(ctx context.Context, ids []string) ([]cluster.InstanceStatistics, error)
 }
 
+// Housed is a driver whose carriers need room on a disk that is not the launcher's.
+type Housed interface {
+	// Full says, in one sentence, why that disk has no room for another carrier; empty when it has, or nobody knows.
+	Full(ctx context.Context) string
+}
+
 // Logger is a driver that keeps what its instances print.
 type Logger interface {
 	// Logs writes the last lines of what the instance printed to w, all of them if lines is negative, and with follow what it prints

@@ -17,6 +17,7 @@ type engine struct {
 	doubt    chan struct{}
 	down     bool   // guarded by launcher.mu
 	trouble  string // why it is down; guarded by launcher.mu
+	full     string // why it has no room for more, on a disk of its own; guarded by launcher.mu
 }
 
 const (
@@ -112,6 +113,22 @@ func (e *engine) setDown(down bool, reason error) bool {
 	}
 	e.launcher.tellChanges(true)
 	return true
+}
+
+// lookForRoom asks the engines that have disks of their own whether there is room.
+func (l *Launcher) lookForRoom(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, l.config.scaled(listTimeout))
+	defer cancel()
+	for kind, d := range l.drivers {
+		housed, able := d.(driver.Housed)
+		if !able {
+			continue
+		}
+		full := bounded(housed.Full(ctx))
+		l.mu.Lock()
+		l.engines[kind].full = full
+		l.mu.Unlock()
+	}
 }
 
 func troubleOf(reason error) string {

@@ -27,6 +27,7 @@ type fileDriver struct {
 
 	mu      sync.Mutex
 	down    bool
+	full    string // why its disk has no room
 	changes []chan string
 	calls   map[string]int // by name
 	active  int            // creates and starts under way
@@ -35,6 +36,19 @@ type fileDriver struct {
 
 func newFileDriver(dir string) *fileDriver {
 	return &fileDriver{dir: dir, broken: map[string]error{}, calls: map[string]int{}}
+}
+
+// Full implements driver.Housed.
+func (d *fileDriver) Full(context.Context) string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.full
+}
+
+func (d *fileDriver) fills(why string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.full = why
 }
 
 func (d *fileDriver) Kind() cluster.Kind { return cluster.KindContainer }

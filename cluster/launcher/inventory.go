@@ -146,11 +146,16 @@ func (l *Launcher) kinds() []cluster.Kind {
 	return kinds
 }
 
-// engineDown says which engine does not answer, and why; empty when all do. l.mu is held.
+// engineDown says which engine does not answer, or has no room, and why; empty when all do, and have. l.mu is held.
 func (l *Launcher) engineDown() string {
 	for _, d := range l.config.Drivers { // in an order that stays
 		if e := l.engines[d.Kind()]; e != nil && e.down {
 			return fmt.Sprintf("what carries instances of kind %s does not answer: %s", d.Kind(), cmp.Or(e.trouble, "no reason is known yet"))
+		}
+	}
+	for _, d := range l.config.Drivers {
+		if e := l.engines[d.Kind()]; e != nil && e.full != "" {
+			return e.full
 		}
 	}
 	return ""

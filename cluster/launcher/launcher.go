@@ -184,6 +184,7 @@ func (l *Launcher) sample(ctx context.Context) {
 			return
 		case <-ticker.C:
 			l.sendStatistics(ctx)
+			l.lookForRoom(ctx)
 			l.tellChanges(false)
 		}
 	}

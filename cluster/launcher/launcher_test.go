@@ -348,6 +348,11 @@ func TestFullSaysWhy(t *testing.T) {
 	w.change(func() { w.operands = nil })
 	w.send(ssntp.Delete, n.id.String(), payload.Delete{Instance: s.Instance, Generation: 1})
 	n.ready()
+	n.driver.fills("its disk is full: free some space")
+	w.eventually("a Full for want of room on a disk", func() bool { return w.full.Impaired && w.full.Reason == "its disk is full: free some space" })
+	w.change(func() { w.operands = nil })
+	n.driver.fills("")
+	n.ready()
 }
 
 // A start that is deleted before it came far leaves nothing.

@@ -20,6 +20,7 @@ import (
 var (
 	_ driver.Driver   = (*Driver)(nil)
 	_ driver.Sampler  = (*Driver)(nil)
+	_ driver.Housed   = (*Driver)(nil)
 	_ driver.Logger   = (*Driver)(nil)
 	_ driver.Executor = (*Driver)(nil)
 )
@@ -49,6 +50,7 @@ type Driver struct {
 	networks networks
 	meter    cgroup.Meter
 	seen     sightings
+	room     room
 }
 
 // New makes the driver of a node. It does not speak to the engine yet.

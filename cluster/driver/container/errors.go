@@ -24,7 +24,18 @@ func classify(doing string, err error) error {
 	case client.IsErrConnectionFailed(err):
 		return fmt.Errorf("%s: the Docker Engine cannot be reached; is dockerd running? %w: %w", doing, cluster.ErrUnavailable, err)
 	}
+	if full(err.Error()) {
+		return fmt.Errorf("%s: %w", doing, noRoom(cluster.ErrNoCapacity, err))
+	}
 	return fmt.Errorf("%s: %w: %w", doing, class(err), err)
+}
+
+// full recognises the kernel's word for a disk without room, which the engine passes on as its own trouble.
+func full(words string) bool { return strings.Contains(words, "no space left on device") }
+
+// noRoom is for a disk of the engine's without room. What is not there yet may go to another node; what is waits (ErrUnavailable) until there is some.
+func noRoom(class, err error) error {
+	return fmt.Errorf("%w: the Docker Engine's disk is full: free some space there: %w", class, err)
 }
 
 func class(err error) error {

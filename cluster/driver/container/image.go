@@ -118,7 +118,7 @@ func (d *Driver) pull(reference string, tell func(string)) error {
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		return fmt.Errorf("pull: %w", cause)
 	}
-	if refused(err) {
+	if refused(err) && !full(err.Error()) {
 		return fmt.Errorf("pull: %w: %w", cluster.ErrNotFound, err)
 	}
 	return classify("pull", err)

@@ -15,6 +15,9 @@ import (
 // Start starts the instance's container. Its network is made again if it was removed meanwhile.
 func (d *Driver) Start(ctx context.Context, id string) error {
 	err := d.start(ctx, id)
+	if err != nil && full(err.Error()) {
+		return fmt.Errorf("start the container of instance %s: %w", id, noRoom(cluster.ErrUnavailable, err))
+	}
 	if !cerrdefs.IsNotFound(err) {
 		return classify("start the container of instance "+id, err)
 	}

@@ -130,7 +130,7 @@ func renameManifest(from io.Reader, reference string) ([]byte, error) {
 // unusable tells a content that the engine cannot use from an engine that cannot be used.
 func unusable(err error) error {
 	var words refusal
-	if errors.As(err, &words) {
+	if errors.As(err, &words) && !full(string(words)) {
 		return fmt.Errorf("%w: the engine cannot use it: %w", cluster.ErrInvalid, err)
 	}
 	return classify("give the image to the engine", err)
