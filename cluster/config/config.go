@@ -111,6 +111,7 @@ type Launcher struct {
 	MaxParallelStarts int               `yaml:"max_parallel_starts"` // 0 is a default by the number of processors
 	ReserveMemoryMiB  int64             `yaml:"reserve_memory_mib"`  // kept from instances
 	Statistics        cluster.Duration  `yaml:"statistics"`          // period of samples
+	GuestGrace        cluster.Duration  `yaml:"guest_grace"`         // a guest that has not asked for its address is told of after this time
 	ImageCacheMiB     int64             `yaml:"image_cache_mib"`     // most MiB of images that are kept for instances to come
 }
 
@@ -208,6 +209,7 @@ func (c *Cluster) setDefaults() {
 	setDefault(&c.Launcher.Docker, "unix:///var/run/docker.sock")
 	setDefault(&c.Launcher.ReserveMemoryMiB, 512)
 	setDefault(&c.Launcher.Statistics, cluster.Duration(6*time.Second))
+	setDefault(&c.Launcher.GuestGrace, cluster.Duration(2*time.Minute))
 	if c.Storage.Ceph.Pool != "" {
 		setDefault(&c.Storage.Ceph.Configuration, "/etc/ceph/ceph.conf")
 		setDefault(&c.Storage.Ceph.User, "ciao")
@@ -368,6 +370,7 @@ func (c *Cluster) validateAmounts(problems *cluster.Problems) {
 		"controller.node_grace": c.Controller.NodeGrace,
 		"controller.queue":      c.Controller.Queue,
 		"launcher.statistics":   c.Launcher.Statistics,
+		"launcher.guest_grace":  c.Launcher.GuestGrace,
 	} {
 		if value < cluster.Duration(100*time.Millisecond) || value > cluster.Duration(24*time.Hour) {
 			problems.Add(path, "must be from 100ms to 24h")

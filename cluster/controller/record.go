@@ -180,12 +180,12 @@ func clip(text string) string {
 
 // changeEvent is the event of an instance's new state; false when that is not worth one.
 func changeEvent(before, i cluster.Instance) (cluster.Event, bool) {
-	if before.State == i.State {
-		return cluster.Event{}, false
-	}
 	what := "Instance " + i.Name
 	if i.Host() {
 		what = "CNCI " + i.Name
+	}
+	if before.State == i.State {
+		return impairedEvent(what, before, i)
 	}
 	switch i.State {
 	case cluster.Scheduled:
@@ -212,6 +212,17 @@ func changeEvent(before, i cluster.Instance) (cluster.Event, bool) {
 		}
 	}
 	return cluster.Event{}, false
+}
+
+// impairedEvent tells that an active instance is kept from its work, and that it is not any more.
+func impairedEvent(what string, before, i cluster.Instance) (cluster.Event, bool) {
+	switch {
+	case i.State != cluster.Active || i.Desired != cluster.WantActive || (before.Reason == "") == (i.Reason == ""):
+		return cluster.Event{}, false
+	case i.Reason != "":
+		return instanceEvent(i, cluster.Warning, "Impaired", clip(what+" is active, but "+i.Reason)), true
+	}
+	return instanceEvent(i, cluster.Info, "Recovered", what+" is not impaired any more: "+before.Reason), true
 }
 
 // leaveEvent tells why an instance has no node any more: it was refused there, or had to leave.

@@ -124,3 +124,27 @@ func TestEventOfLeaving(t *testing.T) {
 		}
 	}
 }
+
+// What keeps an active instance from its work is told when it begins and when it is over, and not with each of its words.
+func TestEventOfImpairment(t *testing.T) {
+	for name, c := range map[string]struct {
+		desired       cluster.Desired
+		before, after string
+		want          string
+	}{
+		"it begins":        {cluster.WantActive, "", "its guest is silent", "Impaired"},
+		"it changes":       {cluster.WantActive, "its guest is silent", "QEMU does not answer", ""},
+		"it is over":       {cluster.WantActive, "QEMU does not answer", "", "Recovered"},
+		"nothing happens":  {cluster.WantActive, "", "", ""},
+		"it is to stop":    {cluster.WantStopped, "", "node a has not answered", ""},
+		"it is to be gone": {cluster.WantDeleted, "QEMU does not answer", "", ""},
+	} {
+		instance := func(reason string) cluster.Instance {
+			return cluster.Instance{Name: "web", Node: "a", State: cluster.Active, Desired: c.desired, Reason: reason}
+		}
+		event, told := changeEvent(instance(c.before), instance(c.after))
+		if told != (c.want != "") || event.Reason != c.want || told && !strings.Contains(event.Message, c.before+c.after) {
+			t.Errorf("%s: %t, %s %q; want %q", name, told, event.Reason, event.Message, c.want)
+		}
+	}
+}

@@ -114,7 +114,7 @@ func (n node) run(ctx context.Context, network *kernel.Node, roles ssntp.Role) e
 		Link: n.link, Directory: n.Config.Launcher.Directory, Drivers: drivers, Network: network, Streams: n.streams, Images: images, Revocations: n.revoked, Storage: volumes, Ceph: disks,
 		Hostname: n.Config.Launcher.Hostname, Version: n.Version, Labels: n.Config.Launcher.Labels,
 		ReserveMemoryMiB: n.Config.Launcher.ReserveMemoryMiB, Overcommit: n.overcommit(), MaxParallelStarts: n.Config.Launcher.MaxParallelStarts,
-		Statistics: time.Duration(n.Config.Launcher.Statistics), TimeScale: n.Config.TimeScale, Logger: n.logger,
+		Statistics: time.Duration(n.Config.Launcher.Statistics), GuestGrace: time.Duration(n.Config.Launcher.GuestGrace), TimeScale: n.Config.TimeScale, Logger: n.logger,
 	})
 	if err != nil {
 		return err

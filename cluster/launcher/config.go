@@ -50,6 +50,8 @@ type Config struct {
 	MaxParallelStarts int
 	// Statistics is the period of samples; default 6 s.
 	Statistics time.Duration
+	// GuestGrace is how long the guest of a virtual machine may be active before it is told that it has not asked for its address; default 2 min.
+	GuestGrace time.Duration
 	// TimeScale multiplies every deadline; default 1.
 	TimeScale float64
 	Logger    *slog.Logger // nil logs nothing
@@ -62,6 +64,7 @@ func (c Config) withDefaults() Config {
 	c.Overcommit = cmp.Or(c.Overcommit, cluster.DefaultOvercommit())
 	c.MaxParallelStarts = cmp.Or(c.MaxParallelStarts, max(8, 2*runtime.NumCPU()))
 	c.Statistics = cmp.Or(c.Statistics, 6*time.Second)
+	c.GuestGrace = cmp.Or(c.GuestGrace, 2*time.Minute)
 	c.TimeScale = cmp.Or(c.TimeScale, 1)
 	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 	return c

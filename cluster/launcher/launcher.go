@@ -150,7 +150,7 @@ func (l *Launcher) tell(o *owner, asked bool) {
 // report replaces what is known to others of an instance. l.mu is held.
 func (l *Launcher) report(o *owner, report payload.InstanceReport) {
 	l.allocated = l.allocated.Sub(o.reported.Resources).Add(report.Resources)
-	o.reported = report
+	o.reported, o.heard = report, o.record.Heard
 }
 
 func sameReport(a, b payload.InstanceReport) bool {
@@ -185,6 +185,7 @@ func (l *Launcher) sample(ctx context.Context) {
 		case <-ticker.C:
 			l.sendStatistics(ctx)
 			l.lookForRoom(ctx)
+			l.listen(ctx)
 			l.tellChanges(false)
 		}
 	}

@@ -22,6 +22,8 @@ type mail struct {
 	wish
 	changed bool                           // the carrier may have changed
 	revived bool                           // the engine answers again
+	heard   bool                           // its guest has asked for its address
+	judge   bool                           // it may be time to say that its guest has not
 	volumes map[string]payload.VolumeOrder // changes of volumes, the newest of each
 }
 
@@ -47,6 +49,8 @@ func (b *mailbox) put(m mail) {
 	}
 	b.rest.changed = b.rest.changed || m.changed
 	b.rest.revived = b.rest.revived || m.revived
+	b.rest.heard = b.rest.heard || m.heard
+	b.rest.judge = b.rest.judge || m.judge
 	for _, order := range m.volumes {
 		b.rest.volumes = newest(b.rest.volumes, order)
 	}

@@ -95,6 +95,9 @@ func (j *job) connect(ctx context.Context) error {
 		return nil
 	}
 	j.progress(string(connect), "")
+	if j.record.Kind == cluster.KindVM { // what was heard of its guest before is not of this start
+		j.launcher.hear(ctx, j.record.ID)
+	}
 	_, err := j.launcher.fabric.connect(ctx, port)
 	return err
 }

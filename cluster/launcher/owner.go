@@ -1,6 +1,7 @@
 package launcher
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -32,7 +33,10 @@ type owner struct {
 	wanted    map[string]payload.VolumeOrder // changes of volumes that are not done yet
 	following payload.VolumeOrder            // the one that is being done
 
+	since time.Time // it has been active; zero while it is not
+
 	reported payload.InstanceReport // guarded by launcher.mu
+	heard    bool                   // as in the record; guarded by launcher.mu
 	image    string                 // digest of what it starts from, if that was uploaded; guarded by launcher.mu
 	volumes  []payload.Volume       // that it has; guarded by launcher.mu
 }
@@ -87,6 +91,10 @@ func (o *owner) read(ctx context.Context) {
 		}
 		o.follow(ctx, w)
 	}
+	if (rest.heard || rest.judge) && !o.machine.gone {
+		o.record.Heard = o.record.Heard || rest.heard
+		o.act(ctx, action{})
+	}
 	if len(rest.volumes) > 0 && !o.machine.gone {
 		o.rearrange(ctx, rest.volumes)
 	}
@@ -121,7 +129,7 @@ func (o *owner) accept(s *payload.Start) *refusal {
 	next.Generation, next.Want = s.Generation, cluster.WantActive
 	next.Name, next.Tenant, next.Kind, next.Spec, next.Privileged, next.Image, next.Volumes = s.Name, s.Tenant, s.Kind, s.Spec, s.Privileged, s.Image, s.Volumes
 	next.Subnet, next.MAC, next.Addresses = s.Network.Subnet.ID, s.Network.MAC, s.Network.Addresses
-	next.Changed = nil
+	next.Changed, next.Heard = nil, false
 	next.Settled, next.ExitCode, next.Reason, next.Failure, next.Retry = "", nil, "", "", false
 	if err := o.launcher.records.save(next, true); err != nil {
 		return &refusal{bounded("the node could not keep the instance's record: " + err.Error()), true}
@@ -134,6 +142,7 @@ func (o *owner) accept(s *payload.Start) *refusal {
 // act keeps and reports what has changed, then does what the machine wants.
 func (o *owner) act(ctx context.Context, a action) {
 	o.keep()
+	o.clock()
 	o.launcher.tell(o, false)
 	if o.machine.running != create && o.machine.running != start {
 		o.release()
@@ -171,7 +180,7 @@ func (o *owner) keep() {
 
 func sameLasting(a, b record) bool {
 	return a.Want == b.Want && a.Generation == b.Generation && a.Grace == b.Grace && a.Settled == b.Settled &&
-		a.Failure == b.Failure && a.Retry == b.Retry && a.Reason == b.Reason
+		a.Failure == b.Failure && a.Retry == b.Retry && a.Heard == b.Heard && a.Reason == b.Reason
 }
 
 // port is the instance's wanted port; a CNCI brings its own network.
@@ -191,7 +200,7 @@ func (o *owner) report() payload.InstanceReport {
 	m := &o.machine
 	report := payload.InstanceReport{
 		Instance: o.id, Generation: m.generation, Tenant: o.record.Tenant, Kind: o.record.Kind,
-		State: m.state(), Reason: bounded(m.reason()),
+		State: m.state(), Reason: bounded(cmp.Or(m.reason(), o.silence())),
 	}
 	switch report.State {
 	case cluster.Failed:

@@ -33,6 +33,7 @@ type record struct {
 	MAC        string               `json:"mac,omitempty"`
 	Addresses  []netip.Addr         `json:"addresses,omitempty"`
 
+	Heard    bool          `json:"heard,omitempty"` // its guest has asked for its address, in this generation
 	Settled  cluster.State `json:"settled,omitempty"`
 	ExitCode *int          `json:"exit_code,omitempty"`
 	Reason   string        `json:"reason,omitempty"`

@@ -92,6 +92,7 @@ type Table struct {
 type Set struct {
 	Name     string
 	Type     string // as nft writes it, such as ifname . ether_addr
+	Noted    bool   // rules add its elements, which are no part of an image
 	Elements map[string]bool
 }
 

@@ -80,6 +80,13 @@ type NodeNetwork interface {
 	Remove(ctx context.Context) error
 }
 
+// Listener is a NodeNetwork that hears its guests.
+type Listener interface {
+	// Heard returns the virtual machines whose guests have asked for their address, or used it, since the last call. Errors are of class
+	// cluster.ErrUnavailable.
+	Heard(ctx context.Context) (instances []string, err error)
+}
+
 // Concentrator is the wanted network of one CNCI.
 type Concentrator struct {
 	Subnet Subnet // Peers are the nodes that have the subnet; Concentrator is not used

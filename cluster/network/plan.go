@@ -89,7 +89,7 @@ func changeTable(have, want Table) TableChange {
 
 // sameRules compares everything but the elements of sets.
 func sameRules(a, b Table) bool {
-	return slices.EqualFunc(a.Sets, b.Sets, func(a, b Set) bool { return a.Name == b.Name && a.Type == b.Type }) &&
+	return slices.EqualFunc(a.Sets, b.Sets, func(a, b Set) bool { return a.Name == b.Name && a.Type == b.Type && a.Noted == b.Noted }) &&
 		slices.EqualFunc(a.Chains, b.Chains, func(a, b Chain) bool {
 			return a.Name == b.Name && a.Type == b.Type && a.Hook == b.Hook && a.Priority == b.Priority && a.Policy == b.Policy &&
 				slices.Equal(a.Rules, b.Rules)

@@ -37,6 +37,15 @@ const (
 	prioritySource       = 100
 )
 
+// HeardSet are the ports of virtual machines whose guests have asked for their address or used it, since they were last taken from it. What
+// tells it is seldom, so that it costs no other frame anything. A set that is full only means that nothing is noted.
+const HeardSet = "heard"
+
+const (
+	guest = `iifname != @configured ` // who configures itself, while the carriers of the others do that
+	note  = `add @` + HeardSet + ` { iifname }`
+)
+
 // portsTable lets a port send only with its own addresses. What is not in its sets does not pass, so that a port may only be
 // brought up when its elements are there, and forgetting one closes it. Nothing is delivered to the bridge itself: a node's
 // namespace has its address on the underlay, and the kernel would answer for it on every link (the weak host model, RFC 1122).
@@ -47,6 +56,7 @@ func portsTable(allowed allowed) Table {
 			{Name: "addresses", Type: "ifname . ether_addr . ipv4_addr", Elements: allowed.addresses},
 			{Name: "addresses6", Type: "ifname . ether_addr . ipv6_addr", Elements: allowed.addresses6},
 			{Name: "configured", Type: "ifname", Elements: allowed.configured},
+			{Name: HeardSet, Type: "ifname", Noted: true, Elements: map[string]bool{}},
 			{Name: "senders", Type: "ifname . ether_addr", Elements: allowed.senders},
 		},
 		Chains: []Chain{
@@ -59,16 +69,28 @@ func portsTable(allowed allowed) Table {
 				{"tunnel", `iifname "cx*" ether type arp accept`},
 				{"tunnel", `iifname "cx*" ether type ip6 accept`},
 				{ForgedMAC, `iifname . ether saddr != @senders counter drop`},
+				{"heard", guest + `iifname . arp saddr ether . arp saddr ip @addresses ` + note},
 				{"arp-probe", `arp operation request arp saddr ip 0.0.0.0 iifname . arp saddr ether @senders accept`},
 				{"arp", `iifname . arp saddr ether . arp saddr ip @addresses accept`},
 				{ForgedARP, `ether type arp counter drop`},
 				{DHCPServer, `ether type ip udp sport 67 counter drop`},
+				{"heard", guest + `ip saddr 0.0.0.0 udp sport 68 udp dport 67 ` + note},
 				{"dhcp-client", `ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept`},
 				{"own", `iifname . ether saddr . ip saddr @addresses accept`},
 				{ForgedIP, `ether type ip counter drop`},
 			}, portRules6(), []Rule{{Other, `counter drop`}})},
 		},
 	}
+}
+
+// InstancesAt are the instances whose ports are named, as elements of HeardSet are.
+func InstancesAt(links []string, ports []Port) (instances []string) {
+	for _, port := range ports {
+		if slices.Contains(links, quoted(NodeEnd(port.Instance))) {
+			instances = append(instances, port.Instance)
+		}
+	}
+	return instances
 }
 
 // allowed is what ports may send from, as elements of sets, and which have carriers that set up all of their addresses and routes. A kernel that

@@ -21,6 +21,7 @@ func portRules6() []Rule {
 		{RouterIP6, `ether type ip6 icmpv6 type nd-router-advert counter drop`},
 		{RouterIP6, `ether type ip6 icmpv6 type nd-redirect counter drop`},
 		{DHCPServer6, `ether type ip6 udp sport 547 counter drop`},
+		{"heard", guest + `ip6 nexthdr udp udp sport 546 udp dport 547 ` + ownIP6 + ` ` + note},
 		{"neighbour", `ip6 nexthdr ipv6-icmp icmpv6 type nd-neighbor-advert ` + ownIP6 + ` ` + target + ` accept`},
 		{ForgedNeighbour, `ether type ip6 icmpv6 type nd-neighbor-advert counter drop`},
 		{"address-probe", `ip6 nexthdr ipv6-icmp ip6 saddr :: icmpv6 type nd-neighbor-solicit ` + target + ` accept`},

@@ -14,8 +14,8 @@ import (
 )
 
 // Compile turns a rule as nft writes it into the kernel's expressions. It knows matches of the fields below against a value, a
-// wildcard name, a prefix or a set, concatenations against a set, and the statements counter, accept, drop, masquerade, dnat, snat and
-// notrack. family is bridge, ip or ip6.
+// wildcard name, a prefix or a set, concatenations against a set, and the statements counter, accept, drop, masquerade, dnat, snat, notrack
+// and add. family is bridge, ip or ip6.
 func Compile(family, text string) ([]expr.Any, error) {
 	c := compiler{family: family, words: strings.Fields(text)}
 	for len(c.words) > 0 {
@@ -107,6 +107,8 @@ func (c *compiler) next() error {
 		return c.connection()
 	case "dnat", "snat":
 		return c.translate()
+	case "add":
+		return c.note()
 	default:
 		return c.match()
 	}
@@ -175,6 +177,21 @@ func (c *compiler) translate() error {
 		c.emit(&expr.Immediate{Register: register + 1, Data: number})
 	}
 	c.emit(nat)
+	return nil
+}
+
+// note compiles add @SET { FIELD }.
+func (c *compiler) note() error {
+	if len(c.words) < 5 || !strings.HasPrefix(c.words[1], "@") || c.words[2] != "{" || c.words[4] != "}" {
+		return fmt.Errorf("after add a set and a field in braces are missing")
+	}
+	f, known := lookup(c.words[3])
+	if !known {
+		return fmt.Errorf("unknown word %q", c.words[3])
+	}
+	c.bind(f)
+	c.emit(f.load, &expr.Dynset{SrcRegKey: register, SetName: c.words[1][1:], Operation: unix.NFT_DYNSET_OP_ADD})
+	c.words = c.words[5:]
 	return nil
 }
 

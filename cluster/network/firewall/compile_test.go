@@ -36,6 +36,7 @@ var rules = map[string][]string{
 		`ip6 nexthdr ipv6-frag frag nexthdr ipv6-icmp frag frag-off != 0 accept`,
 		`ether type ip6 iifname . ether saddr . ip6 saddr != @addresses6 counter drop`,
 		`ether type ip6 udp sport 547 counter drop`,
+		`ip saddr 0.0.0.0 udp dport 67 add @heard { iifname }`,
 		`counter drop`,
 	},
 	"ip": {
@@ -79,6 +80,7 @@ func testTable(family string) network.Table {
 		table.Sets = []network.Set{
 			{Name: "addresses", Type: "ifname . ether_addr . ipv4_addr", Elements: map[string]bool{`"cp0123456789ab" . 02:00:ac:10:00:02 . 172.16.0.2`: true}},
 			{Name: "addresses6", Type: "ifname . ether_addr . ipv6_addr", Elements: map[string]bool{`"cp0123456789ab" . 02:00:ac:10:00:02 . fd3e:9a4c:71d2::2`: true}},
+			{Name: "heard", Type: "ifname", Noted: true, Elements: map[string]bool{}},
 			{Name: "senders", Type: "ifname . ether_addr", Elements: map[string]bool{`"cp0123456789ab" . 02:00:ac:10:00:02`: true}},
 			{Name: "targets", Type: "ifname . ether_addr . ipv6_addr", Elements: map[string]bool{}},
 		}
@@ -114,7 +116,11 @@ func script(table network.Table) string {
 			fmt.Fprintf(&text, "set %s { typeof %s; }\n", set.Name, of)
 			continue
 		}
-		fmt.Fprintf(&text, "set %s { type %s; }\n", set.Name, set.Type)
+		flags := ""
+		if set.Noted {
+			flags = "size 65535; flags dynamic; "
+		}
+		fmt.Fprintf(&text, "set %s { type %s; %s}\n", set.Name, set.Type, flags)
 	}
 	for _, chain := range table.Chains {
 		fmt.Fprintf(&text, "chain %s { type %s hook %s priority %d; policy %s;\n", chain.Name, chain.Type, chain.Hook, chain.Priority, chain.Policy)
@@ -212,6 +218,8 @@ func TestCompileRefuses(t *testing.T) {
 		"unknown ICMPv6 type":     `icmpv6 type router accept`,
 		"unknown protocol":        `ip6 nexthdr 58 accept`,
 		"another offset":          `frag frag-off 1 accept`,
+		"add to nothing":          `add @heard iifname`,
+		"add of what is not":      `add @heard { iffname }`,
 		"port too large":          `udp dport 65536 accept`,
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"github.com/google/nftables/expr"
 	"github.com/google/nftables/userdata"
 	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/ciaocloud/ciao/cluster/network"
 )
@@ -71,13 +72,15 @@ func (t *Tables) readTable(id network.TableID, table *nftables.Table) (network.T
 		return read, err
 	}
 	for _, set := range sets {
-		elements, err := t.conn.GetSetElements(set)
-		if err != nil {
-			return read, err
-		}
-		found := network.Set{Name: set.Name, Type: set.KeyType.Name, Elements: map[string]bool{}}
-		for _, element := range elements {
-			found.Elements[decode(found.Type, element.Key)] = true
+		found := network.Set{Name: set.Name, Type: set.KeyType.Name, Noted: set.Dynamic, Elements: map[string]bool{}}
+		if !found.Noted {
+			elements, err := t.conn.GetSetElements(set)
+			if err != nil {
+				return read, err
+			}
+			for _, element := range elements {
+				found.Elements[decode(found.Type, element.Key)] = true
+			}
 		}
 		read.Sets = append(read.Sets, found)
 	}
@@ -192,8 +195,11 @@ func (t *Tables) stageTable(table *nftables.Table, wanted network.Table) error {
 		if err != nil {
 			return err
 		}
-		concatenated := strings.Contains(set.Type, " . ")
-		if err := t.conn.AddSet(&nftables.Set{Table: table, Name: set.Name, ID: uint32(i + 1), KeyType: key, Concatenation: concatenated}, nil); err != nil {
+		made := &nftables.Set{Table: table, Name: set.Name, ID: uint32(i + 1), KeyType: key, Concatenation: strings.Contains(set.Type, " . ")}
+		if set.Noted {
+			made.Dynamic, made.Size = true, maxNoted
+		}
+		if err := t.conn.AddSet(made, nil); err != nil {
 			return err
 		}
 		all := network.SetElements{Set: set.Name}
@@ -210,6 +216,43 @@ func (t *Tables) stageTable(table *nftables.Table, wanted network.Table) error {
 		}
 	}
 	return nil
+}
+
+// maxNoted bounds what rules add to a set; a node has far fewer ports.
+const maxNoted = 65535
+
+// TakeNoted returns what rules have added to a set, and takes it from there. A table that is not there yet has nothing.
+func (t *Tables) TakeNoted(id network.TableID, name string) ([]string, error) {
+	table := &nftables.Table{Name: id.Name, Family: families[id.Family]}
+	set, err := t.conn.GetSetByName(table, name)
+	if errors.Is(err, unix.ENOENT) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find the set %s of nftables table %s: %w", name, id, err)
+	}
+	elements, err := t.conn.GetSetElements(set)
+	if err != nil {
+		return nil, fmt.Errorf("read the set %s of nftables table %s: %w", name, id, err)
+	}
+	var found []string
+	for some := range slices.Chunk(elements, elementsPerMessage) {
+		var taken []nftables.SetElement
+		for _, element := range some {
+			found = append(found, decode(set.KeyType.Name, element.Key))
+			taken = append(taken, nftables.SetElement{Key: element.Key})
+		}
+		if err := t.conn.SetDeleteElements(&nftables.Set{Table: table, Name: name}, taken); err != nil {
+			return nil, err
+		}
+	}
+	if len(found) == 0 {
+		return nil, nil
+	}
+	if err := t.conn.Flush(); err != nil {
+		return nil, fmt.Errorf("empty the set %s of nftables table %s: %w", name, id, err)
+	}
+	return found, nil
 }
 
 func (t *Tables) stageChain(table *nftables.Table, wanted network.Chain) error {

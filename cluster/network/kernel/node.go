@@ -232,6 +232,27 @@ func (n *Node) Remove(ctx context.Context) error {
 	return nil
 }
 
+// Heard implements network.Listener.
+func (n *Node) Heard(ctx context.Context) ([]string, error) {
+	if err := enter(ctx, n.gate); err != nil {
+		return nil, err
+	}
+	defer leave(n.gate)
+	if n.opened == nil || n.last == nil {
+		return nil, nil
+	}
+	tables, err := firewall.OpenTables(int(n.opened.namespace.Fd()))
+	if err != nil {
+		return nil, unavailable("listen to guests", err)
+	}
+	defer tables.Close()
+	links, err := tables.TakeNoted(network.TableID{Family: "bridge", Name: network.TableName}, network.HeardSet)
+	if err != nil {
+		return nil, unavailable("listen to guests", err)
+	}
+	return network.InstancesAt(links, n.last.Ports), nil
+}
+
 // Counters are the packets that each named rule of the node's filter met; see network.ForgedMAC and its neighbours.
 func (n *Node) Counters(ctx context.Context) (map[string]uint64, error) {
 	return counters(n.Namespace())
@@ -263,4 +284,7 @@ func enter(ctx context.Context, gate chan struct{}) error {
 
 func leave(gate chan struct{}) { <-gate }
 
-var _ network.NodeNetwork = (*Node)(nil)
+var (
+	_ network.NodeNetwork = (*Node)(nil)
+	_ network.Listener    = (*Node)(nil)
+)
