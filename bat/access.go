@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/ciaocloud/ciao/cluster"
 	"github.com/ciaocloud/ciao/cluster/client"
@@ -30,6 +31,7 @@ type Access struct {
 	Users      []User // may be none: then nothing is said about authorisation
 	PKI        string // directory with the daemons' certificates, where this machine has it; else empty
 	TimeScale  float64
+	CNCIIdle   time.Duration // how long a CNCI without instances is kept; zero where that is not known
 }
 
 // FindAccess reads ciao's environment variables; when none is set, the files of the cluster that singlevm made here, in directory.
@@ -97,5 +99,5 @@ func (a *Access) readMachine(directory string) {
 	if err != nil {
 		return
 	}
-	a.PKI, a.TimeScale = file.PKI.Directory, file.TimeScale
+	a.PKI, a.TimeScale, a.CNCIIdle = file.PKI.Directory, file.TimeScale, time.Duration(file.Controller.CNCIIdle)
 }

@@ -226,6 +226,7 @@ scheduler:
 controller:
   listen: %s:%d
   directory: %s
+  cnci_idle: 30s # the user of a machine of his own wants to see it
 launcher:
   directory: %s
   docker: %s

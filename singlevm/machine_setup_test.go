@@ -78,6 +78,7 @@ func TestMachineNewProgram(t *testing.T) {
 		})
 	}
 	m.unchanged(ctx, blue, made, carriers)
+	m.silentGuest(ctx, t)
 	m.cleanup()
 	m.restored("new programs and cleanup")
 }

@@ -87,7 +87,7 @@ func root(version string) *cobra.Command {
 	flags.StringVar(&s.config.Certificate, "cert", "", "file with your certificate and key ("+client.EnvClientCert+"; operators' commands: "+client.EnvAdminCert+")")
 	flags.StringVar(&s.config.CA, "ca-cert", "", "file with the cluster's authority ("+client.EnvCA+")")
 	flags.StringVar(&s.config.Tenant, "tenant", "", "id or name of the tenant to act for ("+client.EnvTenant+")")
-	flags.BoolVar(&s.admin, "admin", false, "act as an operator ("+client.EnvAdminCert+")")
+	flags.BoolVar(&s.admin, "admin", false, "act as an operator ("+client.EnvAdminCert+"), for all tenants unless --tenant names one")
 	s.completeFlag(root, "tenant", tenants)
 	return root
 }
@@ -102,7 +102,9 @@ func (s *session) client(operator bool) (*client.Client, error) {
 	config.Controller = cmp.Or(config.Controller, environment.Controller)
 	config.Certificate = cmp.Or(config.Certificate, environment.Certificate)
 	config.CA = cmp.Or(config.CA, environment.CA)
-	config.Tenant = cmp.Or(config.Tenant, environment.Tenant)
+	if !s.admin { // who acts as an operator names a tenant by the flag, or means all: the environment has the user's own
+		config.Tenant = cmp.Or(config.Tenant, environment.Tenant)
+	}
 	config.Operator = operator || s.admin
 	return client.New(config)
 }

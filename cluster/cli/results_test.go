@@ -11,6 +11,7 @@ import (
 
 	"github.com/ciaocloud/ciao/cluster/api"
 	"github.com/ciaocloud/ciao/cluster/apiserver/apiservertest"
+	"github.com/ciaocloud/ciao/cluster/client"
 )
 
 type list struct {
@@ -101,6 +102,13 @@ func TestTablesAreForPeople(t *testing.T) {
 	}
 	if strings.Contains(works(t, "list", "instances"), "TENANT") {
 		t.Error("a tenant's list says whose they are")
+	}
+	t.Setenv(client.EnvTenant, "blue") // which `singlevm env` sets
+	if again := works(t, "list", "instances", "--admin", "-f", "{{.tenant}}"); !strings.Contains(again, apiservertest.Green) {
+		t.Errorf("with a tenant in the environment the operator's list is\n%s", again)
+	}
+	if one := works(t, "list", "instances", "--admin", "--tenant", "green", "-f", "{{.tenant}}"); one != apiservertest.Green+"\n" {
+		t.Errorf("the operator's list of one tenant is\n%s", one)
 	}
 }
 

@@ -81,9 +81,16 @@ func Suite() bat.Suite {
 		{
 			Name:        "ExternalIP",
 			Summary:     "An instance is reached by an external IP, and only while it has it.",
-			Description: "Attaches an address of a pool to a tenant's server; another tenant and the tenant itself connect to it and ping it; detaches it.",
-			Expected:    "Both reach the server by it, and the other tenant not by the address behind it; detached, nobody answers; one event Mapped and one Unmapped.",
+			Description: "Attaches an address of a pool to a tenant's server, which publishes its port on it, too; another tenant, the tenant itself and, where the cluster is on it, this machine connect to it, and ping it; detaches it.",
+			Expected:    "All reach the server by it, and the other tenant not by the address behind it; detached, nobody answers; one event Mapped and one Unmapped.",
 			Run:         externalIP,
+		},
+		{
+			Name:        "ExternalIPv6",
+			Summary:     "An instance is reached by an external IPv6 address, and only while it has it.",
+			Description: "The same with an address of a pool of IPv6 addresses; skipped where there is none.",
+			Expected:    "As for IPv4.",
+			Run:         externalIPv6,
 		},
 		{
 			Name:        "ExternalIPOfTheDeleted",
@@ -99,6 +106,13 @@ func Suite() bat.Suite {
 			Expected:    "All three are shown, and answer; the second instance is refused, exit code 4; the other tenant reaches the external IP alone; the named number leads to the next instance.",
 			Kind:        cluster.KindProcess,
 			Run:         ports,
+		},
+		{
+			Name:        "IdleCNCI",
+			Summary:     "A CNCI without instances goes after its idle time, and another comes with the next instance.",
+			Description: "Deletes a tenant's only instance, waits until its CNCI is gone, and creates another instance, which pings its gateway and asks it for its own name.",
+			Expected:    "The CNCI is kept for controller.cnci_idle and gone soon after; the next instance has another, which serves it. Skipped where the idle time is not known or longer than a minute.",
+			Run:         idleCNCI,
 		},
 		{
 			Name:        "MTU",

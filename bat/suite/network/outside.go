@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -51,7 +50,7 @@ func families(ctx context.Context, t *bat.T) []family {
 // beyond makes a server in a namespace that hangs on this machine by one link, and has an instance fetch from it, by each family that the
 // underlay has; by one that it has not nobody may come.
 func beyond(ctx context.Context, t *bat.T) {
-	if !local(ctx, t) || os.Geteuid() != 0 {
+	if !t.Cluster.Local(ctx) || os.Geteuid() != 0 {
 		t.Skipf("no destination outside is known: name one with --outside HOST:PORT (as root on the cluster's own machine one is made)")
 	}
 	ways := families(ctx, t)
@@ -181,20 +180,4 @@ func serve(listener net.Listener, callers chan<- netip.Addr) {
 		_, _ = conn.Write(make([]byte, farSize)) // the caller counts
 		_ = conn.Close()
 	}
-}
-
-// local says whether the cluster is on this machine: the controller's address is one of its own.
-func local(ctx context.Context, t *bat.T) bool {
-	addresses, err := net.DefaultResolver.LookupNetIP(ctx, "ip4", t.Cluster.Host())
-	if err != nil {
-		return false
-	}
-	own, err := net.InterfaceAddrs()
-	if err != nil {
-		return false
-	}
-	return slices.ContainsFunc(own, func(a net.Addr) bool {
-		prefix, err := netip.ParsePrefix(a.String())
-		return err == nil && slices.ContainsFunc(addresses, func(c netip.Addr) bool { return c.Unmap() == prefix.Addr() })
-	})
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -21,7 +22,7 @@ const (
 )
 
 func ports(ctx context.Context, t *bat.T) {
-	pool := freePool(ctx, t)
+	pool := freePool(ctx, t, netip.Addr.Is4)
 	blue, green := t.Tenant(ctx), t.Tenant(ctx)
 	recipe := server(t)
 	recipe.Ports = []api.PortSpec{
@@ -41,7 +42,7 @@ func ports(ctx context.Context, t *bat.T) {
 	green.Probe(ctx,
 		bat.Step{Name: "the port of the external IP is reached", Script: fmt.Sprintf("within 5 reaches %s %d", lent.Address, lowPort)},
 		bat.Step{Name: "the ports of another tenant's CNCI are not", Script: fmt.Sprintf("! reaches %s %d && ! reaches %s %d", chosen.Host, chosen.Published, named.Host, named.Published)})
-	if !local(ctx, t) {
+	if !t.Cluster.Local(ctx) {
 		t.Logf("the cluster is not on this machine: whether the CNCI's ports are reached from its underlay is not judged")
 		return
 	}

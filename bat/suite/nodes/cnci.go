@@ -3,6 +3,7 @@ package nodes
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/ciaocloud/ciao/bat"
@@ -65,19 +66,15 @@ func cnci(ctx context.Context, t *bat.T, tenant *bat.Tenant) api.CNCI {
 
 // attached gives an instance an external IP of whatever pool has one; empty where none has.
 func attached(ctx context.Context, t *bat.T, tenant *bat.Tenant, instance api.Instance) string {
-	pools, err := t.Cluster.Operator.Pools(ctx)
-	t.Need(err, "list pools")
-	for _, pool := range pools {
-		if pool.Free == 0 {
-			continue
-		}
-		lent, err := tenant.API.CreateExternalIP(ctx, api.CreateExternalIP{Pool: pool.Name, Instance: instance.ID})
-		t.Need(err, "attach an external IP of pool %s", pool.Name)
-		mapped(ctx, t, tenant, lent.Address.String())
-		return lent.Address.String()
+	pool := t.FreePool(ctx, netip.Addr.Is4)
+	if pool == "" {
+		t.Logf("no pool of external IPs has a free address: they are not judged")
+		return ""
 	}
-	t.Logf("no pool of external IPs has a free address: they are not judged")
-	return ""
+	lent, err := tenant.API.CreateExternalIP(ctx, api.CreateExternalIP{Pool: pool, Instance: instance.ID})
+	t.Need(err, "attach an external IP of pool %s", pool)
+	mapped(ctx, t, tenant, lent.Address.String())
+	return lent.Address.String()
 }
 
 func mapped(ctx context.Context, t *bat.T, tenant *bat.Tenant, address string) {
