@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Pool is a set of addresses of the underlay that an operator lends to tenants' instances. No address is in two pools.
+// Pool is a set of addresses of the underlay, all of one family, that an operator lends to tenants' instances. No address is in two pools.
 type Pool struct {
 	ID       string         `json:"id"`
 	Name     string         `json:"name"`
@@ -16,7 +16,8 @@ type Pool struct {
 }
 
 // Addresses yields what the pool has to lend, in order. The first and the last address of a range are not lent: where the range is a
-// network of its own they have a meaning in it (RFC 1122, section 3.2.1.3). Of /31 and /32 all are (RFC 3021).
+// network of its own they have a meaning in it (RFC 1122, section 3.2.1.3; RFC 4291, section 2.6.1, for the first). Of two addresses or one all are
+// (RFC 3021, RFC 6164).
 func (p Pool) Addresses() iter.Seq[netip.Addr] {
 	return func(yield func(netip.Addr) bool) {
 		for _, prefix := range p.Prefixes {
@@ -41,8 +42,9 @@ func (p Pool) Size() (n int) {
 
 // lendable are the host numbers of a prefix that are lent.
 func lendable(prefix netip.Prefix) (first, last uint32) {
-	last = uint32(1)<<(32-prefix.Bits()) - 1
-	if prefix.Bits() >= 31 {
+	hosts := prefix.Addr().BitLen() - prefix.Bits()
+	last = uint32(1)<<hosts - 1
+	if hosts <= 1 {
 		return 0, last
 	}
 	return 1, last - 1

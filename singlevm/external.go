@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,20 +21,34 @@ import (
 	"github.com/ciaocloud/ciao/cluster/client"
 )
 
-// The pool of external IPs that setup makes: addresses of the underlay outside the range of its DHCP server.
+// The pools of external IPs that setup makes, one of each family: addresses of the underlay outside the range of its DHCP server, and none that a
+// machine makes itself of what the router advertises.
 const (
-	poolName  = "lab"
-	poolRange = "198.51.100.16/28"
+	poolName   = "lab"
+	poolRange  = "198.51.100.16/28"
+	poolName6  = "lab6"
+	poolRange6 = "fd6a:90c4:1be7::100/120"
 )
 
-// makePool makes a pool of external IPs, unless there is one.
-func makePool(ctx context.Context, operator *client.Client) error {
+// makePools makes the pools, unless they are there, or the operator has removed the first and made others.
+func makePools(ctx context.Context, operator *client.Client) error {
 	present, err := operator.Pools(ctx)
-	if err != nil || len(present) > 0 {
+	if err != nil {
 		return err
 	}
-	_, err = operator.CreatePool(ctx, api.CreatePool{Name: poolName, Addresses: []string{poolRange}})
-	return err
+	is := func(name string) bool {
+		return slices.ContainsFunc(present, func(p api.Pool) bool { return p.Name == name })
+	}
+	wanted := []api.CreatePool{{Name: poolName, Addresses: []string{poolRange}}, {Name: poolName6, Addresses: []string{poolRange6}}}
+	for _, pool := range wanted {
+		if is(pool.Name) || len(present) > 0 && !is(poolName) {
+			continue
+		}
+		if _, err := operator.CreatePool(ctx, pool); err != nil {
+			return fmt.Errorf("create pool %s: %w", pool.Name, err)
+		}
+	}
+	return nil
 }
 
 // proofServer is the workload that answers on port 80.
@@ -42,9 +57,8 @@ const proofServer = "web"
 // externalIPWorks has an instance of blue reached from this machine by its published port, and from this machine and from green by an external IP, and
 // from neither without.
 func (p *proof) externalIPWorks(ctx context.Context) error {
-	pools, err := p.operator.Pools(ctx)
-	if err != nil || len(pools) == 0 {
-		return errors.Join(err, fmt.Errorf("%w: there is no pool of external IPs: `singlevm setup` makes one", cluster.ErrNotFound))
+	if _, err := p.operator.Pool(ctx, poolName); err != nil {
+		return fmt.Errorf("pool of external IPs, which `singlevm setup` makes: %w", err)
 	}
 	made, err := p.blue.CreateInstances(ctx, api.CreateInstances{Workload: proofServer, Name: proofName + "-web"})
 	if err != nil {
@@ -56,7 +70,7 @@ func (p *proof) externalIPWorks(ctx context.Context) error {
 	if err := p.publishedPortAnswers(ctx, made[0].ID); err != nil {
 		return err
 	}
-	created, err := p.blue.CreateExternalIP(ctx, api.CreateExternalIP{Pool: pools[0].Name, Instance: made[0].ID})
+	created, err := p.blue.CreateExternalIP(ctx, api.CreateExternalIP{Pool: poolName, Instance: made[0].ID})
 	if err != nil {
 		return err
 	}

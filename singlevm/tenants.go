@@ -46,7 +46,7 @@ func (s *Setup) tenantIDs() (map[string]string, error) {
 	return ids, replaceFile(s.layout.tenantsFile(), data, 0o600)
 }
 
-// makeTenants makes the tenants, a pool of external IPs and the public workloads through the API, as an operator would.
+// makeTenants makes the tenants, pools of external IPs and the public workloads through the API, as an operator would.
 func (s *Setup) makeTenants(ctx context.Context) error {
 	ids, err := s.tenantIDs()
 	if err != nil {
@@ -67,7 +67,7 @@ func (s *Setup) makeTenants(ctx context.Context) error {
 			return err
 		}
 	}
-	return errors.Join(makePool(ctx, operator), s.makeWorkloads(ctx, operator))
+	return errors.Join(makePools(ctx, operator), s.makeWorkloads(ctx, operator))
 }
 
 // makeWorkloads makes the workloads that come with the program, but for virtual machines whose image is not here.

@@ -20,7 +20,7 @@ type Pool struct {
 // CreatePool is a new pool.
 type CreatePool struct {
 	Name      string   `json:"name" minLength:"1" maxLength:"63"`
-	Addresses []string `json:"addresses" minItems:"1" maxItems:"64" doc:"ranges such as 198.51.100.16/28, of which the first and the last address are not lent, and single addresses"`
+	Addresses []string `json:"addresses" minItems:"1" maxItems:"64" doc:"ranges such as 198.51.100.16/28 or 2001:db8::100/120, of which the first and the last address are not lent, and single addresses, all of one family"`
 }
 
 // UpdatePool changes what a pool has: first what is to be added, then what is to be removed.
@@ -44,7 +44,7 @@ type ExternalIP struct {
 
 // CreateExternalIP asks for an address of a pool.
 type CreateExternalIP struct {
-	Pool     string `json:"pool,omitempty" maxLength:"64" doc:"name or id; may be left out where there is one only"`
+	Pool     string `json:"pool,omitempty" maxLength:"64" doc:"name or id; may be left out where there is one only, or one only of IPv4"`
 	Instance string `json:"instance,omitempty" maxLength:"64" doc:"name or id of the instance to attach it to"`
 }
 

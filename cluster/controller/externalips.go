@@ -16,7 +16,7 @@ import (
 
 // ExternalIPRequest asks for an address of a pool.
 type ExternalIPRequest struct {
-	Pool     string // name or id; empty: the only one there is
+	Pool     string // name or id; empty: the only one there is, or the only one of IPv4
 	Instance string // name or id of what to attach it to; empty: nothing
 }
 
@@ -63,20 +63,25 @@ func (c *Controller) CreateExternalIP(ctx context.Context, tenantID string, requ
 	return created, err
 }
 
-// choosePool finds a pool, or the only one there is.
+// choosePool finds a pool, or the only one there is, of IPv4 if there are some.
 func choosePool(r store.Reader, ref string) (cluster.Pool, error) {
 	if ref != "" {
 		return findPool(r, ref)
 	}
-	var names []string
+	var names, names4 []string
 	for pool := range pools.All(r) {
 		names = append(names, pool.Name)
+		if slices.ContainsFunc(pool.Prefixes, func(p netip.Prefix) bool { return p.Addr().Is4() }) {
+			names4 = append(names4, pool.Name)
+		}
 	}
-	switch len(names) {
-	case 0:
+	switch {
+	case len(names) == 0:
 		return cluster.Pool{}, fmt.Errorf("%w: there is no pool of external IPs; an operator makes one (`ciao create pool`)", cluster.ErrNotFound)
-	case 1:
+	case len(names) == 1:
 		return findPool(r, names[0])
+	case len(names4) == 1:
+		return findPool(r, names4[0])
 	}
 	slices.Sort(names)
 	return cluster.Pool{}, fmt.Errorf("%w: say of which pool; there are %s", cluster.ErrInvalid, strings.Join(names, ", "))
@@ -123,6 +128,8 @@ func attach(tx store.Tx, scope, ref string, row *cluster.ExternalIP) error {
 		return fmt.Errorf("instance %q: %w: it is another tenant's than %s", ref, cluster.ErrConflict, row.Address)
 	case instance.Desired == cluster.WantDeleted:
 		return fmt.Errorf("instance %q: %w: it is being deleted", ref, cluster.ErrConflict)
+	case !addressFor(row.Address, instance.Addresses).IsValid():
+		return fmt.Errorf("instance %q: %w: it has no IPv6 address, to which %s could lead; attach one of IPv4", ref, cluster.ErrConflict, row.Address)
 	case instance.Retired:
 		return fmt.Errorf("instance %q: %w: it is about to be deleted; attach it to %s, which has taken over", ref, cluster.ErrConflict, instanceName(tx, instance.Replacement))
 	}
@@ -275,14 +282,19 @@ func describeExternalIP(r store.Reader, row cluster.ExternalIP) ExternalIP {
 	}
 	if instance, err := instances.Get(r, row.Instance); err == nil && row.Instance != "" {
 		described.InstanceName = instance.Name
-		described.Internal = internalAddress(instance.Addresses)
+		described.Internal = addressFor(row.Address, instance.Addresses)
 	}
 	return described
 }
 
-// internalAddress is the address that an external IPv4 address is translated to.
+// internalAddress is the IPv4 address of an instance.
 func internalAddress(addresses []netip.Addr) netip.Addr {
-	if i := slices.IndexFunc(addresses, netip.Addr.Is4); i >= 0 {
+	return addressFor(netip.IPv4Unspecified(), addresses)
+}
+
+// addressFor is the address of an instance that an external address is translated to: that of its family; invalid without one.
+func addressFor(external netip.Addr, addresses []netip.Addr) netip.Addr {
+	if i := slices.IndexFunc(addresses, func(a netip.Addr) bool { return a.Is4() == external.Is4() }); i >= 0 {
 		return addresses[i]
 	}
 	return netip.Addr{}

@@ -3,6 +3,7 @@ package controller
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -96,6 +97,39 @@ func TestLifeOfAnExternalIP(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := w.c.DeletePool(w.ctx, "lab"); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// An external IP of IPv6 leads to the instance's IPv6 address; where there is a pool of each family, the one of IPv4 is meant if none is named.
+func TestExternalIPOfIPv6(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.pool("lab6", "2001:db8::100/126")
+		w.pool("lab", "203.0.113.16/30")
+		w.create(1, "web")
+		created, err := w.c.CreateExternalIP(w.ctx, w.tenant.ID, ExternalIPRequest{Pool: "lab6", Instance: "web"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		own := w.instance("web").Addresses
+		if created.Address.String() != "2001:db8::101" || created.Internal != own[1] {
+			t.Errorf("got %s, which leads to %s", created.Address, created.Internal)
+		}
+		if four := w.lendTo("web"); four != "203.0.113.17" {
+			t.Errorf("of no pool in particular it is %s", four)
+		}
+		w.untilExternal("2001:db8::101", cluster.ExternalMapped)
+		w.untilExternal("203.0.113.17", cluster.ExternalMapped)
+		want := []payload.Mapping{{External: netip.MustParseAddr("203.0.113.17"), Internal: own[0]}, {External: created.Address, Internal: own[1]}}
+		if got := w.mapped(); !slices.Equal(got, want) {
+			t.Errorf("the CNCI maps %v, want %v", got, want)
+		}
+		if _, err := w.c.DeleteInstance(w.ctx, w.tenant.ID, "web"); err != nil {
+			t.Fatal(err)
+		}
+		w.untilExternal("2001:db8::101", cluster.ExternalReserved)
+		if err := w.c.DeleteExternalIP(w.ctx, w.tenant.ID, "2001:DB8:0::101"); err != nil {
 			t.Error(err)
 		}
 	})
@@ -261,7 +295,19 @@ func TestExternalIPsAreRefused(t *testing.T) {
 			{"tenants' own range", func() error { _, err := w.c.CreatePool(w.ctx, "other", ranges("172.16.9.0/24")); return err }, cluster.ErrInvalid, "never an external"},
 			{"host bits", func() error { _, err := w.c.CreatePool(w.ctx, "other", ranges("198.51.100.5/24")); return err }, cluster.ErrInvalid, "did you mean 198.51.100.0/24"},
 			{"too wide", func() error { _, err := w.c.CreatePool(w.ctx, "other", ranges("100.0.0.0/8")); return err }, cluster.ErrInvalid, "from /16"},
-			{"IPv6", func() error { _, err := w.c.CreatePool(w.ctx, "other", ranges("2001:db8::/64")); return err }, cluster.ErrInvalid, "IPv4"},
+			{"too wide for IPv6", func() error { _, err := w.c.CreatePool(w.ctx, "other", ranges("2001:db8::/64")); return err }, cluster.ErrInvalid, "from /112"},
+			{"IPv4 in IPv6", func() error { _, err := w.c.CreatePool(w.ctx, "other", ranges("::ffff:198.51.100.16/124")); return err }, cluster.ErrInvalid, "neither"},
+			{"link-local", func() error { _, err := w.c.CreatePool(w.ctx, "other", ranges("fe80::100/120")); return err }, cluster.ErrInvalid, "never an external"},
+			{"two families", func() error {
+				_, err := w.c.CreatePool(w.ctx, "other", ranges("198.51.100.16/28", "2001:db8::100/120"))
+				return err
+			}, cluster.ErrInvalid, "make a pool of each"},
+			{"another family", func() error { _, err := w.c.UpdatePool(w.ctx, "lab", ranges("2001:db8::100/120"), nil); return err }, cluster.ErrInvalid, "make a pool of each"},
+			{"tenants' own IPv6 range", func() error {
+				own := netip.PrefixFrom(w.instance("web-1").Addresses[1], 120).Masked()
+				_, err := w.c.CreatePool(w.ctx, "other", []netip.Prefix{own})
+				return err
+			}, cluster.ErrInvalid, "tenants' own addresses"},
 			{"empty", func() error { _, err := w.c.CreatePool(w.ctx, "other", nil); return err }, cluster.ErrInvalid, "names no addresses"},
 			{"its name", func() error { _, err := w.c.CreatePool(w.ctx, "No!", ranges("198.51.100.0/24")); return err }, cluster.ErrInvalid, "lower-case"},
 			{"tenant that has one", func() error { return w.c.DeleteTenant(w.ctx, "blue") }, cluster.ErrConflict, "1 external IPs; delete them first"},

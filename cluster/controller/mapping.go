@@ -49,7 +49,7 @@ func (r *reconciler) observePools(view store.Reader) {
 func (n *network) mappings() (list []payload.Mapping) {
 	for _, address := range slices.SortedFunc(maps.Keys(n.external), netip.Addr.Compare) {
 		e := n.external[address]
-		if internal := internalAddress(n.hosts[e.Instance].Addresses); e.Attached() && internal.IsValid() {
+		if internal := addressFor(address, n.hosts[e.Instance].Addresses); e.Attached() && internal.IsValid() {
 			list = append(list, payload.Mapping{External: address, Internal: internal})
 		}
 	}
@@ -76,7 +76,7 @@ func (r *reconciler) tendExternalIPs(n *network) {
 // judge says where an external IP is, as far as its CNCI is known to be.
 func (n *network) judge(e cluster.ExternalIP) (state cluster.ExternalIPState, reason string) {
 	held := n.applied != nil && slices.ContainsFunc(n.applied.body.Mappings, func(m payload.Mapping) bool {
-		return m.External == e.Address && (!e.Attached() || m.Internal == internalAddress(n.hosts[e.Instance].Addresses)) // not still its predecessor's
+		return m.External == e.Address && (!e.Attached() || m.Internal == addressFor(e.Address, n.hosts[e.Instance].Addresses)) // not still its predecessor's
 	})
 	problem, unclaimed := n.unclaimed[e.Address]
 	switch working := n.cnci.ID == n.subnet.CNCI && n.cnci.State == cluster.Active && n.problem == ""; {

@@ -147,6 +147,9 @@ func grown(tx store.Tx, pool string, have, more []netip.Prefix) ([]netip.Prefix,
 		if err := lendable(tx, prefix); err != nil {
 			return nil, err
 		}
+		if len(after) > 0 && after[0].Addr().Is4() != prefix.Addr().Is4() {
+			return nil, fmt.Errorf("%w: %s and %s are of two families, of which a pool has one; make a pool of each", cluster.ErrInvalid, cluster.PrefixText(after[0]), cluster.PrefixText(prefix))
+		}
 		for _, other := range after {
 			if other.Overlaps(prefix) {
 				return nil, fmt.Errorf("%w: %s overlaps its %s; name each address once", cluster.ErrInvalid, cluster.PrefixText(prefix), cluster.PrefixText(other))
@@ -174,18 +177,27 @@ func grown(tx store.Tx, pool string, have, more []netip.Prefix) ([]netip.Prefix,
 var notLendable = []netip.Prefix{
 	cluster.TenantRange, netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("169.254.0.0/16"),
 	netip.MustParsePrefix("224.0.0.0/4"), netip.MustParsePrefix("240.0.0.0/4"),
+	netip.MustParsePrefix("::/8"), netip.MustParsePrefix("64:ff9b::/96"), netip.MustParsePrefix("64:ff9b:1::/48"), netip.MustParsePrefix("2002::/16"),
+	netip.MustParsePrefix("100::/64"), netip.MustParsePrefix("fe80::/10"), netip.MustParsePrefix("fec0::/10"), netip.MustParsePrefix("ff00::/8"),
 }
+
+// leastLent6 is the length of the largest range of IPv6 addresses: it has as many as one of IPv4 may have.
+const leastLent6 = 112
 
 // lendable refuses ranges of which addresses cannot be lent, as far as the cluster knows.
 func lendable(r store.Reader, prefix netip.Prefix) error {
-	if !prefix.IsValid() || !prefix.Addr().Is4() || prefix.Bits() < 16 {
-		return fmt.Errorf("%w: %s is not a range of IPv4 addresses from /16 to /32", cluster.ErrInvalid, cluster.PrefixText(prefix))
+	address := prefix.Addr()
+	if !prefix.IsValid() || address.Is4In6() || address.Is4() && prefix.Bits() < 16 || address.Is6() && prefix.Bits() < leastLent6 {
+		return fmt.Errorf("%w: %s is neither a range of IPv4 addresses from /16 to /32 nor one of IPv6 addresses from /%d to /128", cluster.ErrInvalid, cluster.PrefixText(prefix), leastLent6)
 	}
 	if prefix != prefix.Masked() {
 		return fmt.Errorf("%w: %s is not the first address of its range; did you mean %s?", cluster.ErrInvalid, prefix, prefix.Masked())
 	}
 	if i := slices.IndexFunc(notLendable, prefix.Overlaps); i >= 0 {
 		return fmt.Errorf("%w: %s overlaps %s, which is never an external address's range", cluster.ErrInvalid, cluster.PrefixText(prefix), notLendable[i])
+	}
+	if own, err := ownRanges.Get(r, range6); err == nil && own.Prefix.Overlaps(prefix) {
+		return fmt.Errorf("%w: %s overlaps %s, of which tenants' own addresses are", cluster.ErrInvalid, cluster.PrefixText(prefix), own.Prefix)
 	}
 	for address, whose := range ownAddresses(r) {
 		if prefix.Contains(address) {

@@ -9,25 +9,62 @@ import (
 	"github.com/ciaocloud/ciao/cluster"
 )
 
-// checkMappings wants each external address once, for a host of the subnet.
+// side is what a CNCI translates of one family.
+type side struct {
+	family   string       // as nft writes it
+	prefix   netip.Prefix // of the subnet; invalid where it has none of the family
+	mappings []Mapping    // in order
+	lent     []netip.Prefix
+}
+
+// side4 and side6 are what is wanted of each family.
+func (c Concentrator) side4() side { return c.side("ip", c.Subnet.Prefix, netip.Addr.Is4) }
+func (c Concentrator) side6() side { return c.side("ip6", c.Subnet.Prefix6, netip.Addr.Is6) }
+
+func (c Concentrator) side(family string, prefix netip.Prefix, is func(netip.Addr) bool) side {
+	s := side{family: family, prefix: prefix}
+	for _, m := range sortedMappings(c.Mappings) {
+		if is(m.External) {
+			s.mappings = append(s.mappings, m)
+		}
+	}
+	for _, lent := range slices.SortedFunc(slices.Values(c.Lent), netip.Prefix.Compare) {
+		if is(lent.Addr()) {
+			s.lent = append(s.lent, lent.Masked())
+		}
+	}
+	s.lent = slices.Compact(s.lent)
+	return s
+}
+
+// of is a host's address of the family; invalid where it has none.
+func (s side) of(host Host) netip.Addr {
+	at := slices.IndexFunc(host.Addresses, s.prefix.Contains)
+	if at < 0 {
+		return netip.Addr{}
+	}
+	return host.Addresses[at]
+}
+
+// checkMappings wants each external address once, for a host's address of the subnet and of the same family.
 func checkMappings(problems *cluster.Problems, wanted Concentrator) {
 	external := map[netip.Addr]bool{}
 	for i, m := range wanted.Mappings {
 		path := fmt.Sprintf("mappings[%d]", i)
 		switch {
-		case !m.External.Is4():
-			problems.Add(path+".external", "must be an IPv4 address")
+		case !m.External.IsValid() || m.External.Is4In6() || m.External.Zone() != "":
+			problems.Add(path+".external", "must be an IPv4 or an IPv6 address")
 		case external[m.External]:
 			problems.Add(path+".external", "%s is mapped twice", m.External)
 		}
 		external[m.External] = true
-		if !m.Internal.Is4() || !wanted.Subnet.Prefix.Contains(m.Internal) || m.Internal == wanted.Subnet.Gateway {
-			problems.Add(path+".internal", "%s is not a host's address of %s", m.Internal, wanted.Subnet.Prefix)
+		if !wanted.Subnet.hosts(m.Internal) || m.Internal.Is4() != m.External.Is4() {
+			problems.Add(path+".internal", "%s is no address of a host of the subnet, or not of the family of %s", m.Internal, m.External)
 		}
 	}
 	for i, prefix := range wanted.Lent {
-		if !prefix.IsValid() || !prefix.Addr().Is4() {
-			problems.Add(fmt.Sprintf("lent[%d]", i), "must be an IPv4 prefix")
+		if !prefix.IsValid() || prefix.Addr().Is4In6() {
+			problems.Add(fmt.Sprintf("lent[%d]", i), "must be a prefix")
 		}
 	}
 }
@@ -35,7 +72,7 @@ func checkMappings(problems *cluster.Problems, wanted Concentrator) {
 // addMappings gives the underlay's link the external addresses.
 func (i *Image) addMappings(mappings []Mapping) {
 	for _, m := range mappings {
-		i.Addresses[Address{Underlay, netip.PrefixFrom(m.External, 32)}] = true
+		i.Addresses[Address{Underlay, netip.PrefixFrom(m.External, m.External.BitLen())}] = true
 	}
 }
 
@@ -59,25 +96,27 @@ func loginRules(hosts []Host, own netip.Addr) (rules []Rule) {
 	return rules
 }
 
-// portRules send what is for published ports to their hosts. Those of external addresses are reached from everywhere, as the addresses are.
-func portRules(wanted Concentrator, own netip.Addr) (rules []Rule) {
+// portRules send what is for published ports to their hosts: those of the CNCI's own address, if it has one of the family, and those of external
+// addresses, which are reached from everywhere, as the addresses are.
+func portRules(hosts []Host, s side, own netip.Addr) (rules []Rule) {
 	external := map[netip.Addr][]netip.Addr{}
-	for _, m := range sortedMappings(wanted.Mappings) {
+	for _, m := range s.mappings {
 		external[m.Internal] = append(external[m.Internal], m.External)
 	}
-	for _, host := range wanted.Hosts {
-		at := slices.IndexFunc(host.Addresses, netip.Addr.Is4)
-		if at < 0 {
+	for _, host := range hosts {
+		to := s.of(host)
+		if !to.IsValid() {
 			continue
 		}
-		to := host.Addresses[at]
 		for _, port := range host.Ports {
 			if !port.External {
-				rules = append(rules, Rule{"port", fmt.Sprintf(`iifname "%s" ip daddr %s %s`, Underlay, own, port.leadsTo(to))})
+				if own.IsValid() {
+					rules = append(rules, Rule{"port", fmt.Sprintf(`iifname "%s" %s daddr %s %s`, Underlay, s.family, own, port.leadsTo(to))})
+				}
 				continue
 			}
 			for _, address := range external[to] {
-				rules = append(rules, Rule{"port", fmt.Sprintf("ip daddr %s %s", address, port.leadsTo(to))})
+				rules = append(rules, Rule{"port", fmt.Sprintf("%s daddr %s %s", s.family, address, port.leadsTo(to))})
 			}
 		}
 	}
@@ -93,7 +132,7 @@ func (p HostPort) protocol() string {
 }
 
 func (p HostPort) leadsTo(host netip.Addr) string {
-	return fmt.Sprintf("%s dport %d dnat to %s:%d", p.protocol(), p.Published, host, p.Port)
+	return fmt.Sprintf("%s dport %d dnat to %s", p.protocol(), p.Published, netip.AddrPortFrom(host, p.Port))
 }
 
 // checkPorts wants each port of the CNCI's own address to lead to one host.
@@ -121,37 +160,36 @@ func checkPorts(problems *cluster.Problems, hosts []Host) {
 }
 
 // destinationRules send what is for an external address to its host, from the underlay and from the subnet itself.
-func destinationRules(mappings []Mapping) (rules []Rule) {
-	for _, m := range sortedMappings(mappings) {
-		rules = append(rules, Rule{"external", fmt.Sprintf("ip daddr %s dnat to %s", m.External, m.Internal)})
+func destinationRules(s side) (rules []Rule) {
+	for _, m := range s.mappings {
+		rules = append(rules, Rule{"external", fmt.Sprintf("%s daddr %s dnat to %s", s.family, m.External, m.Internal)})
 	}
 	return rules
 }
 
 // sourceRules let hosts with an external address speak with it. What the subnet sends to itself by an external address gets the
 // gateway's address: the answer has to come back this way.
-func sourceRules(wanted Concentrator, bridge string) (rules []Rule) {
+func sourceRules(s side, bridge string) (rules []Rule) {
 	mapped := map[netip.Addr]bool{}
-	for _, m := range sortedMappings(wanted.Mappings) {
+	for _, m := range s.mappings {
 		if !mapped[m.Internal] {
-			rules = append(rules, Rule{"external", fmt.Sprintf(`oifname "%s" ip saddr %s snat to %s`, Underlay, m.Internal, m.External)})
+			rules = append(rules, Rule{"external", fmt.Sprintf(`oifname "%s" %s saddr %s snat to %s`, Underlay, s.family, m.Internal, m.External)})
 		}
 		mapped[m.Internal] = true
 	}
-	return append(rules, Rule{"hairpin", fmt.Sprintf(`oifname "%s" ip saddr %s masquerade`, bridge, wanted.Subnet.Prefix)})
+	return append(rules, Rule{"hairpin", fmt.Sprintf(`oifname "%s" %s saddr %s masquerade`, bridge, s.family, s.prefix)})
 }
 
 // mappedRules let through what was sent to an external address, here or at another CNCI, and nothing else.
-func mappedRules(wanted Concentrator, bridge string) []Rule {
+func mappedRules(s side, bridge string) []Rule {
 	rules := []Rule{
 		{"mapped", fmt.Sprintf(`iifname "%s" oifname "%s" ct status dnat accept`, Underlay, bridge)},
 		{"mapped", fmt.Sprintf(`iifname "%s" oifname "%s" ct status dnat accept`, bridge, Underlay)}, // the answers
 		{"hairpin", fmt.Sprintf(`iifname "%s" oifname "%s" ct status dnat accept`, bridge, bridge)},
 	}
-	lent := slices.SortedFunc(slices.Values(wanted.Lent), netip.Prefix.Compare)
-	for _, prefix := range slices.Compact(lent) {
-		rules = append(rules, Rule{"lent", fmt.Sprintf(`iifname "%s" oifname "%s" ip saddr %s ip daddr %s accept`,
-			bridge, Underlay, wanted.Subnet.Prefix, prefix.Masked())})
+	for _, prefix := range s.lent {
+		rules = append(rules, Rule{"lent", fmt.Sprintf(`iifname "%s" oifname "%s" %s saddr %s %s daddr %s accept`,
+			bridge, Underlay, s.family, s.prefix, s.family, prefix)})
 	}
 	return rules
 }

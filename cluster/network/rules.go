@@ -164,14 +164,14 @@ func gatewayTable(wanted Concentrator, bridge string, underlay netip.Prefix, pee
 			{Name: "output", Type: "filter", Hook: "output", Priority: priorityRaw, Policy: "accept", Rules: []Rule{
 				{"tunnel", fmt.Sprintf(`udp dport %d notrack`, VXLANPort)},
 			}},
-			{Name: "postrouting", Type: "nat", Hook: "postrouting", Priority: prioritySource, Policy: "accept", Rules: append(sourceRules(wanted, bridge),
+			{Name: "postrouting", Type: "nat", Hook: "postrouting", Priority: prioritySource, Policy: "accept", Rules: append(sourceRules(wanted.side4(), bridge),
 				Rule{"masquerade", fmt.Sprintf(`oifname "%s" ip saddr %s masquerade`, Underlay, wanted.Subnet.Prefix)},
 			)},
 			{Name: "prerouting", Type: "filter", Hook: "prerouting", Priority: priorityRaw, Policy: "accept", Rules: []Rule{
 				{"tunnel", fmt.Sprintf(`iifname "%s" udp dport %d notrack`, Underlay, VXLANPort)},
 			}},
 			{Name: "translation", Type: "nat", Hook: "prerouting", Priority: priorityDestination, Policy: "accept", Rules: slices.Concat(
-				portRules(wanted, underlay.Addr()), destinationRules(wanted.Mappings), loginRules(wanted.Hosts, underlay.Addr()),
+				portRules(wanted.Hosts, wanted.side4(), underlay.Addr()), destinationRules(wanted.side4()), loginRules(wanted.Hosts, underlay.Addr()),
 			)},
 		},
 	}
@@ -179,7 +179,7 @@ func gatewayTable(wanted Concentrator, bridge string, underlay netip.Prefix, pee
 
 func forwardRules(wanted Concentrator, bridge string, underlay netip.Prefix) []Rule {
 	blocked := append([]netip.Prefix{underlay}, wanted.Blocked...)
-	return append(slices.Concat(mappedRules(wanted, bridge), blockedRules("ip", bridge, neverRouted, blocked)),
+	return append(slices.Concat(mappedRules(wanted.side4(), bridge), blockedRules("ip", bridge, neverRouted, blocked)),
 		Rule{"out", fmt.Sprintf(`iifname "%s" oifname "%s" ip saddr %s accept`, bridge, Underlay, wanted.Subnet.Prefix)},
 		Rule{"back", fmt.Sprintf(`iifname "%s" oifname "%s" ct state established,related accept`, Underlay, bridge)},
 		Rule{Other, `counter drop`},

@@ -52,19 +52,25 @@ func portRules6() []Rule {
 // addresses (RFC 6890, RFC 8215).
 var neverRouted6 = []string{"::/8", "64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "100::/64", "fe80::/10", "fec0::/10", "ff00::/8"}
 
-// gatewayTable6 is the filter and the NAT of a CNCI for IPv6. Without a prefix of the underlay nothing is forwarded: there is no way
-// out, and nobody would know which destinations are the underlay's own.
+// gatewayTable6 is the filter and the NAT of a CNCI for IPv6. Without a prefix of the underlay nothing is forwarded but what goes by external
+// addresses: there is no way out, and nobody would know which destinations are the underlay's own.
 func gatewayTable6(wanted Concentrator, bridge string, underlay []netip.Prefix) Table {
 	table := Table{ID: TableID{"ip6", TableName}, Chains: []Chain{
 		{Name: "forward", Type: "filter", Hook: "forward", Priority: priorityFilter, Policy: "drop"},
 		{Name: "input", Type: "filter", Hook: "input", Priority: priorityFilter, Policy: "drop", Rules: inputRules6(wanted, bridge)},
 		{Name: "postrouting", Type: "nat", Hook: "postrouting", Priority: prioritySource, Policy: "accept"},
+		{Name: "translation", Type: "nat", Hook: "prerouting", Priority: priorityDestination, Policy: "accept"},
 	}}
-	if len(underlay) > 0 && wanted.Subnet.Prefix6.IsValid() {
-		table.Chains[0].Rules = forwardRules6(wanted, bridge, underlay)
-		table.Chains[2].Rules = []Rule{
-			{"masquerade", fmt.Sprintf(`oifname "%s" ip6 saddr %s masquerade`, Underlay, wanted.Subnet.Prefix6)},
-		}
+	if !wanted.Subnet.Prefix6.IsValid() {
+		return table
+	}
+	s := wanted.side6()
+	forward, source := &table.Chains[0], &table.Chains[2]
+	forward.Rules, source.Rules = mappedRules(s, bridge), sourceRules(s, bridge)
+	table.Chains[3].Rules = append(portRules(wanted.Hosts, s, netip.Addr{}), destinationRules(s)...)
+	if len(underlay) > 0 {
+		forward.Rules = append(forward.Rules, forwardRules6(wanted, bridge, underlay)...)
+		source.Rules = append(source.Rules, Rule{"masquerade", fmt.Sprintf(`oifname "%s" ip6 saddr %s masquerade`, Underlay, wanted.Subnet.Prefix6)})
 	}
 	return table
 }

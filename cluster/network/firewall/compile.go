@@ -152,7 +152,7 @@ func (c *compiler) connection() error {
 // destinationTranslated is IPS_DST_NAT (linux/netfilter/nf_conntrack_common.h).
 const destinationTranslated = 1 << 5
 
-// translate compiles dnat to ADDRESS[:PORT] and snat to ADDRESS[:PORT].
+// translate compiles dnat to ADDRESS[:PORT] and snat to ADDRESS[:PORT]; before a port an IPv6 address is in brackets.
 func (c *compiler) translate() error {
 	if len(c.words) < 3 || c.words[1] != "to" {
 		return fmt.Errorf("after %s an address is missing", c.words[0])
@@ -161,8 +161,15 @@ func (c *compiler) translate() error {
 	if c.words[0] == "snat" {
 		nat.Type = expr.NATTypeSourceNAT
 	}
-	to, port, withPort := strings.Cut(c.words[2], ":")
-	address, err := parseAddress(to)
+	to, port, withPort := c.words[2], "", false
+	if at := strings.LastIndex(to, ":"); at >= 0 && (c.family != "ip6" || strings.HasPrefix(to, "[")) {
+		to, port, withPort = strings.Trim(to[:at], "[]"), to[at+1:], true
+	}
+	parse := parseAddress
+	if c.family == "ip6" {
+		nat.Family, parse = unix.NFPROTO_IPV6, parseAddress6
+	}
+	address, err := parse(to)
 	if err != nil {
 		return err
 	}
@@ -173,7 +180,7 @@ func (c *compiler) translate() error {
 		if err != nil {
 			return err
 		}
-		nat.RegProtoMin, nat.Specified = register+1, true
+		nat.RegProtoMin, nat.Specified = register+1, true // behind the first of 16 bytes, whatever that holds
 		c.emit(&expr.Immediate{Register: register + 1, Data: number})
 	}
 	c.emit(nat)

@@ -69,6 +69,10 @@ var rules = map[string][]string{
 		`ip6 daddr fd3e:9a4c:71d2::1 udp dport 53 accept`,
 		`iifname "cb0123456789ab" udp dport 547 accept`,
 		`oifname "underlay" ip6 saddr fd3e:9a4c:71d2::/64 masquerade`,
+		`ip6 daddr fd6a:90c4:1be7::101 dnat to fd3e:9a4c:71d2::2`,
+		`ip6 daddr fd6a:90c4:1be7::101 tcp dport 80 dnat to [fd3e:9a4c:71d2::2]:8080`,
+		`oifname "underlay" ip6 saddr fd3e:9a4c:71d2::2 snat to fd6a:90c4:1be7::101`,
+		`iifname "underlay" oifname "cb0123456789ab" ct status dnat accept`,
 		`ct state established,related accept`,
 	},
 }

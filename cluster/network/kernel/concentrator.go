@@ -133,14 +133,15 @@ func (c *Concentrator) apply(ctx context.Context, wanted network.Concentrator) (
 	}
 	last := wanted
 	c.last = &last
+	var unable []network.Unclaimed
 	if !hasIPv6() {
-		wanted = withoutIPv6(wanted)
+		wanted, unable = withoutIPv6(wanted), unmapped6(wanted)
 	}
 	claimed, err := c.claim(ctx, wanted.Mappings)
 	if err != nil {
 		return facts, err
 	}
-	wanted.Mappings, facts.Unclaimed = claimed.mappings, claimed.refused
+	wanted.Mappings, facts.Unclaimed = claimed.mappings, append(claimed.refused, unable...)
 	image, err := network.ConcentratorImage(site, wanted)
 	if err != nil {
 		return facts, err
@@ -156,7 +157,7 @@ func (c *Concentrator) apply(ctx context.Context, wanted network.Concentrator) (
 	c.opened.hosts = wanted.Hosts
 	c.announceAll(claimed)
 	c.opened.prefixes6 = prefixes6
-	if wanted.Subnet.Prefix6.IsValid() {
+	if wanted.Subnet.Prefix6.IsValid() { // the settings of the image, which take IPv6 from all links, come first
 		if err := c.opened.underlay.listen6(); err != nil {
 			return facts, err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -239,6 +240,9 @@ func (e *executor) addAddress(address network.Address) error {
 	if address.Prefix.Addr().Is4() {
 		return e.changeAddress(address, e.links.AddrReplace)
 	}
+	if address.Link == network.Underlay {
+		return e.changeAddress(address, e.addExternal6)
+	}
 	if err := setIPv6(e.namespace, address.Link, setting{"accept_dad", "0"}, setting{"accept_ra", "0"}, setting{"disable_ipv6", "0"}); err != nil {
 		return err
 	}
@@ -248,13 +252,23 @@ func (e *executor) addAddress(address network.Address) error {
 	})
 }
 
+// addExternal6 gives the underlay's link an external address: whether anybody has it was asked already, and nothing of the CNCI's own goes by it, for
+// that an address is preferred for no time (RFC 6724, rule 3).
+func (e *executor) addExternal6(link netlink.Link, addr *netlink.Addr) error {
+	if err := setIPv6(e.namespace, network.Underlay, listening...); err != nil {
+		return err
+	}
+	addr.Flags, addr.Label, addr.ValidLft, addr.PreferedLft = unix.IFA_F_NODAD, "", math.MaxUint32, 0
+	return e.links.AddrReplace(link, addr)
+}
+
 func (e *executor) changeAddress(address network.Address, change func(netlink.Link, *netlink.Addr) error) error {
 	link, err := e.link(address.Link)
 	if err != nil {
 		return err
 	}
 	wanted := &netlink.Addr{IPNet: prefixNet(address.Prefix)}
-	if address.Link == network.Underlay {
+	if address.Link == network.Underlay && address.Prefix.Addr().Is4() {
 		wanted.Label = externalLabel
 	}
 	return change(link, wanted)

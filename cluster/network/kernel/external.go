@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/mdlayher/packet"
@@ -21,7 +22,15 @@ import (
 // externalLabel marks the external addresses on the link to the underlay: the others follow the lease.
 const externalLabel = network.Underlay + ":ext"
 
-func external(address netlink.Addr) bool { return address.Label == externalLabel }
+// external says whether an address of that link is an external one. The kernel labels none of IPv6: those have their whole length, which what the link
+// makes itself of a router's prefix never has (RFC 4862, section 5.5.3).
+func external(address netlink.Addr) bool {
+	prefix := prefixOf(address)
+	if prefix.Addr().Is4() {
+		return address.Label == externalLabel
+	}
+	return prefix.IsSingleIP() && !prefix.Addr().IsLoopback() && !prefix.Addr().IsLinkLocalUnicast()
+}
 
 // Times of claiming an address. RFC 5227 waits for seconds, for networks that are slow to come up; this one is in use.
 const (
@@ -47,7 +56,7 @@ func (s *space) endConnectionsOfGone(before, now []network.Host) error {
 	var problems []error
 	for _, host := range before {
 		for _, address := range host.Addresses {
-			if address.Is4() && !kept[address] {
+			if !kept[address] {
 				problems = append(problems, s.endTranslations(address, netlink.ConntrackOrigSrcIP, netlink.ConntrackReplySrcIP))
 			}
 		}
@@ -70,8 +79,12 @@ func (s *space) endTranslations(address netip.Addr, one, other netlink.Conntrack
 	if err := errors.Join(to.AddIP(one, address.AsSlice()), by.AddIP(other, address.AsSlice())); err != nil {
 		return err
 	}
+	family := netlink.InetFamily(unix.AF_INET)
+	if address.Is6() {
+		family = unix.AF_INET6
+	}
 	for range 10 { // the list may change while it is read
-		if _, err = handle.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, to, by); !errors.Is(err, netlink.ErrDumpInterrupted) {
+		if _, err = handle.ConntrackDeleteFilters(netlink.ConntrackTable, family, to, by); !errors.Is(err, netlink.ErrDumpInterrupted) {
 			break
 		}
 	}
@@ -87,74 +100,112 @@ func (u *underlay) externals() (map[netip.Addr]bool, error) {
 	if err != nil {
 		return nil, unavailable("find the link to the underlay", err)
 	}
-	all, err := whole(func() ([]netlink.Addr, error) { return u.links.AddrList(link, unix.AF_INET) })
+	all, err := whole(func() ([]netlink.Addr, error) { return u.links.AddrList(link, unix.AF_UNSPEC) })
 	if err != nil {
 		return nil, unavailable("list addresses of the underlay", err)
 	}
 	found := map[netip.Addr]bool{}
 	for _, address := range all {
-		if ip, ok := netip.AddrFromSlice(address.IP.To4()); ok && external(address) {
-			found[ip] = true
+		if external(address) {
+			found[prefixOf(address).Addr()] = true
 		}
 	}
 	return found, nil
 }
 
-// claim finds out which of the addresses nobody on the underlay has (RFC 5227, section 2.1.1); taken says who has each of the others.
+// inquiry is how one family asks who has an address and says that it is here.
+type inquiry struct {
+	protocol int                                                                     // EtherType
+	ask      func(conn *packet.Conn, own net.HardwareAddr, address netip.Addr) error // who has it?
+	announce func(conn *packet.Conn, own net.HardwareAddr, address netip.Addr) error // it is here
+	answered func(frame []byte) (from net.HardwareAddr, address netip.Addr, is bool) // who has it, or is about to take it
+}
+
+// arp is that of IPv4 (RFC 5227, sections 2.1.1 and 2.3).
+var arp = inquiry{
+	protocol: unix.ETH_P_ARP,
+	ask: func(conn *packet.Conn, own net.HardwareAddr, address netip.Addr) error {
+		return sendARP(conn, own, netip.IPv4Unspecified(), address)
+	},
+	announce: func(conn *packet.Conn, own net.HardwareAddr, address netip.Addr) error {
+		return sendARP(conn, own, address, address)
+	},
+	answered: func(frame []byte) (net.HardwareAddr, netip.Addr, bool) {
+		p, is := parseARP(frame)
+		return p.from, p.concerns(), is
+	},
+}
+
+func inquiryOf(address netip.Addr) inquiry {
+	if address.Is6() {
+		return discovery
+	}
+	return arp
+}
+
+// claim finds out which of the addresses nobody on the underlay has; taken says who has each of the others.
 func (u *underlay) claim(ctx context.Context, addresses []netip.Addr) (taken map[netip.Addr]net.HardwareAddr, err error) {
 	taken = map[netip.Addr]net.HardwareAddr{}
-	if len(addresses) == 0 {
-		return taken, nil
-	}
-	conn, own, err := u.listenARP()
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })()
-	wanted := map[netip.Addr]bool{}
-	for _, address := range addresses {
-		wanted[address] = true
-	}
-	for range probes {
-		for _, address := range addresses {
-			if err := sendARP(conn, own, netip.IPv4Unspecified(), address); err != nil {
-				return nil, unavailable("ask who has "+address.String(), err)
-			}
+	for _, by := range []inquiry{arp, discovery} {
+		asked := slices.DeleteFunc(slices.Clone(addresses), func(a netip.Addr) bool { return inquiryOf(a).protocol != by.protocol })
+		if len(asked) == 0 {
+			continue
 		}
-		if err := hearARP(conn, time.Now().Add(probeWait), func(packet arpPacket) {
-			if address := packet.concerns(); wanted[address] && packet.from.String() != own.String() {
-				taken[address] = packet.from
-			}
-		}); err != nil {
-			return nil, unavailable("listen to who answers for external addresses", err)
+		if err := u.inquire(ctx, by, asked, taken); err != nil {
+			return nil, err
 		}
 	}
 	return taken, ctx.Err()
 }
 
-// announce tells everybody on the underlay that the address is here (RFC 5227, section 2.3).
-func (u *underlay) announce(address netip.Addr) error {
-	conn, own, err := u.listenARP()
+func (u *underlay) inquire(ctx context.Context, by inquiry, addresses []netip.Addr, taken map[netip.Addr]net.HardwareAddr) error {
+	conn, own, err := u.listen(by)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	return sendARP(conn, own, address, address)
+	defer context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })()
+	for range probes {
+		for _, address := range addresses {
+			if err := by.ask(conn, own, address); err != nil {
+				return unavailable("ask who has "+address.String(), err)
+			}
+		}
+		if err := hear(conn, time.Now().Add(probeWait), func(frame []byte) {
+			from, address, is := by.answered(frame)
+			if is && slices.Contains(addresses, address) && from.String() != own.String() {
+				taken[address] = from
+			}
+		}); err != nil {
+			return unavailable("listen to who answers for external addresses", err)
+		}
+	}
+	return nil
 }
 
-func (u *underlay) listenARP() (conn *packet.Conn, own net.HardwareAddr, err error) {
+// announce tells everybody on the underlay that the address is here.
+func (u *underlay) announce(address netip.Addr) error {
+	by := inquiryOf(address)
+	conn, own, err := u.listen(by)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	return by.announce(conn, own, address)
+}
+
+func (u *underlay) listen(by inquiry) (conn *packet.Conn, own net.HardwareAddr, err error) {
 	err = netns.Inside(u.namespace, func() error {
 		link, err := net.InterfaceByName(network.Underlay)
 		if err != nil {
 			return err
 		}
 		own = link.HardwareAddr
-		conn, err = packet.Listen(link, packet.Raw, unix.ETH_P_ARP, nil)
+		conn, err = packet.Listen(link, packet.Raw, by.protocol, nil)
 		return err
 	})
 	if err != nil {
-		return nil, nil, unavailable("open a socket for ARP", err)
+		return nil, nil, unavailable("open a socket for questions about external addresses", err)
 	}
 	return conn, own, nil
 }
@@ -186,8 +237,8 @@ func sendARP(conn *packet.Conn, own net.HardwareAddr, sender, target netip.Addr)
 	return err
 }
 
-// hearARP hands over what arrives until then.
-func hearARP(conn *packet.Conn, until time.Time, heard func(arpPacket)) error {
+// hear hands over what arrives until then.
+func hear(conn *packet.Conn, until time.Time, heard func(frame []byte)) error {
 	if err := conn.SetReadDeadline(until); err != nil {
 		return err
 	}
@@ -200,9 +251,7 @@ func hearARP(conn *packet.Conn, until time.Time, heard func(arpPacket)) error {
 		if err != nil {
 			return err
 		}
-		if packet, ok := parseARP(buffer[:n]); ok {
-			heard(packet)
-		}
+		heard(buffer[:n])
 	}
 }
 

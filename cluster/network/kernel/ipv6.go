@@ -49,15 +49,32 @@ func hasIPv6() bool {
 func withoutIPv6(wanted network.Concentrator) network.Concentrator {
 	wanted.Subnet.Prefix6, wanted.Subnet.Gateway6 = netip.Prefix{}, netip.Addr{}
 	wanted.Hosts = slices.Clone(wanted.Hosts)
+	wanted.Mappings = slices.DeleteFunc(slices.Clone(wanted.Mappings), func(m network.Mapping) bool { return m.External.Is6() })
 	for i, host := range wanted.Hosts {
 		wanted.Hosts[i].Addresses = slices.DeleteFunc(slices.Clone(host.Addresses), netip.Addr.Is6)
 	}
 	return wanted
 }
 
+// unmapped6 says of the external IPv6 addresses why such a machine does not map them.
+func unmapped6(wanted network.Concentrator) (unable []network.Unclaimed) {
+	for _, m := range wanted.Mappings {
+		if m.External.Is6() {
+			unable = append(unable, network.Unclaimed{External: m.External, Problem: "the kernel of the CNCI's node was started without IPv6"})
+		}
+	}
+	return unable
+}
+
+// listening are the settings of a link that makes itself addresses of what routers advertise. It asks routers at once and each second, and asks nobody
+// whether its own addresses are in use: they are of its MAC, which no other has.
+var listening = []setting{
+	{"accept_dad", "0"}, {"router_solicitation_delay", "0"}, {"router_solicitation_interval", "1"}, {"accept_ra", "2"}, {"disable_ipv6", "0"},
+}
+
 // listen6 has the link to the underlay make itself addresses of what routers there advertise (RFC 4862), though it forwards.
 func (u *underlay) listen6() error {
-	if err := setIPv6(u.namespace, network.Underlay, setting{"accept_ra", "2"}, setting{"disable_ipv6", "0"}); err != nil {
+	if err := setIPv6(u.namespace, network.Underlay, listening...); err != nil {
 		return unavailable("bring the link to the underlay into its IPv6", err)
 	}
 	return nil
@@ -75,7 +92,7 @@ func (u *underlay) prefixes6() ([]netip.Prefix, error) {
 	}
 	var prefixes []netip.Prefix
 	for _, address := range addresses {
-		if prefix := prefixOf(address); !prefix.Addr().IsLinkLocalUnicast() {
+		if prefix := prefixOf(address); !prefix.Addr().IsLinkLocalUnicast() && !external(address) {
 			prefixes = append(prefixes, prefix.Masked())
 		}
 	}
