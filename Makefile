@@ -53,9 +53,8 @@ FAULTS = ^TestMachine(CleanupAfterKill|FiftyContainersUnderKills|OutsideAfterEng
 .PHONY: test-faults
 test-faults: build ## Kill every daemon and the Docker Engine while clusters work on this machine
 	@REQUIRE=all $(SUDO) $(GO) test -count=1 -p 1 -timeout 30m -run '$(FAULTS)' ./singlevm
-	@REQUIRE=all CIAO_CHAOS_ROUNDS=25 SEED=102 $(SUDO) $(GO) test -count=1 -timeout 10m -run '$(CHAOS)' ./singlevm
 
-# Random faults: a quarter of them, the same ones every time, gates a change.
+# Random faults; a lane of its own until it has passed often enough to gate a change.
 CHAOS = ^TestMachineChaos$$
 
 .PHONY: test-chaos
