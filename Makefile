@@ -34,7 +34,7 @@ check: ## Look for faults without running: gofmt, vet, staticcheck, import rules
 	@$(GO) test -count=1 .
 
 .PHONY: test
-test: deps build check test-code test-machine test-faults test-ceph test-vm ## Prove code, kernel, engine, clusters on this machine, disks in Ceph, and in a VM
+test: deps build check test-code test-machine test-faults test-vm ## Prove code, kernel, engine, clusters on this machine and in a VM
 
 # Packages that are tested at a time: most tests wait more than they work.
 PACKAGES := $(shell echo $$(($$(nproc) + 1)))
