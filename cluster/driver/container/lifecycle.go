@@ -12,13 +12,13 @@ import (
 	"github.com/ciaocloud/ciao/cluster"
 )
 
-// Start starts the instance's container. Its network is made again if it was removed meanwhile.
+// Start starts the instance's container. Its network is made again if it was removed meanwhile, and made one if there are several.
 func (d *Driver) Start(ctx context.Context, id string) error {
 	err := d.start(ctx, id)
 	if err != nil && full(err.Error()) {
 		return fmt.Errorf("start the container of instance %s: %w", id, noRoom(cluster.ErrUnavailable, err))
 	}
-	if !cerrdefs.IsNotFound(err) {
+	if !cerrdefs.IsNotFound(err) && !ambiguous(err) {
 		return classify("start the container of instance "+id, err)
 	}
 	found, known, lookup := d.inspect(ctx, id)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -92,8 +93,28 @@ func (d *Driver) findNetwork(ctx context.Context, subnet string) (string, error)
 	if err != nil || len(found) == 0 {
 		return "", err
 	}
-	return found[0].ID, nil
+	return d.onlyNetwork(ctx, found)
 }
+
+// onlyNetwork removes all networks of a subnet but one. There are several when a launcher died while the engine made one, which was done when the
+// next launcher had found none and made another; the engine then starts no container, for it goes by the name.
+func (d *Driver) onlyNetwork(ctx context.Context, found []network.Summary) (string, error) {
+	keep := found[0].ID
+	for _, other := range found[1:] {
+		err := d.engine.NetworkRemove(ctx, other.ID)
+		if inUse(err) {
+			err = d.engine.NetworkRemove(ctx, keep)
+			keep = other.ID
+		}
+		if err != nil && !cerrdefs.IsNotFound(err) {
+			return "", err
+		}
+	}
+	return keep, nil
+}
+
+// ambiguous recognises the engine's word for a name that several networks have.
+func ambiguous(err error) bool { return err != nil && strings.Contains(err.Error(), "is ambiguous") }
 
 func (d *Driver) makeNetwork(ctx context.Context, subnet string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, quickCall)

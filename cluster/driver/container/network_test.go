@@ -154,6 +154,67 @@ func TestNetworkComesAndGoes(t *testing.T) {
 	}
 }
 
+// TestTwoNetworksOfOneName has the engine make a subnet's network a second time, as it does when the launcher that asked for the first has died
+// before that was made. Whichever the engine lists first, the one that a container uses stays.
+func TestTwoNetworksOfOneName(t *testing.T) {
+	require.Docker(t)
+	n := newNode(t, "")
+	one, two, three := n.instance(t, untilStopped), n.instance(t, untilStopped), n.instance(t, untilStopped)
+	if err := n.driver.Create(t.Context(), one, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, instance := range []driver.Instance{one, two, three} {
+		if err := n.driver.Create(t.Context(), instance, nil); err != nil {
+			t.Fatal(err)
+		}
+		n.port(t, instance)
+		n.secondNetwork(t)
+		if err := n.driver.Start(t.Context(), instance.ID); err != nil {
+			t.Fatalf("start beside a second network: %v", err)
+		}
+		if got := n.networks(t); got != 1 {
+			t.Errorf("%d networks", got)
+		}
+	}
+	for _, instance := range []driver.Instance{one, two, three} {
+		if got, err := n.driver.Status(t.Context(), instance.ID); err != nil || got.Condition != driver.Running {
+			t.Errorf("%s is %+v, %v", instance.Name, got, err)
+		}
+	}
+}
+
+// secondNetwork makes the one network of the node once more, without the look for others of its name that the client always asks for: the engine
+// looks before it makes, so that it finds none when it makes two at once.
+func (n *node) secondNetwork(t *testing.T) {
+	t.Helper()
+	found, err := n.engine.NetworkList(t.Context(), network.ListOptions{Filters: filters.NewArgs(
+		filters.Arg("label", container.LabelCluster+"="+n.config.Cluster))})
+	if err != nil || len(found) != 1 {
+		t.Fatalf("%d networks, %v", len(found), err)
+	}
+	body, err := json.Marshal(map[string]any{"Name": found[0].Name, "Driver": found[0].Driver, "IPAM": network.IPAM{Driver: "null"}, "Labels": found[0].Labels})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dial := n.engine.Dialer()
+	caller := http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
+	}}
+	answer, err := caller.Post("http://engine/networks/create", "application/json", bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode == http.StatusConflict {
+		t.Skip("this engine does not make a second network of a name")
+	}
+	if answer.StatusCode != http.StatusCreated {
+		said, _ := io.ReadAll(answer.Body)
+		t.Fatalf("make a second network: %s: %s", answer.Status, said)
+	}
+}
+
 func (n *node) removeNetworks(t *testing.T) {
 	t.Helper()
 	if _, err := n.engine.NetworksPrune(t.Context(), filters.NewArgs(filters.Arg("label", container.LabelCluster+"="+n.config.Cluster))); err != nil {
