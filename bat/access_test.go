@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -38,7 +39,7 @@ func TestFindAccess(t *testing.T) {
 	}{
 		{"nothing at all", nil, empty, Access{}, "there is no cluster to judge"},
 		{"singlevm's files", nil, made, Access{
-			Controller: "198.51.100.1", CA: "/u/ca.pem", Operator: "/u/admin.pem", PKI: "/lab/pki", TimeScale: 4,
+			Controller: "198.51.100.1", CA: "/u/ca.pem", Operator: "/u/admin.pem", PKI: "/lab/pki", TimeScale: 4, CNCIIdle: 5 * time.Minute,
 			Users: []User{{"/u/blue.pem", "id-blue"}, {"/u/green.pem", "id-green"}},
 		}, ""},
 		{"the environment", map[string]string{
