@@ -36,12 +36,9 @@ check: ## Look for faults without running: gofmt, vet, staticcheck, import rules
 .PHONY: test
 test: deps build check test-code test-machine test-faults test-vm ## Prove code, kernel, engine, clusters on this machine and in a VM
 
-# Packages that are tested at a time: most tests wait more than they work.
-PACKAGES := $(shell echo $$(($$(nproc) + 1)))
-
 .PHONY: test-code
 test-code: ## Test every package with the race detector (needs root and docker for some; see REQUIRE in docs/testing.md)
-	@REQUIRE=$${REQUIRE-root,docker,qemu,commands} $(SUDO) $(GO) test -race -shuffle=on -p $(PACKAGES) -timeout 20m ./...
+	@REQUIRE=$${REQUIRE-root,docker,qemu,commands} $(SUDO) $(GO) test -race -shuffle=on -timeout 20m ./...
 
 .PHONY: test-machine
 test-machine: build ## Set clusters up on this machine, run the acceptance suite against them, remove them without a trace
