@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -32,11 +33,18 @@ func Serve(ctx context.Context, conn Conn, run func(context.Context, Ends) (exit
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	if errors.Is(err, ErrLeft) { // his output could not be sent
+		return err
+	}
 	last, err := resultOf(code, err).message()
 	if err != nil {
 		return err
 	}
-	return conn.Write(ctx, last)
+	// Who has the last word leaves at once, perhaps before its sending has returned here; who has left before it needs none.
+	if err := conn.Write(ctx, last); !errors.Is(err, ErrLeft) || errors.Is(err, ErrUnread) {
+		return err
+	}
+	return nil
 }
 
 // listen takes what the user sends until he leaves.
